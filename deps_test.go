@@ -4,6 +4,7 @@ import (
 	_ "connectrpc.com/connect"
 	_ "github.com/cockroachdb/datadriven"
 	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/openziti/edge-api/rest_management_api_client"
 	_ "github.com/openziti/sdk-golang/ziti"
 	_ "github.com/openziti/sdk-golang/ziti/enroll"
@@ -15,5 +16,4 @@ import (
 	_ "modernc.org/sqlite"
 	_ "pgregory.net/rapid"
 	_ "sigs.k8s.io/yaml"
-	_ "github.com/jackc/pgx/v5/stdlib"
 )

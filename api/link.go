@@ -1,0 +1,98 @@
+package api
+
+import "time"
+
+// Protocol range of the link that this version speaks.
+const (
+	LinkProtocolMin = 1
+	LinkProtocolMax = 1
+)
+
+// Hello is the first message of a spoke on a link.
+type Hello struct {
+	ProtocolMin, ProtocolMax uint32
+	Version                  string // of the spoke program
+	Boot                     string // random per start of the spoke program
+	Journal                  string // random per journal
+	Fingerprint              string // of the cluster itself: UID of kube-system, or of the data directory
+	Capacity                 Capacity
+	Held                     []Held     // what the spoke has
+	Positions                []Position // the highest that it has seen, per shard
+}
+
+// Held is one session that a spoke has, as observed there. It says what is, not what changed.
+type Held struct {
+	Session SessionID
+	Epoch   Epoch
+	Attempt uint32
+	State   HeldState
+	Reason  string // why it was refused or failed
+	Seen    uint64 // highest signal sequence that the spoke journaled
+}
+
+// HeldState is the state of a session at its spoke.
+type HeldState string
+
+// The states of a session at its spoke.
+const (
+	HeldAdmitted HeldState = "Admitted" // journaled and accepted; a workload is being made
+	HeldRefused  HeldState = "Refused"  // not accepted; the reason says why
+	HeldRunning  HeldState = "Running"  // the harness answers
+	HeldIdle     HeldState = "Idle"     // without work for the idle timeout: sleep is proposed; Seen is the highest signal
+	HeldGone     HeldState = "Gone"     // nothing runs and nothing will under this epoch
+)
+
+// Welcome is the first message of a hub on a link.
+type Welcome struct {
+	Protocol uint32
+	Cluster  ClusterID
+	Name     string
+	Labels   map[string]string // of the cluster, for overrides
+	Beat     time.Duration     // send a heartbeat this often
+}
+
+// ShardUpdate says what is wanted of a spoke for one shard.
+type ShardUpdate struct {
+	Position Position
+	Full     bool // Sessions is all there is of this shard for this cluster; else only these changed
+	Sessions []Desired
+}
+
+// Desired is one session as its owner wants it at this spoke.
+type Desired struct {
+	Session  SessionID
+	Org      OrgID
+	Key      string
+	Epoch    Epoch
+	Release  bool              // stop the workload, report Gone
+	Revision *ResolvedRevision // nil when Release, or when the spoke has it already for this epoch
+	Signals  []Signal          // all that are unsettled, in order
+}
+
+// EventBatch is a run of events of one source, dense and in order. Session, Source and Cluster of the events are the
+// batch's.
+type EventBatch struct {
+	Session SessionID
+	Source  Source
+	Events  []Event
+}
+
+// Ack tells the producer of a source that everything up to a number is settled and may be forgotten.
+type Ack struct {
+	Session SessionID
+	Source  Source
+	UpTo    uint64
+}
+
+// SpokeMessage is what a spoke sends after its hello: any of the parts may be empty.
+type SpokeMessage struct {
+	Held     []Held
+	Capacity *Capacity
+	Events   []EventBatch
+}
+
+// HubMessage is what a hub sends after its welcome: any of the parts may be empty.
+type HubMessage struct {
+	Updates []ShardUpdate
+	Acks    []Ack
+}

@@ -1,0 +1,164 @@
+package api
+
+import "time"
+
+// Intent is what people want of a session.
+type Intent string
+
+// The intents.
+const (
+	IntentActive     Intent = "Active"
+	IntentPaused     Intent = "Paused"
+	IntentTerminated Intent = "Terminated"
+)
+
+// Phase is what a session is doing. [PhaseTransitions] is the table of legal changes.
+type Phase string
+
+// The phases.
+const (
+	PhaseDormant  Phase = "Dormant"  // no workload and no work: costs its record
+	PhasePlacing  Phase = "Placing"  // has work and no assignment
+	PhaseStarting Phase = "Starting" // assigned; the spoke makes the workload
+	PhaseRunning  Phase = "Running"  // the workload's harness answers
+	PhaseStopping Phase = "Stopping" // released; waits until the spoke confirms that nothing runs
+	PhaseLost     Phase = "Lost"     // assigned to a cluster that is not heard
+)
+
+// Phases lists the phases in the order of their declaration.
+func Phases() []Phase {
+	return []Phase{PhaseDormant, PhasePlacing, PhaseStarting, PhaseRunning, PhaseStopping, PhaseLost}
+}
+
+// PhaseTransitions is the table of legal changes of phase:
+//
+//	from      to        because
+//	Dormant   Placing   a signal was accepted
+//	Placing   Starting  an assignment was committed
+//	Starting  Running   the spoke saw the harness
+//	Starting  Placing   the spoke refused the assignment
+//	Starting  Stopping  released before it ran
+//	Starting  Lost      the cluster's lease ran out
+//	Running   Starting  the workload ended; the spoke makes the next attempt
+//	Running   Stopping  sleep was granted
+//	Running   Lost      the cluster's lease ran out
+//	Stopping  Dormant   confirmed gone, no work
+//	Stopping  Placing   confirmed gone, work arrived meanwhile
+//	Stopping  Lost      the cluster's lease ran out
+//	Lost      Starting  the cluster came back; the next epoch was issued
+//	Lost      Running   the cluster came back within the epoch's right to act
+//	Lost      Stopping  the cluster came back; released
+//	Lost      Placing   placed anew elsewhere
+var PhaseTransitions = map[Phase][]Phase{
+	PhaseDormant:  {PhasePlacing},
+	PhasePlacing:  {PhaseStarting},
+	PhaseStarting: {PhaseRunning, PhasePlacing, PhaseStopping, PhaseLost},
+	PhaseRunning:  {PhaseStarting, PhaseStopping, PhaseLost},
+	PhaseStopping: {PhaseDormant, PhasePlacing, PhaseLost},
+	PhaseLost:     {PhaseStarting, PhaseRunning, PhaseStopping, PhasePlacing},
+}
+
+// Session is a durable instance of an agent for one key, as it is stored by its shard's owner.
+type Session struct {
+	ID        SessionID
+	Org       OrgID
+	Agent     ObjectID // the agent's id
+	AgentName string   // at creation, for people
+	Key       string
+	Labels    map[string]string
+	Intent    Intent
+	Phase     Phase
+	Reason    string // why it is in this phase when that needs saying; at most 1 KiB
+	CreatedAt time.Time
+
+	LastSequence uint64      // sequence of the last accepted signal; the first is 1
+	HubNumber    uint64      // number of the last event of the hub's own source
+	Epoch        Epoch       // the last epoch that was issued
+	Assignment   *Assignment // nil without one
+	LastCluster  ClusterID   // where it ran last, for stickiness
+}
+
+// Assignment says that a session belongs to a cluster at an epoch.
+type Assignment struct {
+	Cluster       ClusterID
+	Epoch         Epoch
+	AgentRevision uint64
+	Summary       string // of the decision; at most 1 KiB
+	Releasing     bool   // sleep was granted: the workload is to stop, the assignment ends when it is gone
+}
+
+// Signal is a durable message to a session.
+type Signal struct {
+	ID             SignalID
+	Session        SessionID
+	Sequence       uint64 // dense per session, from 1, in order of acceptance
+	IdempotencyKey string // empty: not deduplicated
+	PayloadHash    [32]byte
+	Payload        []byte // at most MaxPayloadInline
+	PayloadRef     string // object in the bucket that holds a larger payload
+	Sender         string // who sent it: subject of the credential
+	AcceptedAt     time.Time
+	Deliveries     uint32 // times that it was handed to the agent and the agent failed
+}
+
+// Limits on signals and events.
+const (
+	MaxPayload           = 1 << 20  // bytes of a signal's payload
+	MaxPayloadInline     = 64 << 10 // above this the payload goes to the bucket
+	MaxEventBytes        = 64 << 10 // bytes of one event's body
+	MaxIdempotencyKey    = 256      // bytes
+	MaxPendingPerSession = 1000     // unsettled signals of one session
+	MaxPendingPerOrg     = 100_000  // unsettled signals of one organization
+	IdempotencyRetention = 7 * 24 * time.Hour
+)
+
+// Accepted is the answer to a signal.
+type Accepted struct {
+	Signal    SignalID
+	Session   SessionID
+	Sequence  uint64
+	Duplicate bool // the key was used before with the same payload: this is the first one's answer
+}
+
+// EventType says what an event reports.
+type EventType string
+
+// The event types. Spoke-made ones come from an attempt, hub-made ones from the hub's own source.
+const (
+	EventAccepted EventType = "signal.accepted"  // hub: a signal was accepted
+	EventPlaced   EventType = "session.placed"   // hub: an assignment was made
+	EventWaiting  EventType = "session.waiting"  // hub: nothing fits; the reason
+	EventSlept    EventType = "session.slept"    // hub: the workload is gone, the session is dormant
+	EventStarted  EventType = "workload.started" // spoke: the harness of an attempt began
+	EventEnded    EventType = "workload.ended"   // spoke: the workload of an attempt is gone
+	EventTurn     EventType = "turn.started"     // spoke: a turn began; names its signals
+	EventMessage  EventType = "message"          // spoke: text of the agent
+	EventTool     EventType = "tool.call"        // spoke: a tool call of the agent
+	EventLog      EventType = "log"              // spoke: a line of the agent's standard error
+	EventTurnDone EventType = "turn.ended"       // spoke: the turn record; names the signals that it consumed
+)
+
+// Event is one durable item of a session's log.
+type Event struct {
+	Session      SessionID
+	Number       uint64 // dense per session from 1; 0 until the owner has settled it
+	Source       Source
+	SourceNumber uint64 // dense per source from 1
+	Type         EventType
+	Time         time.Time // by the producer's clock, UTC
+	Cluster      ClusterID // where it happened; empty for the hub's own
+	Text         string    // for people and agents
+	Signals      []uint64  // sequences that a turn or turn record names
+	Outcome      Outcome   // of a turn record
+	Attributes   map[string]string
+}
+
+// Outcome is how a turn ended.
+type Outcome string
+
+// The outcomes of turns.
+const (
+	OutcomeDone   Outcome = "done"   // consumed: the named signals are settled
+	OutcomeFailed Outcome = "failed" // the agent caused it: the named signals stay and count a failure
+	OutcomeCut    Outcome = "cut"    // somebody else caused it: the named signals stay and count nothing
+)

@@ -1,0 +1,214 @@
+package hub
+
+import (
+	"context"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// All ports: safe for concurrent use; slices and pointers that are passed in are not kept or changed, what is returned
+// belongs to the caller. Errors are *api.Error; CodeUnavailable means that the same call may be repeated.
+
+// Definitions keeps definitions and their immutable revisions.
+type Definitions interface {
+	// Update runs decide over a consistent view of one organization and commits what it returns, atomically. When another
+	// update was faster, decide runs again over a newer view; it must have no side effects. An error of decide is returned
+	// as it is. The definitions are returned as stored (etag filled in); deleted ones are not.
+	Update(ctx context.Context, org api.OrgID, decide func(DefinitionView) ([]DefinitionWrite, error)) ([]api.Definition, error)
+	// Definition returns one definition; revision 0 is the present one. CodeNotFound when there is none.
+	Definition(ctx context.Context, org api.OrgID, kind api.Kind, name string, revision uint64) (api.Definition, error)
+	// List returns up to limit definitions of a kind by name, after the name given. Fewer than limit means the end.
+	List(ctx context.Context, org api.OrgID, kind api.Kind, after string, limit int) ([]api.Definition, error)
+	// Revisions returns up to limit revisions, newest first, below the revision given (0: from the newest).
+	Revisions(ctx context.Context, org api.OrgID, kind api.Kind, name string, below uint64, limit int) ([]api.Definition, error)
+}
+
+// DefinitionView reads definitions at one revision of the store.
+type DefinitionView interface {
+	// Definition returns the present revision, or CodeNotFound.
+	Definition(kind api.Kind, name string) (api.Definition, error)
+	// Users lists the definitions that refer to this one, by kind and name.
+	Users(kind api.Kind, name string) ([]api.Ref, error)
+}
+
+// DefinitionWrite puts or deletes one definition.
+type DefinitionWrite struct {
+	Put    *api.Definition // complete but for the etag
+	Delete *api.Ref        // kind and name; the revisions stay readable by id
+}
+
+// ShardStore keeps sessions, pending signals and outboxes, each under its shard.
+type ShardStore interface {
+	// Claim makes the caller the owner: the generation is raised, the batch number goes on.
+	Claim(ctx context.Context, shard api.Shard) (api.Head, error)
+	// Load returns everything under a shard. The caller has claimed it.
+	Load(ctx context.Context, shard api.Shard) (ShardContents, error)
+	// Commit applies batches of different shards in one transaction, or none of them. Each compares its head and sets it to
+	// Next. CodeConflict when a comparison failed (the caller asks Head and goes on from what it finds); any other error
+	// means that the outcome is unknown.
+	Commit(ctx context.Context, batches []Batch) error
+	// Head reads a shard's head.
+	Head(ctx context.Context, shard api.Shard) (api.Head, error)
+}
+
+// Batch is one atomic change of a shard.
+type Batch struct {
+	Shard     api.Shard
+	From      api.Head // compared
+	Mutations []Mutation
+	Alive     []api.ClusterID // clusters whose lease must exist
+}
+
+// Next is the head after the batch.
+func (b Batch) Next() api.Head {
+	return api.Head{Generation: b.From.Generation, Batch: b.From.Batch + 1}
+}
+
+// Mutation changes one record: exactly one of the fields is set.
+type Mutation struct {
+	PutSession    *api.Session
+	PutSignal     *api.Signal
+	DeleteSignal  *SignalKey
+	PutOutbox     *OutboxItem
+	DeleteOutbox  *OutboxKey
+	DeleteSession api.SessionID
+}
+
+// SignalKey names a pending signal.
+type SignalKey struct {
+	Session  api.SessionID
+	Sequence uint64
+}
+
+// OutboxKey names an event of the hub's own source that the archive does not have yet.
+type OutboxKey struct {
+	Session api.SessionID
+	Number  uint64 // source number
+}
+
+// OutboxItem is an event of the hub's own, written in the transaction of the change that it reports.
+type OutboxItem struct {
+	Event    api.Event     // Source is the hub's, Number 0
+	Decision *api.Decision // the explanation that goes with it, or nil
+}
+
+// ShardContents is what a shard holds.
+type ShardContents struct {
+	Sessions []api.Session
+	Signals  []api.Signal // by session and sequence
+	Outbox   []OutboxItem // by session and source number
+}
+
+// Archive keeps history.
+type Archive interface {
+	// Raise fences a shard: appends of lower generations are refused from now on. Raising to the present generation is no
+	// error, to a lower one CodeConflict.
+	Raise(ctx context.Context, shard api.Shard, g api.Generation) error
+	// Positions returns how far the logs of a shard's sessions reach, for those that have one.
+	Positions(ctx context.Context, shard api.Shard) (map[api.SessionID]LogPosition, error)
+	// Append writes all appends in one transaction, or none. CodeConflict when a generation was passed: the indexes of the
+	// refused ones are in the *StaleError. An event or settled signal that is there already with the same content is
+	// skipped; with different content the call fails with CodeInternal.
+	Append(ctx context.Context, appends []Append) error
+	// Keys looks idempotency keys of settled signals up. Those not found are missing from the answer.
+	Keys(ctx context.Context, org api.OrgID, keys []KeyScope) (map[KeyScope]SettledSignal, error)
+}
+
+// Reader reads history for people and programs.
+type Reader interface {
+	// Events returns up to limit events from a number on, in order.
+	Events(ctx context.Context, org api.OrgID, session api.SessionID, from uint64, limit int) ([]api.Event, error)
+	// Decisions returns up to limit decisions, newest first.
+	Decisions(ctx context.Context, org api.OrgID, session api.SessionID, limit int) ([]api.Decision, error)
+}
+
+// LogPosition is how far a session's log reaches.
+type LogPosition struct {
+	Number  uint64                // last number
+	Sources map[api.Source]uint64 // last source number, per source
+}
+
+// Append is what one batch of one shard adds to the archive.
+type Append struct {
+	Shard      api.Shard
+	Generation api.Generation
+	Org        api.OrgID
+	Events     []api.Event // numbered
+	Settled    []SettledSignal
+	Decisions  []api.Decision
+}
+
+// KeyScope is where an idempotency key is unique. It survives the session's termination.
+type KeyScope struct {
+	Agent      api.ObjectID
+	SessionKey string
+	Key        string
+}
+
+// SettledSignal is a signal that left the inbox, with what later duplicates are answered with.
+type SettledSignal struct {
+	Signal    api.Signal // without its payload
+	Scope     KeyScope   // Key empty: not deduplicated
+	Outcome   string     // "done" or "dead"
+	SettledAt time.Time
+}
+
+// Clusters keeps the registered clusters and their join tokens.
+type Clusters interface {
+	// CreateCluster writes a new cluster and its join token. CodeExists when the name is taken.
+	CreateCluster(ctx context.Context, c api.Cluster, t api.JoinToken) (api.Cluster, error)
+	// UpdateCluster replaces a cluster if its etag is still c.Etag. CodeConflict when it is not.
+	UpdateCluster(ctx context.Context, c api.Cluster) (api.Cluster, error)
+	// DeleteCluster removes a cluster with its tokens and its lease, if its etag is still the given one.
+	DeleteCluster(ctx context.Context, id api.ClusterID, etag string) error
+	// Clusters returns all clusters of all organizations, by id.
+	Clusters(ctx context.Context) ([]api.Cluster, error)
+	// BindToken ties a join token to the first key that presents it and returns the token. The same key may repeat.
+	// CodeDenied for an unknown, expired or otherwise bound token.
+	BindToken(ctx context.Context, hash [32]byte, key []byte, now time.Time) (api.JoinToken, error)
+}
+
+// Leases decides in the store which spoke is the live one of its cluster.
+type Leases interface {
+	// Take gives the cluster's lease to a boot. CodeConflict while another boot with another journal holds it. A boot with
+	// the journal of the holder takes over.
+	Take(ctx context.Context, c api.ClusterID, h LeaseHolder, ttl time.Duration) error
+	// Renew prolongs the lease of the boot that holds it; it returns after the store confirmed. CodeConflict when it does
+	// not hold it any more.
+	Renew(ctx context.Context, c api.ClusterID, boot string) error
+	// Holders returns who holds which lease now.
+	Holders(ctx context.Context) (map[api.ClusterID]LeaseHolder, error)
+}
+
+// LeaseHolder is the live spoke of a cluster.
+type LeaseHolder struct {
+	Boot        string
+	Journal     string
+	Fingerprint string
+}
+
+// Credentials keeps bearer tokens, hashed.
+type Credentials interface {
+	// PutCredential writes a credential under the hash of its secret.
+	PutCredential(ctx context.Context, hash [32]byte, c Credential) error
+	// Credential returns it, or CodeNotFound.
+	Credential(ctx context.Context, hash [32]byte) (Credential, error)
+}
+
+// Credential says who a bearer token is.
+type Credential struct {
+	Org       api.OrgID
+	Subject   string
+	Role      Role
+	ExpiresAt time.Time // zero: never
+}
+
+// Overlay manages the identities of spokes.
+type Overlay interface {
+	// CreateIdentity makes an identity anew under a name (an older one of that name is gone then) and returns its id and
+	// the one-time token with which its owner enrolls.
+	CreateIdentity(ctx context.Context, name string) (id, token string, err error)
+	// DeleteIdentity removes an identity; its connections are cut. An unknown id is no error.
+	DeleteIdentity(ctx context.Context, id string) error
+}

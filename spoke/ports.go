@@ -1,0 +1,140 @@
+package spoke
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// WorkloadID names one attempt to run a session. A second create of the same id collides instead of doubling.
+type WorkloadID struct {
+	Session api.SessionID
+	Epoch   api.Epoch
+	Attempt uint32 // from 1
+}
+
+// Source is the source of the events of this workload.
+func (id WorkloadID) Source() api.Source { return api.Source{Epoch: id.Epoch, Attempt: id.Attempt} }
+
+// String renders a name that is a valid file name and a valid pod name: lower-case session, incarnation, epoch, attempt.
+func (id WorkloadID) String() string {
+	return fmt.Sprintf("%s-%d-%d-%d", strings.ToLower(string(id.Session)), id.Epoch.Incarnation, id.Epoch.N, id.Attempt)
+}
+
+// ParseWorkloadID is the inverse of [WorkloadID.String].
+func ParseWorkloadID(s string) (WorkloadID, error) {
+	var id WorkloadID
+	session, rest, _ := strings.Cut(s, "-")
+	id.Session = api.SessionID(strings.ToUpper(session))
+	if n, err := fmt.Sscanf(rest, "%d-%d-%d", &id.Epoch.Incarnation, &id.Epoch.N, &id.Attempt); n != 3 || err != nil || id.String() != s {
+		return WorkloadID{}, fmt.Errorf("%q is not a workload id", s)
+	}
+	_, err := api.ParseULID(string(id.Session))
+	return id, err
+}
+
+// Runtime makes workloads: pods, or local processes.
+type Runtime interface {
+	// Capacity reports flavors, room and what cannot be enforced here.
+	Capacity(ctx context.Context) (api.Capacity, error)
+	// Refuse reports the first field of a revision that this runtime cannot honour, as CodeUnsupported; nil when it can
+	// run it. It does no I/O.
+	Refuse(rev *api.ResolvedRevision) error
+	// Start creates the workload. Creating one that exists is no error. An error means that nothing runs.
+	Start(ctx context.Context, w WorkloadSpec) error
+	// Stop asks a workload to end; after the grace it is killed, and everything that it started with it. It returns at
+	// once; List shows the outcome. Stopping what does not exist is no error. Stopping an ended workload removes its traces.
+	Stop(ctx context.Context, id WorkloadID, grace time.Duration) error
+	// List returns every workload that exists, whoever started it, ended ones until they are stopped. An error means
+	// "unknown", never "none".
+	List(ctx context.Context) ([]Workload, error)
+}
+
+// WorkloadSpec is what is to run.
+type WorkloadSpec struct {
+	ID       WorkloadID
+	Org      api.OrgID
+	Key      string
+	Revision *api.ResolvedRevision // Environment with this cluster's override applied
+}
+
+// Workload is one workload as observed.
+type Workload struct {
+	ID    WorkloadID
+	State WorkloadState
+	Exit  string // why it ended, for people
+}
+
+// WorkloadState is the state of a workload.
+type WorkloadState string
+
+// The states of a workload.
+const (
+	WorkloadRunning WorkloadState = "Running" // its harness exists
+	WorkloadEnded   WorkloadState = "Ended"   // nothing of it runs any more
+)
+
+// Journal keeps what the spoke must not forget. Records are opaque to it.
+type Journal interface {
+	// Append makes records durable, in order, all or none. It returns after they are on disk. CodeLimit when it is full.
+	Append(records [][]byte) error
+	// Replay calls f for every record since the last Compact, in order. Only before the first Append.
+	Replay(f func(record []byte) error) error
+	// Compact replaces everything appended so far by these records, atomically.
+	Compact(records [][]byte) error
+	// Size is the bytes of the records since the last Compact, those of Compact included.
+	Size() int64
+	// ID is random per journal; a new one means that memory was lost.
+	ID() string
+}
+
+// Link is the connection to the hub. It reconnects by itself.
+type Link interface {
+	// Run dials, says hello (asked anew for each connection), and hands what arrives to the handler, in order, until ctx
+	// ends.
+	Run(ctx context.Context, h LinkHandler) error
+	// Send queues a message on the present connection. It never blocks: CodeUnavailable without a connection, CodeLimit
+	// when the queue is full; the sender then says everything again with the next hello.
+	Send(m api.SpokeMessage) error
+}
+
+// LinkHandler is called by a link from one goroutine.
+type LinkHandler interface {
+	Hello(ctx context.Context) (api.Hello, error)
+	Connected(ctx context.Context, w api.Welcome) error
+	Receive(ctx context.Context, m api.HubMessage) error
+	Disconnected(ctx context.Context, err error)
+}
+
+// Door is what harnesses connect to.
+type Door interface {
+	// Run serves until ctx ends. Harnesses outlive it and come back.
+	Run(ctx context.Context, h DoorHandler) error
+	// Tell gives the harness of a workload its orders. Level: the last call wins; a harness that connects later gets
+	// them then. It never blocks.
+	Tell(id WorkloadID, o Orders)
+	// Forget drops the orders of a workload and cuts its harness off.
+	Forget(id WorkloadID)
+}
+
+// Orders is what a harness is to know.
+type Orders struct {
+	Signals []api.Signal // to be worked on, in order; those that it has consumed it leaves alone
+	Single  bool         // one signal per turn: the one before failed
+	Stop    bool         // finish or interrupt the turn, then end
+}
+
+// DoorHandler takes what harnesses say. Calls for one workload come one after another.
+type DoorHandler interface {
+	// Attached: the workload proved who it is. The answer is the source number up to which its events are durable here. An
+	// error refuses it: a workload that the spoke does not want.
+	Attached(ctx context.Context, id WorkloadID) (upTo uint64, err error)
+	// Events takes over events, dense from the last number on; when it returns nil they are durable and the harness may
+	// forget them.
+	Events(ctx context.Context, id WorkloadID, events []api.Event) error
+	// Detached: the harness is not connected any more.
+	Detached(id WorkloadID)
+}
