@@ -76,15 +76,19 @@ type Session struct {
 	Epoch        Epoch       // the last epoch that was issued
 	Assignment   *Assignment // nil without one
 	LastCluster  ClusterID   // where it ran last, for stickiness
+	TurnSource   Source      // source of the last turn record whose signals were settled
+	TurnNumber   uint64      // its number in that source
 }
 
 // Assignment says that a session belongs to a cluster at an epoch.
 type Assignment struct {
-	Cluster       ClusterID
-	Epoch         Epoch
-	AgentRevision uint64
-	Summary       string // of the decision; at most 1 KiB
-	Releasing     bool   // sleep was granted: the workload is to stop, the assignment ends when it is gone
+	Cluster             ClusterID
+	Epoch               Epoch
+	AgentRevision       uint64
+	EnvironmentRevision uint64
+	PolicyRevision      uint64 // 0 without a policy
+	Summary             string // of the decision; at most 1 KiB
+	Releasing           bool   // sleep was granted: the workload is to stop, the assignment ends when it is gone
 }
 
 // Signal is a durable message to a session.

@@ -109,10 +109,13 @@ type Archive interface {
 	Positions(ctx context.Context, shard api.Shard) (map[api.SessionID]LogPosition, error)
 	// Append writes all appends in one transaction, or none. CodeConflict when a generation was passed: the indexes of the
 	// refused ones are in the *StaleError. An event or settled signal that is there already with the same content is
-	// skipped; with different content the call fails with CodeInternal.
+	// skipped; with different content the call fails with CodeInternal. A settled signal whose id is there stays as it is: the first one
+	// counts.
 	Append(ctx context.Context, appends []Append) error
 	// Keys looks idempotency keys of settled signals up. Those not found are missing from the answer.
 	Keys(ctx context.Context, org api.OrgID, keys []KeyScope) (map[KeyScope]SettledSignal, error)
+	// Settled returns those of the signals that are settled.
+	Settled(ctx context.Context, signals []api.SignalID) (map[api.SignalID]bool, error)
 }
 
 // Reader reads history for people and programs.

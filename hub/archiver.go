@@ -1,0 +1,126 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// archiveRows bounds the events of one append.
+const archiveRows = 4000
+
+// archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there.
+type archiver struct {
+	archive Archive
+	log     *slog.Logger
+	post    func(context.Context, api.Shard, event) error
+	in      chan shardAppends // one per shard at most
+}
+
+type shardAppends struct {
+	shard   api.Shard
+	appends []Append
+}
+
+func newArchiver(a Archive, log *slog.Logger, post func(context.Context, api.Shard, event) error) *archiver {
+	return &archiver{archive: a, log: log, post: post, in: make(chan shardAppends, api.Shards)}
+}
+
+// submit hands appends over. A shard has one submission under way at most, so that the channel never fills.
+func (a *archiver) submit(ctx context.Context, shard api.Shard, appends []Append) error {
+	select {
+	case a.in <- shardAppends{shard, appends}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (a *archiver) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case first := <-a.in:
+			for _, done := range a.write(ctx, a.gather(first)) {
+				if err := a.post(ctx, done.shard, evArchived{done.appends}); err != nil {
+					return nil // ctx ended
+				}
+			}
+		}
+	}
+}
+
+func (a *archiver) gather(first shardAppends) []shardAppends {
+	all, rows := []shardAppends{first}, first.rows()
+	for rows < archiveRows {
+		select {
+		case next := <-a.in:
+			all, rows = append(all, next), rows+next.rows()
+		default:
+			return all
+		}
+	}
+	return all
+}
+
+func (s shardAppends) rows() (n int) {
+	for _, a := range s.appends {
+		n += len(a.Events)
+	}
+	return n
+}
+
+// write appends until it succeeds and returns what is in the archive. Shards whose generation was passed are left out:
+// their loops find out at their next commit.
+func (a *archiver) write(ctx context.Context, all []shardAppends) []shardAppends {
+	for pause := 10 * time.Millisecond; len(all) > 0; pause = min(2*pause, 2*time.Second) {
+		var flat []Append
+		var owner []int // index into all, per append
+		for i, s := range all {
+			for _, ap := range s.appends {
+				flat, owner = append(flat, ap), append(owner, i)
+			}
+		}
+		err := a.archive.Append(ctx, flat)
+		if err == nil {
+			return all
+		}
+		var stale *StaleError
+		if errors.As(err, &stale) {
+			drop := map[int]bool{}
+			for _, i := range stale.Indexes {
+				drop[owner[i]] = true
+			}
+			var kept []shardAppends
+			for i, s := range all {
+				if !drop[i] {
+					kept = append(kept, s)
+				}
+			}
+			all = kept
+			continue
+		}
+		if len(all) > 1 && api.CodeOf(err) == api.CodeInternal {
+			// One shard's broken invariant must not hold up the others: each goes alone.
+			var done []shardAppends
+			for _, s := range all {
+				done = append(done, a.write(ctx, []shardAppends{s})...)
+			}
+			return done
+		}
+		a.log.Error("append to the archive repeated", "error", err)
+		if api.CodeOf(err) == api.CodeInternal {
+			return nil // kept in the store and at the spoke; this shard settles no more until it is loaded anew
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+	return nil
+}

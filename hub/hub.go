@@ -1,0 +1,187 @@
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+)
+
+// Config is what a hub needs. Every port is required.
+type Config struct {
+	Shards   ShardStore
+	Archive  Archive
+	Reader   Reader
+	Clusters Clusters
+	Leases   Leases
+	Resolver Resolver
+
+	Incarnation uint32        // of the store
+	LeaseTTL    time.Duration // of a cluster; default 10 s
+	Beat        time.Duration // between heartbeats; default 2 s
+	Limits      Limits        // zero: DefaultLimits
+	Log         *slog.Logger
+	Random      io.Reader // of ids; default crypto/rand
+}
+
+// Resolver closes agents over what they refer to.
+type Resolver interface {
+	// Agent returns the id of an agent, or CodeNotFound.
+	Agent(ctx context.Context, org api.OrgID, name string) (api.ObjectID, error)
+	// Resolve closes the present revision of an agent over what it refers to now.
+	Resolve(ctx context.Context, org api.OrgID, name string) (*api.ResolvedRevision, error)
+	// ResolveAt closes the revisions that an assignment names. CodeNotFound when one of them is gone.
+	ResolveAt(ctx context.Context, org api.OrgID, agent string, a api.Assignment) (*api.ResolvedRevision, error)
+}
+
+// Hub owns the sessions of its shards. Run serves; the other methods are for any goroutine while it runs.
+type Hub struct {
+	cfg      Config
+	log      *slog.Logger
+	loops    [api.Shards]*loop
+	commits  *committer
+	archiver *archiver
+	placer   *placer
+	fleet    *liveness
+	feed     *feed
+	loaded   atomic.Int32 // shards that are owned and loaded
+}
+
+// New checks the configuration and makes a hub that does nothing yet.
+func New(cfg Config) (*Hub, error) {
+	if cfg.Shards == nil || cfg.Archive == nil || cfg.Reader == nil || cfg.Clusters == nil || cfg.Leases == nil || cfg.Resolver == nil {
+		return nil, errors.New("hub: every port is required: shards, archive, reader, clusters, leases, resolver")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.LeaseTTL == 0 {
+		cfg.LeaseTTL = 10 * time.Second
+	}
+	if cfg.Beat == 0 {
+		cfg.Beat = 2 * time.Second
+	}
+	if cfg.LeaseTTL < 2*cfg.Beat {
+		return nil, errors.New("hub: the lease must be at least two beats long")
+	}
+	if cfg.Incarnation == 0 {
+		cfg.Incarnation = 1
+	}
+	if cfg.Limits == (Limits{}) {
+		cfg.Limits = DefaultLimits()
+	}
+	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed()}
+	h.commits = newCommitter(cfg.Shards)
+	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.post)
+	h.fleet = newLiveness(h)
+	h.placer = newPlacer(h)
+	for i := range h.loops {
+		h.loops[i] = newLoop(h, api.Shard(i))
+	}
+	return h, nil
+}
+
+// Run owns the shards until ctx ends.
+func (h *Hub) Run(ctx context.Context) error {
+	g := run.NewGroup(ctx)
+	for i := range commitQueues {
+		_ = i
+		g.Go("committer", h.commits.run)
+	}
+	g.Go("archiver", h.archiver.run)
+	g.Go("placer", h.placer.run)
+	g.Go("liveness", h.fleet.run)
+	gate := make(chan struct{}, loadingAtOnce)
+	for _, l := range h.loops {
+		g.Go("shard", func(ctx context.Context) error { return l.run(ctx, gate) })
+	}
+	return g.Wait()
+}
+
+// loadingAtOnce bounds how many shards are loaded side by side.
+const loadingAtOnce = 16
+
+// Ready returns nil when every shard is owned and loaded.
+func (h *Hub) Ready() error {
+	if n := h.loaded.Load(); n < api.Shards {
+		return api.Errorf(api.CodeUnavailable, "%d of %d shards are loaded", n, api.Shards)
+	}
+	return nil
+}
+
+// post hands an event to a shard's loop. It blocks while the loop's inbox is full.
+func (h *Hub) post(ctx context.Context, shard api.Shard, ev event) error {
+	select {
+	case h.loops[shard].inbox <- ev:
+		return nil
+	case <-ctx.Done():
+		return &api.Error{Code: api.CodeUnavailable, Op: "reach shard", Err: context.Cause(ctx)}
+	}
+}
+
+// broadcast hands an event to every loop.
+func (h *Hub) broadcast(ctx context.Context, ev event) error {
+	for i := range h.loops {
+		if err := h.post(ctx, api.Shard(i), ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ulid makes an id for this moment.
+func (h *Hub) entropy() (e [10]byte, err error) {
+	if _, err = io.ReadFull(h.cfg.Random, e[:]); err != nil {
+		return e, &api.Error{Code: api.CodeInternal, Op: "make id", Err: err}
+	}
+	return e, nil
+}
+
+// feed wakes readers that wait for a session's log to grow. Level: a wake says "look again", no more.
+type feed struct {
+	mu      sync.Mutex
+	waiting map[api.SessionID]map[chan struct{}]bool // guarded by mu; channels of capacity 1
+}
+
+func newFeed() *feed { return &feed{waiting: map[api.SessionID]map[chan struct{}]bool{}} }
+
+// subscribe returns a channel that gets a value after each growth, and the function that ends it.
+func (f *feed) subscribe(s api.SessionID) (<-chan struct{}, func()) {
+	ch := make(chan struct{}, 1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waiting[s] == nil {
+		f.waiting[s] = map[chan struct{}]bool{}
+	}
+	f.waiting[s][ch] = true
+	return ch, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.waiting[s], ch)
+		if len(f.waiting[s]) == 0 {
+			delete(f.waiting, s)
+		}
+	}
+}
+
+// notify wakes a session's readers. It never blocks: a reader that has a wake waiting needs no second one.
+func (f *feed) notify(s api.SessionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for ch := range f.waiting[s] {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package hub
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/placement"
+)
+
+// placer decides for all shards of the replica, one after another, so that placements in flight are seen by the next.
+type placer struct {
+	h    *Hub
+	wake chan struct{} // capacity 1
+
+	mu    sync.Mutex
+	queue []placeRequest // guarded by mu; bounded: a session has one request under way
+}
+
+func newPlacer(h *Hub) *placer { return &placer{h: h, wake: make(chan struct{}, 1)} }
+
+// ask queues a request. It never blocks.
+func (p *placer) ask(r placeRequest) {
+	p.mu.Lock()
+	p.queue = append(p.queue, r)
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *placer) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+		}
+		p.mu.Lock()
+		reqs := p.queue
+		p.queue = nil
+		p.mu.Unlock()
+		if err := p.round(ctx, reqs); err != nil {
+			return nil // ctx ended
+		}
+	}
+}
+
+// round decides a set of requests on one view of the clusters.
+func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
+	type agentKey struct {
+		org  api.OrgID
+		name string
+	}
+	type resolved struct {
+		rev *api.ResolvedRevision
+		err error
+	}
+	revisions := map[agentKey]resolved{}
+	for _, r := range reqs {
+		k := agentKey{r.org, r.agent}
+		v, ok := revisions[k]
+		if !ok {
+			v.rev, v.err = p.h.cfg.Resolver.Resolve(ctx, r.org, r.agent)
+			revisions[k] = v
+		}
+		ev := evPlaced{session: r.session, revision: v.rev, err: v.err}
+		if v.err == nil {
+			ev.decision = p.h.fleet.decide(placement.Request{Session: r.session, Org: r.org, Environment: v.rev.Environment,
+				Policy: v.rev.Policy, Last: r.last, Refused: r.refused})
+		}
+		shard, err := r.session.Shard()
+		if err != nil {
+			return err
+		}
+		if err := p.h.post(ctx, shard, ev); err != nil {
+			return err
+		}
+		if v.err != nil && api.CodeOf(v.err) == api.CodeUnavailable {
+			p.h.fleet.changed(time.Now()) // try again with the next round of facts
+		}
+	}
+	return nil
+}

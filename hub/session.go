@@ -1,0 +1,195 @@
+package hub
+
+import (
+	"context"
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// Signal accepts a message to a session. It returns when the signal is durable, or refused.
+func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error) {
+	if err := api.ValidateName("agent", r.Agent); err != nil {
+		return api.Accepted{}, err
+	}
+	if err := api.ValidateSessionKey("key", r.Key); err != nil {
+		return api.Accepted{}, err
+	}
+	if len(r.Payload) == 0 {
+		return api.Accepted{}, api.Invalid("payload", "is empty: say something to the agent")
+	}
+	if len(r.Payload) > api.MaxPayloadInline {
+		return api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "payload",
+			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayloadInline)}
+	}
+	if len(r.IdempotencyKey) > api.MaxIdempotencyKey {
+		return api.Accepted{}, api.Invalid("idempotency_key", "%d bytes: at most %d are allowed", len(r.IdempotencyKey), api.MaxIdempotencyKey)
+	}
+	agent, err := h.cfg.Resolver.Agent(ctx, r.Org, r.Agent)
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	shard := api.ShardFor(r.Org, agent, r.Key)
+	e1, err := h.entropy()
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	e2, err := h.entropy()
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	now := time.Now().UTC()
+	reply := make(chan signalReply, 1)
+	ev := evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, newID: api.NewSessionID(now, shard, e1), dryRun: r.DryRun, reply: reply,
+		signal: api.Signal{ID: api.SignalID(api.NewULID(now, e2)), IdempotencyKey: r.IdempotencyKey, Payload: r.Payload,
+			PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
+	if err := h.post(ctx, shard, ev); err != nil {
+		return api.Accepted{}, err
+	}
+	select {
+	case a := <-reply:
+		return a.accepted, a.err
+	case <-ctx.Done():
+		// It may have been accepted: with an idempotency key the caller can ask again.
+		return api.Accepted{}, &api.Error{Code: api.CodeUnavailable, Op: "signal", Err: context.Cause(ctx)}
+	}
+}
+
+// query reads the memory of every shard, one after another.
+func (h *Hub) query(ctx context.Context, read func(*machine)) error {
+	for i := range h.loops {
+		if err := h.queryShard(ctx, api.Shard(i), read); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queryShard reads the memory of one shard in its loop's goroutine.
+func (h *Hub) queryShard(ctx context.Context, shard api.Shard, read func(*machine)) error {
+	q := evQuery{read, make(chan struct{})}
+	if err := h.post(ctx, shard, q); err != nil {
+		return err
+	}
+	select {
+	case <-q.done:
+		return nil
+	case <-ctx.Done():
+		return &api.Error{Code: api.CodeUnavailable, Op: "read shard", Err: context.Cause(ctx)}
+	}
+}
+
+func (s *session) view() SessionView {
+	v := SessionView{Session: s.Session, Pending: len(s.pending)}
+	if s.Assignment != nil {
+		a := *s.Assignment
+		v.Assignment = &a
+	}
+	return v
+}
+
+// Session returns one session of an organization.
+func (h *Hub) Session(ctx context.Context, org api.OrgID, id api.SessionID) (SessionView, error) {
+	shard, err := id.Shard()
+	if err != nil {
+		return SessionView{}, api.Invalid("id", "%v", err)
+	}
+	var v SessionView
+	found := false
+	err = h.queryShard(ctx, shard, func(m *machine) {
+		if s := m.sessions[id]; s != nil && s.Org == org {
+			v, found = s.view(), true
+		}
+	})
+	if err == nil && !found {
+		err = &api.Error{Code: api.CodeNotFound, Field: "id", Err: api.Errorf(api.CodeNotFound, "there is no session %s", id)}
+	}
+	return v, err
+}
+
+// Sessions lists sessions by id, after the page token, which is the last id of the page before.
+func (h *Hub) Sessions(ctx context.Context, org api.OrgID, f SessionFilter, pageSize int, pageToken string) ([]SessionView, string, error) {
+	if pageToken != "" {
+		if _, err := api.ParseULID(pageToken); err != nil {
+			return nil, "", api.Invalid("page_token", "is not one of this list's tokens: begin without one")
+		}
+	}
+	var all []SessionView
+	err := h.query(ctx, func(m *machine) {
+		for id, s := range m.sessions {
+			if s.Org == org && string(id) > pageToken && f.matches(s) {
+				all = append(all, s.view())
+			}
+		}
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	slices.SortFunc(all, func(a, b SessionView) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	if len(all) > pageSize {
+		return all[:pageSize], string(all[pageSize-1].ID), nil
+	}
+	return all, "", nil
+}
+
+func (f SessionFilter) matches(s *session) bool {
+	return (f.Agent == "" || s.Agent == f.Agent) && (f.Phase == "" || s.Phase == f.Phase) &&
+		(f.Cluster == "" || s.Assignment != nil && s.Assignment.Cluster == f.Cluster) && api.MatchAll(f.Selector, s.Labels)
+}
+
+// eventsPage is how many events are read from the archive at a time.
+const eventsPage = 500
+
+// Events sends a session's log from a number on, in order, and with follow goes on with what comes until ctx ends. limit 0
+// is none.
+func (h *Hub) Events(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error) error {
+	if _, err := h.Session(ctx, org, id); err != nil {
+		return err
+	}
+	wake, unsubscribe := h.feed.subscribe(id)
+	defer unsubscribe()
+	next, left := max(from, 1), int(limit)
+	for {
+		page := eventsPage
+		if limit > 0 {
+			page = min(page, left)
+		}
+		events, err := h.cfg.Reader.Events(ctx, org, id, next, page)
+		if err != nil {
+			return err
+		}
+		if len(events) > 0 {
+			if err := send(events); err != nil {
+				return err
+			}
+			next = events[len(events)-1].Number + 1
+			left -= len(events)
+		}
+		switch {
+		case limit > 0 && left <= 0:
+			return nil
+		case len(events) == page:
+			continue
+		case !follow:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-wake:
+		}
+	}
+}
+
+// Explain returns a session and its decisions, newest first.
+func (h *Hub) Explain(ctx context.Context, org api.OrgID, id api.SessionID) (SessionView, []api.Decision, error) {
+	v, err := h.Session(ctx, org, id)
+	if err != nil {
+		return SessionView{}, nil, err
+	}
+	d, err := h.cfg.Reader.Decisions(ctx, org, id, 20)
+	return v, d, err
+}

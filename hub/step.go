@@ -1,0 +1,314 @@
+package hub
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// machine is the memory of one shard. It changes only in step and its helpers; it does no I/O and reads no clock.
+//
+// A session's phase follows [api.PhaseTransitions]; setPhase panics on any other change.
+type machine struct {
+	shard    api.Shard
+	head     api.Head // of the last durable batch; set by the loop
+	inc      uint32   // incarnation of the store
+	limits   Limits
+	sessions map[api.SessionID]*session
+	keys     map[sessionKey]api.SessionID
+	idem     map[KeyScope]*api.Signal // idempotency keys of pending signals
+	writing  bool                     // an append to the archive is in flight
+	queue    []Append                 // what goes into the next append, one per organization
+
+	assignedTo map[api.ClusterID]int // sessions per cluster
+}
+
+// sessionKey is what a session is unique by.
+type sessionKey struct {
+	org   api.OrgID
+	agent api.ObjectID
+	key   string
+}
+
+// session is one session in memory: its record and what belongs to it.
+type session struct {
+	api.Session
+	pending  []api.Signal // unsettled, by sequence
+	revision *api.ResolvedRevision
+	placing  bool // a decision was asked for and has not come back
+	refused  map[api.ClusterID]string
+	log      sessionLog
+}
+
+// sessionLog is how far the log reaches: what was given a number, and what the archive has.
+type sessionLog struct {
+	number  uint64                // last number given
+	taken   map[api.Source]uint64 // last source number that was given a number, per source
+	settled map[api.Source]uint64 // last source number that the archive has, per source
+}
+
+// Limits bound what a hub accepts.
+type Limits struct {
+	PendingPerSession int // unsettled signals of one session
+	Window            int // signals handed to a spoke at a time, per session
+	WindowBytes       int // bytes of their payloads
+}
+
+// DefaultLimits are the documented defaults.
+func DefaultLimits() Limits {
+	return Limits{PendingPerSession: api.MaxPendingPerSession, Window: 64, WindowBytes: 512 << 10}
+}
+
+// event is an input of step.
+type event interface{ isEvent() }
+
+type (
+	// evSignal is a validated signal at the door. Ids were made by the caller; settled is what the archive knows of its key.
+	evSignal struct {
+		signal    api.Signal // Sequence and Session are step's to fill in
+		newID     api.SessionID
+		org       api.OrgID
+		agent     api.ObjectID
+		agentName string
+		key       string
+		settled   *SettledSignal
+		unknown   error // the archive did not answer: the key may have been used
+		dryRun    bool
+		reply     chan<- signalReply // buffered; answered once
+	}
+	// evPlaced is the answer to effPlace.
+	evPlaced struct {
+		session  api.SessionID
+		decision api.Decision
+		revision *api.ResolvedRevision // nil with err
+		err      error                 // nothing could be decided; the session waits with this reason
+	}
+	// evAssigned tells how the commit of an assignment ended.
+	evAssigned struct {
+		record api.Session // as committed
+		rev    *api.ResolvedRevision
+		placed OutboxItem // that reports it
+		ok     bool
+	}
+	// evAttach is a spoke's new link: it gets everything of this shard.
+	evAttach struct{ cluster api.ClusterID }
+	// evHeld is what a spoke reports of one session.
+	evHeld struct {
+		cluster api.ClusterID
+		held    api.Held
+	}
+	// evEvents is a batch of events from a spoke.
+	evEvents struct {
+		cluster api.ClusterID
+		batch   api.EventBatch
+	}
+	// evArchived tells that the appends in flight are in the archive.
+	evArchived struct{ appends []Append }
+	// evFacts tells that a fact changed that may have kept sessions from being placed.
+	evFacts struct{}
+	// evHealth tells that a cluster was lost, or is heard again.
+	evHealth struct {
+		cluster api.ClusterID
+		health  api.Health
+	}
+)
+
+func (evSignal) isEvent()   {}
+func (evPlaced) isEvent()   {}
+func (evAssigned) isEvent() {}
+func (evAttach) isEvent()   {}
+func (evHeld) isEvent()     {}
+func (evEvents) isEvent()   {}
+func (evArchived) isEvent() {}
+func (evFacts) isEvent()    {}
+func (evHealth) isEvent()   {}
+
+// signalReply answers evSignal.
+type signalReply struct {
+	accepted api.Accepted
+	err      error
+}
+
+// effect is an output of step that is performed after the batch is durable.
+type effect interface{ isEffect() }
+
+type (
+	// effReply answers a caller.
+	effReply struct {
+		to    chan<- signalReply
+		reply signalReply
+	}
+	// effPlace asks for a decision.
+	effPlace struct{ request placeRequest }
+	// effAppend hands events to the archive. One is in flight per shard.
+	effAppend struct{ appends []Append }
+	// effSend tells a spoke what is wanted.
+	effSend struct {
+		cluster  api.ClusterID
+		full     bool
+		sessions []api.Desired
+	}
+	// effAck tells a spoke what it may forget.
+	effAck struct {
+		cluster api.ClusterID
+		ack     api.Ack
+	}
+	// effNotify tells readers that a session's log has grown.
+	effNotify struct{ session api.SessionID }
+	// effGap tells that a spoke left numbers out: its link must begin anew.
+	effGap struct {
+		cluster api.ClusterID
+		err     error
+	}
+	// effStale tells that a spoke sent what is not of the present epoch.
+	effStale struct {
+		cluster api.ClusterID
+		session api.SessionID
+		epoch   api.Epoch
+	}
+)
+
+func (effReply) isEffect()  {}
+func (effPlace) isEffect()  {}
+func (effAppend) isEffect() {}
+func (effSend) isEffect()   {}
+func (effAck) isEffect()    {}
+func (effNotify) isEffect() {}
+func (effGap) isEffect()    {}
+func (effStale) isEffect()  {}
+
+// placeRequest is what the placer needs to decide.
+type placeRequest struct {
+	session api.SessionID
+	org     api.OrgID
+	agent   string
+	last    api.ClusterID
+	refused map[api.ClusterID]string
+}
+
+// output is what one event leads to. With a guard the mutations are committed alone and their outcome comes back as
+// evAssigned: memory has not changed yet.
+type output struct {
+	mutations []Mutation
+	effects   []effect
+	guard     *guard
+}
+
+// guard makes a commit depend on a cluster being alive.
+type guard struct {
+	cluster  api.ClusterID
+	assigned evAssigned // what comes back, but for ok
+}
+
+func (o *output) put(s api.Session)    { o.mutations = append(o.mutations, Mutation{PutSession: &s}) }
+func (o *output) effect(e ...effect)   { o.effects = append(o.effects, e...) }
+func (o *output) mutate(m ...Mutation) { o.mutations = append(o.mutations, m...) }
+
+// step is the shard's machine: it changes memory and returns what is to be made durable and what is to be done after that.
+func (m *machine) step(now time.Time, ev event) output {
+	var o output
+	switch ev := ev.(type) {
+	case evSignal:
+		m.signal(&o, now, ev)
+	case evPlaced:
+		m.placed(&o, now, ev)
+	case evAssigned:
+		m.assigned(&o, ev)
+	case evAttach:
+		m.attach(&o, ev.cluster)
+	case evHeld:
+		m.held(&o, now, ev.cluster, ev.held)
+	case evEvents:
+		m.events(&o, now, ev.cluster, ev.batch)
+	case evArchived:
+		m.archived(&o, ev.appends)
+	case evFacts:
+		for _, s := range m.ordered() {
+			m.place(&o, s)
+		}
+	case evHealth:
+		m.health(&o, ev.cluster, ev.health)
+	default:
+		panic(fmt.Sprintf("shard %d: unknown event %T", m.shard, ev))
+	}
+	m.flush(&o)
+	return o
+}
+
+// ordered returns the sessions by id, so that map order does not leak into behaviour.
+func (m *machine) ordered() []*session {
+	out := make([]*session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *session) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// setPhase changes the phase; a change that is not in the table is a broken invariant.
+func (s *session) setPhase(to api.Phase, reason string) {
+	if s.Phase != to && !slices.Contains(api.PhaseTransitions[s.Phase], to) {
+		panic(fmt.Sprintf("session %s: phase %s cannot become %s", s.ID, s.Phase, to))
+	}
+	s.Phase, s.Reason = to, reason[:min(len(reason), 1024)]
+}
+
+// assign changes the assignment; nil ends it.
+func (m *machine) assign(s *session, a *api.Assignment) {
+	if s.Assignment != nil {
+		if m.assignedTo[s.Assignment.Cluster]--; m.assignedTo[s.Assignment.Cluster] == 0 {
+			delete(m.assignedTo, s.Assignment.Cluster)
+		}
+	}
+	if s.Assignment = a; a != nil {
+		m.assignedTo[a.Cluster]++
+	}
+}
+
+// report writes an event of the hub's own: into the outbox with the change that it reports, and into the queue for the
+// archive.
+func (m *machine) report(o *output, s *session, now time.Time, ev api.Event, d *api.Decision) {
+	s.HubNumber++
+	ev.Session, ev.Source, ev.SourceNumber, ev.Time = s.ID, api.HubSource, s.HubNumber, now
+	item := OutboxItem{Event: ev, Decision: d}
+	o.mutate(Mutation{PutOutbox: &item})
+	m.enqueue(s, ev, d)
+}
+
+// enqueue numbers an event and puts it into the next append.
+func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision) *Append {
+	s.log.number++
+	ev.Number = s.log.number
+	s.log.taken[ev.Source] = ev.SourceNumber
+	i := slices.IndexFunc(m.queue, func(a Append) bool { return a.Org == s.Org })
+	if i < 0 {
+		i = len(m.queue)
+		m.queue = append(m.queue, Append{Shard: m.shard, Org: s.Org})
+	}
+	a := &m.queue[i]
+	a.Events = append(a.Events, ev)
+	if d != nil {
+		a.Decisions = append(a.Decisions, *d)
+	}
+	return a
+}
+
+// flush hands the queue to the archive unless an append is in flight.
+func (m *machine) flush(o *output) {
+	if m.writing || len(m.queue) == 0 {
+		return
+	}
+	m.writing = true
+	for i := range m.queue {
+		m.queue[i].Generation = m.head.Generation
+	}
+	o.effect(effAppend{m.queue})
+	m.queue = nil
+}

@@ -1,0 +1,152 @@
+package hub
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// events gives numbers to a spoke's events and queues them for the archive. What was taken before is skipped; a gap ends
+// the link, so that the spoke begins again from what is acknowledged.
+func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.EventBatch) {
+	s := m.sessions[b.Session]
+	if s == nil || s.Assignment == nil || s.Assignment.Cluster != cluster || s.Assignment.Epoch != b.Source.Epoch || b.Source.Attempt == 0 {
+		o.effect(effStale{cluster, b.Session, b.Source.Epoch})
+		return
+	}
+	for _, ev := range b.Events {
+		ev.Session, ev.Source, ev.Cluster = b.Session, b.Source, cluster
+		taken := s.log.taken[b.Source]
+		switch {
+		case ev.SourceNumber > taken+1:
+			o.effect(effGap{cluster, api.Errorf(api.CodeFailed, "session %s source %s: event %d after %d", s.ID, b.Source, ev.SourceNumber, taken)})
+			return
+		case ev.SourceNumber <= taken:
+			m.again(o, s, ev)
+			continue
+		}
+		a := m.enqueue(s, ev, nil)
+		if ev.Type == api.EventTurnDone {
+			a.Settled = append(a.Settled, m.settles(s, ev, now)...)
+		}
+	}
+}
+
+// again handles an event that was taken before. If the archive has it, the spoke did not get the acknowledgement. After a
+// change of owner the failures that a turn record counts may be missing, so they are applied now; the signals that it
+// settled left the inbox when the shard was loaded.
+func (m *machine) again(o *output, s *session, ev api.Event) {
+	if settled := s.log.settled[ev.Source]; ev.SourceNumber <= settled {
+		if ev.Type == api.EventTurnDone {
+			m.digest(o, s, ev, nil)
+		}
+		o.effect(effAck{s.Assignment.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
+	}
+}
+
+// settles lists the signals that leave the inbox with a turn record: consumed, or failed too often.
+func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSignal {
+	var out []SettledSignal
+	for _, sig := range s.pending {
+		if !slices.Contains(ev.Signals, sig.Sequence) {
+			continue
+		}
+		outcome := m.fate(s, sig, ev.Outcome)
+		if outcome == "" {
+			continue
+		}
+		sig.Payload = nil
+		out = append(out, SettledSignal{Signal: sig, Outcome: outcome, SettledAt: now,
+			Scope: KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}})
+	}
+	return out
+}
+
+// fate is "done", "dead", or "" for a signal that stays.
+func (m *machine) fate(s *session, sig api.Signal, outcome api.Outcome) string {
+	switch {
+	case outcome == api.OutcomeDone:
+		return "done"
+	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries)+1 >= s.revision.Agent.MaxDeliveries:
+		return "dead"
+	}
+	return ""
+}
+
+// archived applies what the archive has now: outboxes shrink, turn records settle their signals, spokes may forget.
+func (m *machine) archived(o *output, appends []Append) {
+	m.writing = false
+	var acks []api.Ack
+	for _, a := range appends {
+		settled := make(map[api.SignalID]bool, len(a.Settled))
+		for _, row := range a.Settled {
+			settled[row.Signal.ID] = true
+		}
+		for i, ev := range a.Events {
+			s := m.sessions[ev.Session]
+			s.log.settled[ev.Source] = ev.SourceNumber
+			switch {
+			case ev.Source == api.HubSource:
+				o.mutate(Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
+			case s.Assignment != nil && s.Assignment.Epoch == ev.Source.Epoch:
+				acks = appendAck(acks, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber})
+			}
+			if ev.Type == api.EventTurnDone {
+				m.digest(o, s, ev, settled)
+			}
+			if i == len(a.Events)-1 || a.Events[i+1].Session != ev.Session {
+				o.effect(effNotify{ev.Session})
+			}
+		}
+	}
+	for _, ack := range acks {
+		o.effect(effAck{m.sessions[ack.Session].Assignment.Cluster, ack})
+	}
+}
+
+// appendAck raises the acknowledgement of a source, or adds one.
+func appendAck(acks []api.Ack, a api.Ack) []api.Ack {
+	i := slices.IndexFunc(acks, func(x api.Ack) bool { return x.Session == a.Session && x.Source == a.Source })
+	if i < 0 {
+		return append(acks, a)
+	}
+	acks[i].UpTo = a.UpTo
+	return acks
+}
+
+// digest applies an archived turn record to the inbox, once: the record's position is kept with the session. A signal
+// leaves the inbox only if its row is in the archive; another one that a failed turn names counts a failure.
+func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.SignalID]bool) {
+	if !after(ev.Source, ev.SourceNumber, s.TurnSource, s.TurnNumber) {
+		return
+	}
+	s.TurnSource, s.TurnNumber = ev.Source, ev.SourceNumber
+	var kept []api.Signal
+	resend := false
+	for _, sig := range s.pending {
+		switch {
+		case settled[sig.ID]:
+			o.mutate(Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})
+			resend = true
+			continue
+		case ev.Outcome == api.OutcomeFailed && slices.Contains(ev.Signals, sig.Sequence):
+			sig.Deliveries++
+			o.mutate(Mutation{PutSignal: &sig})
+			resend = true
+		}
+		kept = append(kept, sig)
+	}
+	s.pending = kept
+	o.put(s.Session)
+	if resend && len(kept) > 0 {
+		m.send(o, s)
+	}
+}
+
+// after reports whether a position is later than another one: by epoch, attempt, number.
+func after(a api.Source, an uint64, b api.Source, bn uint64) bool {
+	return cmp.Or(a.Epoch.Compare(b.Epoch), cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(an, bn)) > 0
+}
