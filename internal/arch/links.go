@@ -25,10 +25,10 @@ func Links(t Tree) []Violation {
 		if len(linked) == 0 {
 			vs = append(vs, Violation{program, 0, "what it links is not known"})
 		}
-		for _, pkg := range linked {
-			i := slices.IndexFunc(servers, func(s string) bool { return under(pkg, s) })
+		for _, server := range servers {
+			i := slices.IndexFunc(linked, func(pkg string) bool { return under(pkg, server) })
 			if i >= 0 {
-				vs = append(vs, Violation{program, 0, "links " + pkg + "; " + servers[i] + " belongs to the hub alone"})
+				vs = append(vs, Violation{program, 0, fmt.Sprintf("links %s; %s belongs to the hub alone", linked[i], server)})
 			}
 		}
 	}
