@@ -1,0 +1,73 @@
+# Every target that is meant for people has a line "name: ## what it does"; `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# A version by git where there is a repository, else "source". CI may not own the checkout: then git answers nothing.
+VERSION := $(or $(shell [ -e .git ] && git describe --tags --always --dirty 2>/dev/null),source)
+TOOL := go tool -modfile=tools/go.mod
+MODULES = $(shell find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -printf '%h\n' | sort)
+
+# In CI results are never taken from the cache.
+ifeq ($(CI),true)
+TESTFLAGS ?= -count=1
+endif
+export TESTFLAGS
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the programs into bin/
+	@VERSION='$(VERSION)' tools/build.sh
+
+.PHONY: test
+test: ## check format, vet, and run the tests of every module (TESTFLAGS="-run X -race")
+	@tools/test.sh
+
+.PHONY: arch
+arch: ## check the rules of the house only
+	go test ./internal/arch/...
+
+.PHONY: lint
+lint: ## staticcheck in every module, and buf lint on the proto sources
+	@for m in $(MODULES); do \
+		echo "lint: staticcheck in $$m"; \
+		(cd $$m && go tool -modfile='$(CURDIR)/tools/go.mod' staticcheck ./...) || exit 1; \
+	done
+	@if [ -n "$$(find . -name '*.proto' -not -path './.*' -print -quit)" ]; then echo "lint: buf"; $(TOOL) buf lint; fi
+
+.PHONY: generate
+generate: ## generate code from the proto sources, in place
+	@tools/generate.sh
+
+.PHONY: check-generated
+check-generated: ## fail when generated code is not what its sources say
+	@tools/check-generated.sh
+
+.PHONY: demo
+demo: build ## show a federation on this machine, from an empty folder to a delivered signal
+	go run ./internal/demo
+
+.PHONY: dev
+dev: build ## like demo, and keep the federation running until interrupted
+	go run ./internal/demo --keep
+
+.PHONY: bench
+bench: ## run the benchmarks of every module
+	@for m in $(MODULES); do go -C $$m test -run '^$$' -bench . -benchmem ./... || exit 1; done
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities (needs the network)
+	@for m in $(MODULES); do \
+		echo "vuln: $$m"; \
+		(cd $$m && go tool -modfile='$(CURDIR)/tools/go.mod' govulncheck ./...) || exit 1; \
+	done
+
+.PHONY: deps
+deps: ## get what building and testing need: Debian packages and Go modules
+	@tools/deps.sh
+
+.PHONY: clean
+clean: ## remove what was built and what the demo left
+	rm -rf bin .demo

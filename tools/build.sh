@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Build the programs into bin/, one line each with its seconds. A program whose folder is not there is left out.
+# VERSION is what they say of themselves.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=${VERSION:-source}
+ldflags="-s -w -X github.com/nave-dev/nave/internal/version.Version=$version -X main.version=$version"
+mkdir -p bin
+
+built=0
+# program NAME FOLDER [MODULE]: FOLDER is inside the module that lies in MODULE.
+program() {
+	local name=$1 folder=$2 module=${3:-.} start
+	if [[ ! -d $module/$folder ]] || ! compgen -G "$module/$folder/*.go" >/dev/null; then
+		return 0
+	fi
+	printf '  %-28s ' "$name"
+	start=$(date +%s%N)
+	if ! CGO_ENABLED=0 go -C "$module" build -trimpath -buildvcs=false -ldflags "$ldflags" -o "$PWD/bin/$name" "./$folder"; then
+		echo "  $name: not built" >&2
+		return 1
+	fi
+	local ms=$((($(date +%s%N) - start) / 1000000))
+	printf '%4d.%d s  %5d KiB\n' $((ms / 1000)) $((ms % 1000 / 100)) $(($(stat -c %s "bin/$name") / 1024))
+	built=$((built + 1))
+}
+
+echo "build: version $version, into bin/"
+program nave-overlay . transport/ziti/overlay
+for name in nave-hub nave-spoke nave-harness nave terraform-provider-nave; do
+	program "$name" "cmd/$name"
+done
+program auditor examples/agents/auditor
+if ((built == 0)); then
+	echo "  no program has a folder yet"
+fi
