@@ -1,0 +1,209 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/transport/linkv1"
+)
+
+// maxMessage bounds one message of the link in either direction, in bytes.
+const maxMessage = 16 << 20
+
+// helloWithin is how long a peer may take to say hello.
+const helloWithin = 10 * time.Second
+
+// ServerConfig is what the hub's side of links needs.
+type ServerConfig struct {
+	// Attach begins the link of a peer whose identity was proved.
+	Attach func(ctx context.Context, identity string, hello api.Hello) (Attachment, api.Welcome, error)
+	// Identity reads the proved identity of the peer from the context of a call.
+	Identity func(context.Context) (string, bool)
+	// Credentials prove both sides to each other.
+	Credentials credentials.TransportCredentials
+	MaxLinks    int // open links; 0 means 2000
+	Log         *slog.Logger
+}
+
+// Attachment is the hub's end of one link.
+type Attachment interface {
+	Next(context.Context) (api.HubMessage, error)
+	Receive(context.Context, api.SpokeMessage) error
+	Beat(context.Context) error
+	Boot() string
+	Close(error)
+}
+
+// Server serves the links of spokes.
+type Server struct {
+	linkv1.UnimplementedLinkServer
+	cfg ServerConfig
+
+	mu    sync.Mutex
+	links map[string]Attachment // guarded by mu; by identity
+}
+
+// NewServer makes a server.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Attach == nil || cfg.Identity == nil || cfg.Credentials == nil {
+		return nil, errors.New("transport: Attach, Identity and Credentials are required")
+	}
+	if cfg.MaxLinks == 0 {
+		cfg.MaxLinks = 2000
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: cfg, links: map[string]Attachment{}}, nil
+}
+
+// Serve accepts links until ctx ends.
+func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
+	gs := grpc.NewServer(
+		grpc.Creds(s.cfg.Credentials),
+		grpc.ConnectionTimeout(helloWithin), // else a connection without a preface holds Stop up
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)
+	linkv1.RegisterLinkServer(gs, s)
+	g := run.NewGroup(ctx)
+	g.Go("links", func(context.Context) error { return gs.Serve(lis) })
+	g.Go("stop", func(ctx context.Context) error {
+		<-ctx.Done()
+		gs.Stop()
+		return nil
+	})
+	return g.Wait()
+}
+
+// Connect implements linkv1.LinkServer.
+func (s *Server) Connect(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubMessage]) error {
+	id, ok := s.cfg.Identity(stream.Context())
+	if !ok {
+		return toStatus(api.Errorf(api.CodeUnauthenticated, "the connection proves no identity"))
+	}
+	hello, err := firstHello(stream)
+	if err != nil {
+		return toStatus(err)
+	}
+	att, welcome, err := s.cfg.Attach(stream.Context(), id, hello)
+	if err != nil {
+		s.cfg.Log.Warn("link refused", "identity", id, "error", err)
+		return toStatus(err)
+	}
+	if err := s.keep(id, att); err != nil {
+		att.Close(err)
+		return toStatus(err)
+	}
+	defer s.drop(id, att)
+	if err := stream.Send(&linkv1.HubMessage{Welcome: welcomeTo(welcome)}); err != nil {
+		att.Close(err)
+		return err
+	}
+	err = s.converse(stream, att)
+	att.Close(err)
+	return toStatus(err)
+}
+
+// firstHello reads the hello, bounded by our own clock.
+func firstHello(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubMessage]) (api.Hello, error) {
+	ctx, cancel := context.WithTimeout(stream.Context(), helloWithin)
+	defer cancel()
+	m, err := run.Bounded(ctx, stream.Recv, nil)
+	if err != nil {
+		return api.Hello{}, api.Errorf(api.CodeInvalid, "no hello came: %w", err)
+	}
+	if m.GetHello() == nil {
+		return api.Hello{}, api.Errorf(api.CodeInvalid, "the first message is not a hello")
+	}
+	hello, err := helloFrom(m.GetHello())
+	if err != nil {
+		return api.Hello{}, api.Invalid("hello", "%w", err)
+	}
+	return hello, nil
+}
+
+// converse carries messages both ways until one side ends.
+func (s *Server) converse(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubMessage], att Attachment) error {
+	g := run.NewGroup(stream.Context())
+	g.Go("send", func(ctx context.Context) error {
+		for {
+			m, err := att.Next(ctx)
+			if err != nil {
+				return err
+			}
+			out, err := hubMessageTo(m)
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(out); err != nil {
+				return err
+			}
+		}
+	})
+	// Recv returns when the handler does, so it is not waited for: the sender's end ends the handler.
+	g.Go("receive", func(ctx context.Context) error {
+		for {
+			m, err := run.Bounded(ctx, stream.Recv, nil)
+			if err != nil {
+				return err
+			}
+			in, err := spokeMessageFrom(m)
+			if err != nil {
+				return api.Invalid("message", "%w", err)
+			}
+			if err := att.Receive(ctx, in); err != nil {
+				return err
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// Beat implements linkv1.LinkServer.
+func (s *Server) Beat(ctx context.Context, r *linkv1.BeatRequest) (*linkv1.BeatResponse, error) {
+	id, ok := s.cfg.Identity(ctx)
+	if !ok {
+		return nil, toStatus(api.Errorf(api.CodeUnauthenticated, "the connection proves no identity"))
+	}
+	s.mu.Lock()
+	att := s.links[id]
+	s.mu.Unlock()
+	if att == nil || att.Boot() != r.GetBoot() {
+		return nil, toStatus(api.Errorf(api.CodeConflict, "this boot has no link here"))
+	}
+	if err := att.Beat(ctx); err != nil {
+		return nil, toStatus(err)
+	}
+	return &linkv1.BeatResponse{}, nil
+}
+
+// keep registers a link; a former one of the same identity was ended by the hub already.
+func (s *Server) keep(id string, att Attachment) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links[id] == nil && len(s.links) >= s.cfg.MaxLinks {
+		return api.Errorf(api.CodeLimit, "%d links are open, the limit", len(s.links))
+	}
+	s.links[id] = att
+	return nil
+}
+
+func (s *Server) drop(id string, att Attachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links[id] == att {
+		delete(s.links, id)
+	}
+}
