@@ -132,7 +132,9 @@ func (p *selectorParser) value(r *Requirement, v string) error {
 	return validateLabelValue("selector", v)
 }
 
-func isSelectorSymbol(t string) bool { return t == "" || strings.ContainsRune(selectorSymbols, rune(t[0])) }
+func isSelectorSymbol(t string) bool {
+	return t == "" || strings.ContainsRune(selectorSymbols, rune(t[0]))
+}
 
 const (
 	selectorSymbols = "=!(),<>"
