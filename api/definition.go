@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Kind names a kind of definition.
@@ -67,11 +69,10 @@ const (
 )
 
 var (
-	nameRE       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	envNameRE    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
-	labelPartRE  = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
-	labelDNSRE   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
-	sessionKeyRE = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,256}$`)
+	nameRE      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	envNameRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+	labelPartRE = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+	dnsNameRE   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 )
 
 // ValidateName checks a name: a DNS label of 1 to 63 lower-case letters, digits and hyphens.
@@ -84,10 +85,23 @@ func ValidateName(field, name string) error {
 
 // ValidateSessionKey checks the key of a session: 1 to 256 bytes of UTF-8 without control characters.
 func ValidateSessionKey(field, key string) error {
-	if len(key) > 256 || !sessionKeyRE.MatchString(key) {
-		return Invalid(field, "%.40q is not a session key: use 1 to 256 bytes without control characters", key)
+	if key == "" || !printableKey(key, 256) {
+		return Invalid(field, "%.40q is not a session key: use 1 to 256 bytes of UTF-8 without control characters", key)
 	}
 	return nil
+}
+
+// ValidateIdempotencyKey checks the key under which a signal is deduplicated: at most MaxIdempotencyKey bytes of UTF-8
+// without control characters. Empty is allowed and deduplicates nothing.
+func ValidateIdempotencyKey(field, key string) error {
+	if !printableKey(key, MaxIdempotencyKey) {
+		return Invalid(field, "%.40q is not an idempotency key: use at most %d bytes of UTF-8 without control characters", key, MaxIdempotencyKey)
+	}
+	return nil
+}
+
+func printableKey(s string, most int) bool {
+	return len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // ValidateLabels checks labels by the rules of Kubernetes: an optional DNS prefix and a name of up to 63 characters; values
@@ -112,11 +126,14 @@ func validateLabelKey(field, k string) error {
 	if !found {
 		prefix, name = "", k
 	}
-	if !labelPartRE.MatchString(name) || found && !labelDNSRE.MatchString(prefix) {
+	if !labelPartRE.MatchString(name) || found && !validDNSName(prefix) {
 		return Invalid(field, "%q is not a label key: use [prefix/]name with up to 63 letters, digits, '-', '_' or '.'", k)
 	}
 	return nil
 }
+
+// validDNSName reports whether s is a DNS name as Kubernetes' label prefixes are: labels between dots, 253 bytes at most.
+func validDNSName(s string) bool { return len(s) <= 253 && dnsNameRE.MatchString(s) }
 
 func validateLabelValue(field, v string) error {
 	if v != "" && !labelPartRE.MatchString(v) {
@@ -150,6 +167,7 @@ func (c *checks) do(err error) {
 
 func (c *checks) text(field, s string) {
 	c.that(len(s) <= maxTextBytes, field, "%d bytes: at most %d are allowed", len(s), maxTextBytes)
+	c.that(utf8.ValidString(s), field, "is not UTF-8: encode it")
 }
 
 func (c *checks) list(field string, n int) {

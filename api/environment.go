@@ -165,7 +165,7 @@ func validateFiles(files []File) error {
 func validateEgress(f string, r EgressRule) error {
 	var c checks
 	host := strings.TrimPrefix(r.Host, "*.")
-	c.that(labelDNSRE.MatchString(host), f+".host", "%.60q is not a host: use a DNS name, or '*.' and a DNS name", r.Host)
+	c.that(validDNSName(host), f+".host", "%.60q is not a host: use a DNS name, or '*.' and a DNS name", r.Host)
 	c.list(f+".ports", len(r.Ports))
 	for i, p := range r.Ports {
 		c.that(p >= 1 && p <= 65535, fmt.Sprintf("%s.ports[%d]", f, i), "%d: want 1 to 65535", p)

@@ -1,0 +1,301 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// FleetConfig is what a [Fleet] needs.
+type FleetConfig struct {
+	Store         Clusters
+	Overlay       Overlay
+	Status        func(api.ClusterID) api.ClusterStatus // what this replica observed of a cluster; must not block
+	Now           func() time.Time                      // default time.Now
+	NewID         func() api.ClusterID                  // a new ULID, never the same twice
+	Random        io.Reader                             // of join secrets; default crypto/rand
+	HubIdentities func() []string                       // overlay identities of the hub's replicas; default none
+	Service       string                                // overlay service that spokes dial
+	Log           *slog.Logger                          // default: nothing is logged
+}
+
+// Fleet keeps the clusters of an installation and enrolls their spokes. It has no state of its own and is safe for
+// concurrent use.
+type Fleet struct {
+	cfg FleetConfig
+}
+
+// Bounds of a join token's life.
+const (
+	DefaultJoinLifetime = time.Hour
+	MinJoinLifetime     = time.Minute
+	MaxJoinLifetime     = 24 * time.Hour
+)
+
+// casAttempts is how often a read and conditional write is tried before the caller is told to.
+const casAttempts = 5
+
+// NewFleet returns a fleet.
+func NewFleet(cfg FleetConfig) (*Fleet, error) {
+	if cfg.Store == nil || cfg.Overlay == nil || cfg.Status == nil || cfg.NewID == nil || cfg.Service == "" {
+		return nil, errors.New("fleet: Store, Overlay, Status, NewID and Service are needed")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.HubIdentities == nil {
+		cfg.HubIdentities = func() []string { return nil }
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Fleet{cfg: cfg}, nil
+}
+
+// Register makes a cluster and the secret with which its spoke joins once. Organization, name, labels, taints and cordoned
+// of the cluster are used. A lifetime of 0 is [DefaultJoinLifetime].
+//
+// The secret is random and only its hash is kept, so a repeat cannot be answered with it again: a repeat, with the same
+// request id or not, is CodeExists, and the way on is to delete the cluster and register it anew. With a dry run nothing is
+// written and there is no secret.
+func (f *Fleet) Register(ctx context.Context, c api.Cluster, lifetime time.Duration, dryRun bool, requestID string) (api.Cluster, JoinSecret, error) {
+	c, err := checkCluster(c)
+	if err != nil {
+		return api.Cluster{}, JoinSecret{}, err
+	}
+	if err := checkOpaque("request_id", requestID); err != nil {
+		return api.Cluster{}, JoinSecret{}, err
+	}
+	if c.Etag != "" {
+		return api.Cluster{}, JoinSecret{}, api.Invalid("etag", "a cluster that is registered has none yet: leave it out")
+	}
+	lifetime = cmp.Or(lifetime, DefaultJoinLifetime)
+	if lifetime < MinJoinLifetime || lifetime > MaxJoinLifetime {
+		return api.Cluster{}, JoinSecret{}, api.Invalid("token_lifetime", "%v: want %v to %v, or leave it out for %v", lifetime, MinJoinLifetime, MaxJoinLifetime, DefaultJoinLifetime)
+	}
+	now := f.cfg.Now().UTC()
+	c.ID, c.CreatedAt, c.UpdatedAt, c.Identity, c.Status = f.cfg.NewID(), now, now, "", api.ClusterStatus{}
+	if dryRun {
+		if _, err := f.find(ctx, c.Org, c.Name); api.CodeOf(err) != api.CodeNotFound {
+			return api.Cluster{}, JoinSecret{}, cmp.Or(err, clusterExists(c.Name))
+		}
+		c.ID = ""
+		c.Status.Health = api.HealthPending
+		return c, JoinSecret{}, nil
+	}
+	secret, hash, err := newSecret(f.cfg.Random)
+	if err != nil {
+		return api.Cluster{}, JoinSecret{}, err
+	}
+	token := api.JoinToken{Hash: hash, Cluster: c.ID, Org: c.Org, ExpiresAt: now.Add(lifetime)}
+	stored, err := f.cfg.Store.CreateCluster(ctx, c, token)
+	if err != nil {
+		if api.CodeOf(err) == api.CodeExists {
+			err = clusterExists(c.Name)
+		}
+		return api.Cluster{}, JoinSecret{}, err
+	}
+	f.cfg.Log.Info("cluster registered", "cluster", stored.ID, "name", stored.Name)
+	return f.observed(stored), JoinSecret{Secret: secret, ExpiresAt: token.ExpiresAt}, nil
+}
+
+func clusterExists(name string) error {
+	return &api.Error{Code: api.CodeExists, Field: "name", Err: fmt.Errorf("cluster %q is registered: choose another name; for a new join token run \"nave clusters delete %s\" and register it again", name, name)}
+}
+
+// checkCluster checks what a client declares and fills the organization in.
+func checkCluster(c api.Cluster) (api.Cluster, error) {
+	org, err := checkNamed(c.Org, c.Name)
+	if err != nil {
+		return c, err
+	}
+	c.Org = org
+	if err := api.ValidateLabels("labels", c.Labels); err != nil {
+		return c, err
+	}
+	if err := api.ValidateTaints("taints", c.Taints); err != nil {
+		return c, err
+	}
+	return c, checkOpaque("etag", c.Etag)
+}
+
+// Cluster returns a cluster by name, with what was observed of it.
+func (f *Fleet) Cluster(ctx context.Context, org api.OrgID, name string) (api.Cluster, error) {
+	org, err := checkNamed(org, name)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	return f.find(ctx, org, name)
+}
+
+func (f *Fleet) find(ctx context.Context, org api.OrgID, name string) (api.Cluster, error) {
+	all, err := f.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	i := slices.IndexFunc(all, func(c api.Cluster) bool { return c.Org == org && c.Name == name })
+	if i < 0 {
+		return api.Cluster{}, &api.Error{Code: api.CodeNotFound, Field: "name", Err: fmt.Errorf("there is no cluster %q", name)}
+	}
+	return f.observed(all[i]), nil
+}
+
+// ByID returns a cluster by id, with what was observed of it.
+func (f *Fleet) ByID(ctx context.Context, id api.ClusterID) (api.Cluster, error) {
+	all, err := f.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	i := slices.IndexFunc(all, func(c api.Cluster) bool { return c.ID == id })
+	if i < 0 {
+		return api.Cluster{}, api.Errorf(api.CodeNotFound, "there is no cluster with id %q", id)
+	}
+	return f.observed(all[i]), nil
+}
+
+// Names returns the names of the clusters of an organization by id.
+func (f *Fleet) Names(ctx context.Context, org api.OrgID) (map[api.ClusterID]string, error) {
+	all, err := f.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[api.ClusterID]string, len(all))
+	for _, c := range all {
+		if c.Org == org {
+			names[c.ID] = c.Name
+		}
+	}
+	return names, nil
+}
+
+// List returns a page of the clusters whose labels match the selector, by name, and the token of the next page.
+func (f *Fleet) List(ctx context.Context, org api.OrgID, selector string, pageSize int, pageToken string) ([]api.Cluster, string, error) {
+	org, err := Organization(org)
+	if err != nil {
+		return nil, "", err
+	}
+	reqs, err := api.ParseSelector(selector)
+	if err != nil {
+		return nil, "", err
+	}
+	pages, err := NewPager(pageSize, pageToken, "clusters", string(org), selector)
+	if err != nil {
+		return nil, "", err
+	}
+	all, err := f.cfg.Store.Clusters(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	slices.SortFunc(all, func(a, b api.Cluster) int { return strings.Compare(a.Name, b.Name) })
+	var out []api.Cluster
+	for _, c := range all {
+		if c.Org != org || c.Name <= pages.After || !api.MatchAll(reqs, c.Labels) {
+			continue
+		}
+		if len(out) == pages.Size {
+			return out, pages.Token(out[len(out)-1].Name), nil
+		}
+		out = append(out, f.observed(c))
+	}
+	return out, "", nil
+}
+
+// Update replaces labels, taints and cordoned of the named cluster. An etag guards the write; without one it goes on top of
+// whatever is there.
+func (f *Fleet) Update(ctx context.Context, c api.Cluster, dryRun bool) (api.Cluster, WriteOutcome, error) {
+	c, err := checkCluster(c)
+	if err != nil {
+		return api.Cluster{}, "", err
+	}
+	for range casAttempts {
+		present, err := f.find(ctx, c.Org, c.Name)
+		if err != nil {
+			return api.Cluster{}, "", err
+		}
+		if c.Etag != "" && c.Etag != present.Etag {
+			return api.Cluster{}, "", conflict("cluster %q has changed since it was read: read it again, then repeat", c.Name)
+		}
+		if maps.Equal(present.Labels, c.Labels) && slices.Equal(present.Taints, c.Taints) && present.Cordoned == c.Cordoned {
+			return present, Unchanged, nil
+		}
+		next := present
+		next.Labels, next.Taints, next.Cordoned, next.UpdatedAt = maps.Clone(c.Labels), slices.Clone(c.Taints), c.Cordoned, f.cfg.Now().UTC()
+		if dryRun {
+			return next, Updated, nil
+		}
+		next.Status = api.ClusterStatus{}
+		stored, err := f.cfg.Store.UpdateCluster(ctx, next)
+		if api.CodeOf(err) == api.CodeConflict {
+			continue
+		}
+		if err != nil {
+			return api.Cluster{}, "", err
+		}
+		return f.observed(stored), Updated, nil
+	}
+	return api.Cluster{}, "", conflict("cluster %q is being changed by others: repeat", c.Name)
+}
+
+// Delete removes a cluster that has no sessions, with its tokens, its lease and its overlay identity; its spoke's
+// connection is cut. CodeInUse while sessions are assigned to it. Should it fail half-way, the spoke cannot connect any more
+// and a repeat completes it.
+func (f *Fleet) Delete(ctx context.Context, org api.OrgID, name, etag string, dryRun bool) error {
+	org, err := checkNamed(org, name)
+	if err != nil {
+		return err
+	}
+	if err := checkOpaque("etag", etag); err != nil {
+		return err
+	}
+	for range casAttempts {
+		c, err := f.find(ctx, org, name)
+		if err != nil {
+			return err
+		}
+		if etag != "" && etag != c.Etag {
+			return conflict("cluster %q has changed since it was read: read it again, then repeat", name)
+		}
+		if n := c.Status.Sessions; n > 0 {
+			return api.Errorf(api.CodeInUse, "cluster %q has %d sessions: cordon it and wait until they are gone, then repeat", name, n)
+		}
+		if dryRun {
+			return nil
+		}
+		if c.Identity != "" {
+			if err := f.cfg.Overlay.DeleteIdentity(ctx, c.Identity); err != nil {
+				return err
+			}
+		}
+		err = f.cfg.Store.DeleteCluster(ctx, c.ID, c.Etag)
+		if api.CodeOf(err) == api.CodeConflict {
+			continue
+		}
+		if err == nil {
+			f.cfg.Log.Info("cluster deleted", "cluster", c.ID, "name", name)
+		}
+		return err
+	}
+	return conflict("cluster %q is being changed by others: repeat", name)
+}
+
+// observed adds what this replica knows of the cluster.
+func (f *Fleet) observed(c api.Cluster) api.Cluster {
+	c.Status = f.cfg.Status(c.ID)
+	if c.Identity == "" && c.Status.Health == "" {
+		c.Status.Health = api.HealthPending
+	}
+	return c
+}

@@ -1,0 +1,18 @@
+package rpc
+
+import (
+	"context"
+
+	"github.com/nave-dev/nave/api/navev1"
+)
+
+// system implements nave.v1.System.
+type system struct {
+	navev1.UnsafeSystemServer
+	s *Server
+}
+
+func (h system) Info(ctx context.Context, _ *navev1.InfoRequest) (*navev1.InfoResponse, error) {
+	c := caller(ctx)
+	return &navev1.InfoResponse{Version: h.s.cfg.Version, Subject: c.Subject, Role: string(c.Role), Organization: string(c.Org)}, nil
+}

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"encoding/json"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/hub/store/recordv1"
+)
+
+func epochRecord(e api.Epoch) *recordv1.Epoch {
+	if e.IsZero() {
+		return nil
+	}
+	return &recordv1.Epoch{Incarnation: e.Incarnation, N: e.N}
+}
+
+func epochFrom(r *recordv1.Epoch) api.Epoch {
+	return api.Epoch{Incarnation: r.GetIncarnation(), N: r.GetN()}
+}
+
+func sessionRecord(s *api.Session) *recordv1.Session {
+	r := &recordv1.Session{
+		Id: string(s.ID), Org: string(s.Org), Agent: string(s.Agent), AgentName: s.AgentName, Key: s.Key, Labels: s.Labels,
+		Intent: string(s.Intent), Phase: string(s.Phase), Reason: s.Reason, CreatedAt: timeRecord(s.CreatedAt),
+		LastSequence: s.LastSequence, HubNumber: s.HubNumber, Epoch: epochRecord(s.Epoch), LastCluster: string(s.LastCluster),
+	}
+	if a := s.Assignment; a != nil {
+		r.Assignment = &recordv1.Assignment{Cluster: string(a.Cluster), Epoch: epochRecord(a.Epoch), AgentRevision: a.AgentRevision,
+			Summary: a.Summary, Releasing: a.Releasing}
+	}
+	return r
+}
+
+func sessionFrom(r *recordv1.Session) api.Session {
+	s := api.Session{
+		ID: api.SessionID(r.GetId()), Org: api.OrgID(r.GetOrg()), Agent: api.ObjectID(r.GetAgent()), AgentName: r.GetAgentName(), Key: r.GetKey(),
+		Labels: r.GetLabels(), Intent: api.Intent(r.GetIntent()), Phase: api.Phase(r.GetPhase()), Reason: r.GetReason(),
+		CreatedAt: timeFrom(r.GetCreatedAt()), LastSequence: r.GetLastSequence(), HubNumber: r.GetHubNumber(),
+		Epoch: epochFrom(r.GetEpoch()), LastCluster: api.ClusterID(r.GetLastCluster()),
+	}
+	if a := r.GetAssignment(); a != nil {
+		s.Assignment = &api.Assignment{Cluster: api.ClusterID(a.GetCluster()), Epoch: epochFrom(a.GetEpoch()), AgentRevision: a.GetAgentRevision(),
+			Summary: a.GetSummary(), Releasing: a.GetReleasing()}
+	}
+	return s
+}
+
+func signalRecord(s *api.Signal) *recordv1.Signal {
+	return &recordv1.Signal{
+		Id: string(s.ID), Session: string(s.Session), Sequence: s.Sequence, IdempotencyKey: s.IdempotencyKey, PayloadHash: s.PayloadHash[:],
+		Payload: s.Payload, PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timeRecord(s.AcceptedAt), Deliveries: s.Deliveries,
+	}
+}
+
+func signalFrom(r *recordv1.Signal) api.Signal {
+	s := api.Signal{
+		ID: api.SignalID(r.GetId()), Session: api.SessionID(r.GetSession()), Sequence: r.GetSequence(), IdempotencyKey: r.GetIdempotencyKey(),
+		Payload: r.GetPayload(), PayloadRef: r.GetPayloadRef(), Sender: r.GetSender(), AcceptedAt: timeFrom(r.GetAcceptedAt()), Deliveries: r.GetDeliveries(),
+	}
+	copy(s.PayloadHash[:], r.GetPayloadHash())
+	return s
+}
+
+func eventRecord(e *api.Event) *recordv1.Event {
+	return &recordv1.Event{
+		Session: string(e.Session), Number: e.Number, Epoch: epochRecord(e.Source.Epoch), Attempt: e.Source.Attempt, SourceNumber: e.SourceNumber,
+		Type: string(e.Type), Time: timeRecord(e.Time), Cluster: string(e.Cluster), Text: e.Text, Signals: e.Signals, Outcome: string(e.Outcome),
+		Attributes: e.Attributes,
+	}
+}
+
+func eventFrom(r *recordv1.Event) api.Event {
+	return api.Event{
+		Session: api.SessionID(r.GetSession()), Number: r.GetNumber(), Source: api.Source{Epoch: epochFrom(r.GetEpoch()), Attempt: r.GetAttempt()},
+		SourceNumber: r.GetSourceNumber(), Type: api.EventType(r.GetType()), Time: timeFrom(r.GetTime()), Cluster: api.ClusterID(r.GetCluster()),
+		Text: r.GetText(), Signals: r.GetSignals(), Outcome: api.Outcome(r.GetOutcome()), Attributes: r.GetAttributes(),
+	}
+}
+
+func outboxRecord(key string, o *hub.OutboxItem) (*recordv1.OutboxItem, error) {
+	r := &recordv1.OutboxItem{Event: eventRecord(&o.Event)}
+	if o.Decision != nil {
+		b, err := json.Marshal(o.Decision)
+		if err != nil {
+			return nil, &recordError{key, err}
+		}
+		r.Decision = b
+	}
+	return r, nil
+}
+
+func outboxFrom(key string, r *recordv1.OutboxItem) (hub.OutboxItem, error) {
+	o := hub.OutboxItem{Event: eventFrom(r.GetEvent())}
+	if len(r.GetDecision()) > 0 {
+		o.Decision = new(api.Decision)
+		if err := json.Unmarshal(r.GetDecision(), o.Decision); err != nil {
+			return o, &recordError{key, err}
+		}
+	}
+	return o, nil
+}

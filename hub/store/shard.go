@@ -1,0 +1,241 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/hub/store/recordv1"
+)
+
+// maxAttempts bounds the repetitions of a compare-and-swap that others win.
+const maxAttempts = 64
+
+// Claim implements [hub.ShardStore].
+func (s *Store) Claim(ctx context.Context, shard api.Shard) (api.Head, error) {
+	const op = "claim shard"
+	key := s.keys.head(shard)
+	for range maxAttempts {
+		resp, err := s.txn(ctx, op, nil, []clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(s.keys.incarnation())}, nil)
+		if err != nil {
+			return api.Head{}, err
+		}
+		head, revision, err := headOf(key, resp.Responses[0].GetResponseRange())
+		if err != nil {
+			return api.Head{}, failure(op, err)
+		}
+		incarnation, err := incarnationOf(s.keys.incarnation(), resp.Responses[1].GetResponseRange())
+		if err != nil {
+			return api.Head{}, failure(op, err)
+		}
+		if incarnation < head.Generation.Incarnation {
+			return api.Head{}, refuse(op, api.CodeInternal, "shard %d has incarnation %d and the store %d", shard, head.Generation.Incarnation, incarnation)
+		}
+		next := api.Head{Generation: api.Generation{Incarnation: incarnation, N: head.Generation.N + 1}, Batch: head.Batch}
+		value, err := encode(key, headRecord(next))
+		if err != nil {
+			return api.Head{}, failure(op, err)
+		}
+		done, err := s.txn(ctx, op, []clientv3.Cmp{unchanged(key, revision)}, []clientv3.Op{clientv3.OpPut(key, value)}, nil)
+		if err != nil {
+			return api.Head{}, err
+		}
+		if done.Succeeded {
+			return next, nil
+		}
+	}
+	return api.Head{}, refuse(op, api.CodeUnavailable, "others claimed shard %d %d times meanwhile: repeat", shard, maxAttempts)
+}
+
+// Head implements [hub.ShardStore].
+func (s *Store) Head(ctx context.Context, shard api.Shard) (api.Head, error) {
+	const op = "read head"
+	key := s.keys.head(shard)
+	resp, err := s.get(ctx, op, key)
+	if err != nil {
+		return api.Head{}, err
+	}
+	head, _, err := headOf(key, (*rangeResponse)(resp))
+	if err != nil {
+		return api.Head{}, failure(op, err)
+	}
+	return head, nil
+}
+
+// Load implements [hub.ShardStore].
+func (s *Store) Load(ctx context.Context, shard api.Shard) (hub.ShardContents, error) {
+	var c hub.ShardContents
+	prefix := s.keys.shard(shard)
+	err := s.scan(ctx, "load shard", prefix, func(key string, value []byte, _ int64) error {
+		rest := strings.TrimPrefix(key, prefix)
+		switch {
+		case strings.HasPrefix(rest, "s/"):
+			r, err := decode(key, value, new(recordv1.Session))
+			if err != nil {
+				return err
+			}
+			c.Sessions = append(c.Sessions, sessionFrom(r))
+		case strings.HasPrefix(rest, "q/"):
+			r, err := decode(key, value, new(recordv1.Signal))
+			if err != nil {
+				return err
+			}
+			c.Signals = append(c.Signals, signalFrom(r))
+		case strings.HasPrefix(rest, "o/"):
+			r, err := decode(key, value, new(recordv1.OutboxItem))
+			if err != nil {
+				return err
+			}
+			o, err := outboxFrom(key, r)
+			if err != nil {
+				return err
+			}
+			c.Outbox = append(c.Outbox, o)
+		}
+		return nil
+	})
+	if err != nil {
+		return hub.ShardContents{}, err
+	}
+	return c, nil
+}
+
+// Commit implements [hub.ShardStore].
+func (s *Store) Commit(ctx context.Context, batches []hub.Batch) error {
+	const op = "commit batches"
+	if len(batches) == 0 {
+		return nil
+	}
+	var (
+		cmps  = make([]clientv3.Cmp, 0, len(batches))
+		ops   changes
+		seen  [api.Shards]bool
+		alive map[api.ClusterID]bool
+	)
+	for i := range batches {
+		b := &batches[i]
+		if seen[b.Shard] {
+			return refuse(op, api.CodeInternal, "shard %d has two batches: merge them or commit one after the other", b.Shard)
+		}
+		seen[b.Shard] = true
+		key := s.keys.head(b.Shard)
+		cmp, err := headIs(key, b.From)
+		if err != nil {
+			return failure(op, err)
+		}
+		cmps = append(cmps, cmp)
+		for _, c := range b.Alive {
+			if alive[c] {
+				continue
+			}
+			if alive == nil {
+				alive = map[api.ClusterID]bool{}
+			}
+			alive[c] = true
+			cmps = append(cmps, present(s.keys.alive(c)))
+		}
+		if err := ops.put(key, headRecord(b.Next())); err != nil {
+			return failure(op, err)
+		}
+		for j := range b.Mutations {
+			if err := s.mutate(&ops, b.Shard, &b.Mutations[j]); err != nil {
+				return failure(op, err)
+			}
+		}
+	}
+	resp, err := s.txn(ctx, op, cmps, ops.ops, nil)
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		return refuse(op, api.CodeConflict, "a head or a lease is not what was compared: read the head")
+	}
+	return nil
+}
+
+func (s *Store) mutate(ops *changes, shard api.Shard, m *hub.Mutation) error {
+	switch {
+	case m.PutSession != nil:
+		return ops.put(s.keys.session(shard, m.PutSession.ID), sessionRecord(m.PutSession))
+	case m.PutSignal != nil:
+		return ops.put(s.keys.signal(shard, m.PutSignal.Session, m.PutSignal.Sequence), signalRecord(m.PutSignal))
+	case m.DeleteSignal != nil:
+		ops.delete(s.keys.signal(shard, m.DeleteSignal.Session, m.DeleteSignal.Sequence))
+	case m.PutOutbox != nil:
+		key := s.keys.outbox(shard, m.PutOutbox.Event.Session, m.PutOutbox.Event.SourceNumber)
+		r, err := outboxRecord(key, m.PutOutbox)
+		if err != nil {
+			return err
+		}
+		return ops.put(key, r)
+	case m.DeleteOutbox != nil:
+		ops.delete(s.keys.outbox(shard, m.DeleteOutbox.Session, m.DeleteOutbox.Number))
+	case m.DeleteSession != "":
+		ops.delete(s.keys.session(shard, m.DeleteSession))
+	default:
+		return api.Errorf(api.CodeInternal, "a mutation of shard %d is empty", shard)
+	}
+	return nil
+}
+
+// headIs compares a head; the zero head is the missing one.
+func headIs(key string, h api.Head) (clientv3.Cmp, error) {
+	if h == (api.Head{}) {
+		return absent(key), nil
+	}
+	value, err := encode(key, headRecord(h))
+	return clientv3.Compare(clientv3.Value(key), "=", value), err
+}
+
+func headOf(key string, r *rangeResponse) (api.Head, int64, error) {
+	if len(r.Kvs) == 0 {
+		return api.Head{}, 0, nil
+	}
+	rec, err := decode(key, r.Kvs[0].Value, new(recordv1.Head))
+	return headFrom(rec), r.Kvs[0].ModRevision, err
+}
+
+func incarnationOf(key string, r *rangeResponse) (uint32, error) {
+	if len(r.Kvs) == 0 {
+		return 0, &recordError{key, strconv.ErrSyntax}
+	}
+	n, err := strconv.ParseUint(string(r.Kvs[0].Value), 10, 32)
+	if err != nil || n == 0 {
+		return 0, &recordError{key, strconv.ErrSyntax}
+	}
+	return uint32(n), nil
+}
+
+// changes collects the operations of a transaction. etcd refuses two operations on one key: the last one wins.
+type changes struct {
+	ops   []clientv3.Op
+	index map[string]int
+}
+
+func (c *changes) add(key string, op clientv3.Op) {
+	if c.index == nil {
+		c.index = make(map[string]int)
+	}
+	if i, ok := c.index[key]; ok {
+		c.ops[i] = op
+		return
+	}
+	c.index[key] = len(c.ops)
+	c.ops = append(c.ops, op)
+}
+
+func (c *changes) put(key string, m proto.Message, opts ...clientv3.OpOption) error {
+	value, err := encode(key, m)
+	if err != nil {
+		return err
+	}
+	c.add(key, clientv3.OpPut(key, value, opts...))
+	return nil
+}
+
+func (c *changes) delete(key string) { c.add(key, clientv3.OpDelete(key)) }
