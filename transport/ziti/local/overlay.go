@@ -92,13 +92,13 @@ func (o *Overlay) run(ctx context.Context) error {
 	every := lookStarting
 	for {
 		serving, err := o.step(o.procs, every == lookServing)
+		if err == nil && serving && every == lookStarting {
+			o.endpoint, err = o.readEndpoint(s)
+		}
 		if err != nil {
-			return err
+			return errors.Join(err, o.endStarted())
 		}
 		if serving && every == lookStarting {
-			if o.endpoint, err = o.readEndpoint(s); err != nil {
-				return err
-			}
 			o.cfg.Progress("overlay ready: " + o.endpoint.Controller)
 			close(o.ready)
 			every = lookServing
@@ -153,6 +153,19 @@ func (o *Overlay) step(procs []*process, served bool) (serving bool, err error) 
 		serving = serving && p.ready
 	}
 	return serving, nil
+}
+
+// endStarted ends what this Run has started, after a start that failed. What it adopted served before and goes on.
+func (o *Overlay) endStarted() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*stopBound)
+	defer cancel()
+	var ours []*process
+	for _, p := range o.procs {
+		if p.child != 0 {
+			ours = append(ours, p)
+		}
+	}
+	return o.end(ctx, ours)
 }
 
 // Stop ends the processes in order, the routers and then the controller, and returns when they are gone. Run must have
