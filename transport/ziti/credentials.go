@@ -42,7 +42,7 @@ func ServerCredentials(n *Node) credentials.TransportCredentials {
 	c := n.id.tls(nil)
 	c.ClientAuth = tls.RequireAnyClientCert // the chain is checked by VerifyConnection: these certificates have no TLS usages
 	c.SessionTicketsDisabled = true
-	return creds{credentials.NewTLS(c)}
+	return creds{credentials.NewTLS(c), &n.peers}
 }
 
 // ClientCredentials are those of a dialer. A host whose identity allow does not allow is refused; allow is asked at every
@@ -53,7 +53,7 @@ func ClientCredentials(n *Node, allow func(id string) bool) credentials.Transpor
 	}
 	c := n.id.tls(allow)
 	c.InsecureSkipVerify = true // only the host name, which means nothing here; the chain is checked by VerifyConnection
-	return creds{credentials.NewTLS(c)}
+	return creds{credentials.NewTLS(c), nil}
 }
 
 func (p *parsed) tls(allow func(id string) bool) *tls.Config {
@@ -98,11 +98,16 @@ func (p *parsed) verify(s tls.ConnectionState) (string, error) {
 // creds adds the peer's identity to what the connection is known by.
 type creds struct {
 	credentials.TransportCredentials
+	peers *peers // where accepted connections are entered; nil on the dialing side
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (c creds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return identified(c.TransportCredentials.ServerHandshake(raw))
+	conn, info, err := identified(c.TransportCredentials.ServerHandshake(raw))
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.peers.enter(conn, info.(AuthInfo).PeerID), info, nil
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
@@ -112,7 +117,7 @@ func (c creds) ClientHandshake(ctx context.Context, authority string, raw net.Co
 
 // Clone implements credentials.TransportCredentials.
 func (c creds) Clone() credentials.TransportCredentials {
-	return creds{c.TransportCredentials.Clone()}
+	return creds{c.TransportCredentials.Clone(), c.peers}
 }
 
 // identified is called after VerifyConnection has accepted the peer.

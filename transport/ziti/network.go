@@ -9,6 +9,7 @@ import (
 	"github.com/openziti/edge-api/rest_management_api_client/service"
 	serp "github.com/openziti/edge-api/rest_management_api_client/service_edge_router_policy"
 	sp "github.com/openziti/edge-api/rest_management_api_client/service_policy"
+	"github.com/openziti/edge-api/rest_management_api_client/terminator"
 	"github.com/openziti/edge-api/rest_model"
 	edgeapis "github.com/openziti/sdk-golang/edge-apis"
 )
@@ -39,6 +40,24 @@ func (m *Manager) EnsureNetwork(ctx context.Context) error {
 		return fmt.Errorf("ensure overlay service router policy: %w", err)
 	}
 	return nil
+}
+
+// Hosts returns by how many routers the service can be reached, summed over the hubs that host it.
+func (m *Manager) Hosts(ctx context.Context) (int, error) {
+	filter := fmt.Sprintf("service.name=%q", HubService)
+	all, err := pages(func(limit, offset int64) ([]*rest_model.TerminatorDetail, *rest_model.Meta, error) {
+		l, err := call(ctx, m, func(ctx context.Context, c management) (*terminator.ListTerminatorsOK, error) {
+			return c.API.Terminator.ListTerminators(&terminator.ListTerminatorsParams{Context: ctx, Filter: &filter, Limit: &limit, Offset: &offset}, nil)
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return l.Payload.Data, l.Payload.Meta, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list overlay terminators: %w", err)
+	}
+	return len(all), nil
 }
 
 const routerPolicy, serviceRouterPolicy = "nave-routers", "nave-service-routers"

@@ -44,6 +44,7 @@ type Node struct {
 	id    *parsed
 	sdk   ziti.Context
 	calls chan struct{} // a token for each call inside the SDK; capacity maxCalls
+	peers peers         // accepted with ServerCredentials
 }
 
 // OpenNode returns the node of an identity. It waits for nothing: the first Listen or Dial goes to the controller.

@@ -2,8 +2,6 @@ package ziti_test
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"testing"
 	"time"
@@ -89,29 +87,3 @@ func dial(t *testing.T, node *ziti.Node, creds credentials.TransportCredentials)
 	t.Cleanup(func() { _ = cc.Close() })
 	return healthpb.NewHealthClient(cc)
 }
-
-func TestUnaryAndStreamWithProvedIdentities(t *testing.T) {
-	n := zititest.Start(t)
-	hub, spoke := n.Node("hub-1", ziti.RoleHub), n.Node("spoke-1", ziti.RoleSpoke)
-	c := serve(t, hub, ziti.ServerCredentials(hub))
-	client := dial(t, spoke, ziti.ClientCredentials(spoke, ziti.AllowIDs(hub.ID())))
-	ctx := zititest.Context(t, 30*time.Second)
-	if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-c.who; got != spoke.ID() {
-		t.Errorf("the hub saw %q, want the spoke's identity %q", got, spoke.ID())
-	}
-	s, err := client.Watch(ctx, &healthpb.HealthCheckRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 5 {
-		if _, err := s.Recv(); err != nil {
-			t.Fatalf("message %d of the stream: %v", i, err)
-		}
-	}
-}
-
-var _ = errors.Is
-var _ = io.EOF
