@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,13 +25,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/nave-dev/nave/transport/ziti"
+	"github.com/nave-dev/nave/transport/ziti/local"
 	"github.com/nave-dev/nave/transport/ziti/zititest"
 )
 
 var request = &healthpb.HealthCheckRequest{}
 
 func TestUnaryAndStreamWithProvedIdentities(t *testing.T) {
-	n := zititest.Start(t)
+	// Another address than the default one, as clusters outside this machine's loopback need it.
+	n := zititest.StartConfig(t, local.Config{Listen: netip.MustParseAddr("127.0.0.2")})
 	hub, spoke := n.Node("hub-1", ziti.RoleHub), n.Node("spoke-1", ziti.RoleSpoke)
 	c := serve(t, hub, ziti.ServerCredentials(hub))
 	client := dial(t, spoke, ziti.ClientCredentials(spoke, ziti.AllowIDs(hub.ID())))
@@ -124,13 +127,13 @@ func TestPolicies(t *testing.T) {
 	hub, spoke, nobody := n.Node("hub-1", ziti.RoleHub), n.Node("spoke-1", ziti.RoleSpoke), n.Node("nobody")
 	serve(t, hub, ziti.ServerCredentials(hub))
 	for name, node := range map[string]*ziti.Node{"a spoke": spoke, "one without a role": nobody} {
-		if l, err := node.Listen(zititest.Context(t, 3*time.Second), ziti.HubService); err == nil {
+		if l, err := node.Listen(zititest.Context(t, 2*time.Second), ziti.HubService); err == nil {
 			l.Close()
 			t.Errorf("%s hosts the hub's service", name)
 		}
 	}
 	for name, node := range map[string]*ziti.Node{"a hub": hub, "one without a role": nobody} {
-		if c, err := node.Dial(zititest.Context(t, 3*time.Second), ziti.HubService); err == nil {
+		if c, err := node.Dial(zititest.Context(t, 2*time.Second), ziti.HubService); err == nil {
 			c.Close()
 			t.Errorf("%s dials the hub's service", name)
 		}

@@ -144,7 +144,7 @@ func loadPool(caFile string) (*x509.CertPool, error) {
 
 // awaitController waits until the controller answers, or ctx ends.
 func awaitController(ctx context.Context, client *http.Client, addr string) error {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/edge/client/v1/version", nil)

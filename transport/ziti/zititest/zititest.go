@@ -47,8 +47,15 @@ func Binary(t testing.TB) string {
 // Start returns a network that serves. It is stopped at the end of the test.
 func Start(t testing.TB) *Network {
 	t.Helper()
+	return StartConfig(t, local.Config{})
+}
+
+// StartConfig is Start with another configuration than the default one. Dir, Binary and Log are filled in.
+func StartConfig(t testing.TB, cfg local.Config) *Network {
+	t.Helper()
 	n := &Network{Dir: filepath.Join(t.TempDir(), "overlay"), t: t}
-	o := Local(t, local.Config{Dir: n.Dir})
+	cfg.Dir = n.Dir
+	o := Local(t, cfg)
 	n.Endpoint = Run(t, o)
 	m, err := ziti.Login(Context(t, 30*time.Second), ziti.ManagerConfig{
 		Controller: n.Controller, User: n.User, Password: n.Password, CA: n.CA, Log: Log(t),
