@@ -1,0 +1,155 @@
+// Package zititest gives tests a real OpenZiti network: a controller and two routers on loopback, in a directory of the
+// test, ended with it.
+//
+// [Start] runs the program nave-overlay, which `make build` makes. What it starts is gone when the test ends. The package
+// is for tests only and owns no goroutines beyond the test's.
+package zititest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/transport/ziti"
+	"github.com/nave-dev/nave/transport/ziti/local"
+)
+
+// Network is a running overlay with Nave's service and policies in it.
+type Network struct {
+	local.Endpoint
+	Dir     string        // of the overlay, for local.Config
+	Manager *ziti.Manager // logged in
+
+	t testing.TB
+}
+
+// Binary returns the path of nave-overlay: $NAVE_OVERLAY_BIN, or bin/nave-overlay of the repository.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("NAVE_OVERLAY_BIN")
+	if path == "" {
+		_, self, _, _ := runtime.Caller(0)
+		path = filepath.Join(filepath.Dir(self), "..", "..", "..", "bin", "nave-overlay")
+	}
+	found, err := local.FindBinary(path)
+	if err != nil {
+		t.Fatalf("this test needs a real part: %v", err)
+	}
+	return found
+}
+
+// Start returns a network that serves. It is stopped at the end of the test.
+func Start(t testing.TB) *Network {
+	t.Helper()
+	return StartConfig(t, local.Config{})
+}
+
+// StartConfig is Start with another configuration than the default one. Dir, Binary and Log are filled in.
+func StartConfig(t testing.TB, cfg local.Config) *Network {
+	t.Helper()
+	n := &Network{Dir: filepath.Join(t.TempDir(), "overlay"), t: t}
+	cfg.Dir = n.Dir
+	o := Local(t, cfg)
+	n.Endpoint = Run(t, o)
+	m, err := ziti.Login(Context(t, 30*time.Second), ziti.ManagerConfig{
+		Controller: n.Controller, User: n.User, Password: n.Password, CA: n.CA, Log: Log(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.EnsureNetwork(Context(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	n.Manager = m
+	return n
+}
+
+// Local returns the overlay of cfg, with program and log filled in, and ends its processes at the end of the test.
+func Local(t testing.TB, cfg local.Config) *local.Overlay {
+	t.Helper()
+	cfg.Binary, cfg.Log = Binary(t), Log(t)
+	o, err := local.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := o.Stop(ctx); err != nil {
+			t.Errorf("stop overlay: %v", err)
+		}
+	})
+	return o
+}
+
+// Run runs o until the end of the test and returns when it serves.
+func Run(t testing.TB, o *local.Overlay) local.Endpoint {
+	t.Helper()
+	g := run.NewGroup(context.Background())
+	g.Go("overlay", o.Run)
+	t.Cleanup(func() {
+		g.Stop()
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	ep, err := o.Wait(Context(t, time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ep
+}
+
+// Identity enrolls a new identity and returns its id and what ziti.OpenNode takes.
+func (n *Network) Identity(name string, roles ...string) (id string, identity []byte) {
+	n.t.Helper()
+	ctx := Context(n.t, time.Minute)
+	id, token, err := n.Manager.CreateIdentity(ctx, ziti.IdentitySpec{Name: name, Roles: roles})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	key, err := ziti.NewKey()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	identity, err = ziti.Enroll(ctx, ziti.Enrollment{Token: token, Key: key, CA: n.CA})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return id, identity
+}
+
+// Node enrolls a new identity and opens its node, which is closed at the end of the test.
+func (n *Network) Node(name string, roles ...string) *ziti.Node {
+	n.t.Helper()
+	_, identity := n.Identity(name, roles...)
+	node, err := ziti.OpenNode(ziti.NodeConfig{Identity: identity, Log: Log(n.t)})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			n.t.Error(err)
+		}
+	})
+	return node
+}
+
+// Context returns a context of the test that ends after d at the latest.
+func Context(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Log returns a logger into the output of the test binary. Not into the test's own: the SDK may log after its end.
+func Log(t testing.TB) *slog.Logger {
+	name := strings.ReplaceAll(t.Name(), " ", "_")
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("test", name)
+}
