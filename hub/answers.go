@@ -49,6 +49,8 @@ type Enrolled struct {
 	ClusterName   string
 	HubIdentities []string // the only overlay identities that a spoke trusts as hub
 	Service       string   // overlay service to dial
+	Authority     []byte   // PEM: the overlay's authority, the only one to believe
+	Controllers   []string // base URLs of the overlay's controllers
 }
 
 // JoinSecret is what an administrator hands to a new spoke, once.

@@ -26,6 +26,8 @@ type FleetConfig struct {
 	Random        io.Reader                             // of join secrets; default crypto/rand
 	HubIdentities func() []string                       // overlay identities of the hub's replicas; default none
 	Service       string                                // overlay service that spokes dial
+	Authority     []byte                                // PEM of the overlay's authority
+	Controllers   []string                              // base URLs of the overlay's controllers
 	Log           *slog.Logger                          // default: nothing is logged
 }
 

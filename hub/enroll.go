@@ -73,7 +73,8 @@ func (f *Fleet) identify(ctx context.Context, req EnrollRequest) (Enrolled, erro
 		switch _, err := f.cfg.Store.UpdateCluster(ctx, c); {
 		case err == nil:
 			f.cfg.Log.Info("spoke enrolled", "cluster", c.ID, "name", c.Name, "identity", id)
-			return Enrolled{OverlayToken: token, Org: c.Org, ClusterName: c.Name, HubIdentities: f.cfg.HubIdentities(), Service: f.cfg.Service}, nil
+			return Enrolled{OverlayToken: token, Org: c.Org, ClusterName: c.Name, HubIdentities: f.cfg.HubIdentities(), Service: f.cfg.Service,
+				Authority: f.cfg.Authority, Controllers: f.cfg.Controllers}, nil
 		case api.CodeOf(err) == api.CodeConflict || api.CodeOf(err) == api.CodeNotFound:
 			// Somebody changed the cluster meanwhile, or removed it: an identity without a record must not stay.
 			if err := f.cfg.Overlay.DeleteIdentity(ctx, id); err != nil {

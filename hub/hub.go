@@ -23,12 +23,11 @@ type Config struct {
 	Leases   Leases
 	Resolver Resolver
 
-	Incarnation uint32        // of the store
-	LeaseTTL    time.Duration // of a cluster; default 10 s
-	Beat        time.Duration // between heartbeats; default 2 s
-	Limits      Limits        // zero: DefaultLimits
-	Log         *slog.Logger
-	Random      io.Reader // of ids; default crypto/rand
+	LeaseTTL time.Duration // of a cluster; default 10 s
+	Beat     time.Duration // between heartbeats; default 2 s
+	Limits   Limits        // zero: DefaultLimits
+	Log      *slog.Logger
+	Random   io.Reader // of ids; default crypto/rand
 }
 
 // Resolver closes agents over what they refer to.
@@ -36,7 +35,7 @@ type Resolver interface {
 	// Agent returns the id of an agent, or CodeNotFound.
 	Agent(ctx context.Context, org api.OrgID, name string) (api.ObjectID, error)
 	// Resolve closes the present revision of an agent over what it refers to now.
-	Resolve(ctx context.Context, org api.OrgID, name string) (*api.ResolvedRevision, error)
+	Resolve(ctx context.Context, org api.OrgID, name string) (api.ResolvedRevision, error)
 	// ResolveAt closes the revisions that an assignment names. CodeNotFound when one of them is gone.
 	ResolveAt(ctx context.Context, org api.OrgID, agent string, a api.Assignment) (*api.ResolvedRevision, error)
 }
@@ -73,9 +72,6 @@ func New(cfg Config) (*Hub, error) {
 	}
 	if cfg.LeaseTTL < 2*cfg.Beat {
 		return nil, errors.New("hub: the lease must be at least two beats long")
-	}
-	if cfg.Incarnation == 0 {
-		cfg.Incarnation = 1
 	}
 	if cfg.Limits == (Limits{}) {
 		cfg.Limits = DefaultLimits()
@@ -139,7 +135,7 @@ func (h *Hub) broadcast(ctx context.Context, ev event) error {
 	return nil
 }
 
-// ulid makes an id for this moment.
+// entropy is the random part of an id.
 func (h *Hub) entropy() (e [10]byte, err error) {
 	if _, err = io.ReadFull(h.cfg.Random, e[:]); err != nil {
 		return e, &api.Error{Code: api.CodeInternal, Op: "make id", Err: err}

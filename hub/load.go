@@ -35,7 +35,7 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 	if err != nil {
 		return nil, wrap("read settled signals", err)
 	}
-	l.m = newMachine(l.shard, head, l.h.cfg.Incarnation, l.h.cfg.Limits)
+	l.m = newMachine(l.shard, head, l.h.cfg.Limits)
 	o := l.m.load(contents, positions, settled)
 	for _, s := range l.m.sessions {
 		if s.Assignment == nil {
@@ -56,8 +56,8 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 	return o.effects, nil
 }
 
-func newMachine(shard api.Shard, head api.Head, incarnation uint32, limits Limits) *machine {
-	return &machine{shard: shard, head: head, inc: incarnation, limits: limits, sessions: map[api.SessionID]*session{},
+func newMachine(shard api.Shard, head api.Head, limits Limits) *machine {
+	return &machine{shard: shard, head: head, limits: limits, sessions: map[api.SessionID]*session{},
 		keys: map[sessionKey]api.SessionID{}, idem: map[KeyScope]*api.Signal{}, assignedTo: map[api.ClusterID]int{}}
 }
 

@@ -63,7 +63,8 @@ func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 		k := agentKey{r.org, r.agent}
 		v, ok := revisions[k]
 		if !ok {
-			v.rev, v.err = p.h.cfg.Resolver.Resolve(ctx, r.org, r.agent)
+			rev, err := p.h.cfg.Resolver.Resolve(ctx, r.org, r.agent)
+			v = resolved{&rev, err}
 			revisions[k] = v
 		}
 		ev := evPlaced{session: r.session, revision: v.rev, err: v.err}

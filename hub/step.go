@@ -14,7 +14,6 @@ import (
 type machine struct {
 	shard    api.Shard
 	head     api.Head // of the last durable batch; set by the loop
-	inc      uint32   // incarnation of the store
 	limits   Limits
 	sessions map[api.SessionID]*session
 	keys     map[sessionKey]api.SessionID

@@ -35,7 +35,7 @@ func (m *machine) placed(o *output, now time.Time, ev evPlaced) {
 	}
 	rec := s.Session
 	d := ev.decision
-	d.Epoch, d.Time = s.Epoch.Next(m.inc), now
+	d.Epoch, d.Time = s.Epoch.Next(m.head.Generation.Incarnation), now
 	rec.Epoch = d.Epoch
 	rec.Assignment = &api.Assignment{Cluster: d.Cluster, Epoch: d.Epoch, AgentRevision: ev.revision.AgentRevision,
 		EnvironmentRevision: ev.revision.EnvironmentRevision, PolicyRevision: ev.revision.PolicyRevision, Summary: d.Summary}

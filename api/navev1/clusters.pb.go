@@ -656,14 +656,16 @@ func (x *EnrollRequest) GetProof() []byte {
 }
 
 type EnrollResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	OverlayToken  string                 `protobuf:"bytes,1,opt,name=overlay_token,json=overlayToken,proto3" json:"overlay_token,omitempty"` // one-time enrollment token of the overlay
-	Organization  string                 `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
-	ClusterName   string                 `protobuf:"bytes,3,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
-	HubIdentities []string               `protobuf:"bytes,4,rep,name=hub_identities,json=hubIdentities,proto3" json:"hub_identities,omitempty"` // overlay identities of the hub: the only peers to trust
-	Service       string                 `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`                                  // overlay service to dial
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	OverlayToken       string                 `protobuf:"bytes,1,opt,name=overlay_token,json=overlayToken,proto3" json:"overlay_token,omitempty"` // one-time enrollment token of the overlay
+	Organization       string                 `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
+	ClusterName        string                 `protobuf:"bytes,3,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	HubIdentities      []string               `protobuf:"bytes,4,rep,name=hub_identities,json=hubIdentities,proto3" json:"hub_identities,omitempty"`                // overlay identities of the hub: the only peers to trust
+	Service            string                 `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`                                                 // overlay service to dial
+	OverlayAuthority   []byte                 `protobuf:"bytes,6,opt,name=overlay_authority,json=overlayAuthority,proto3" json:"overlay_authority,omitempty"`       // PEM: the only authority to believe
+	OverlayControllers []string               `protobuf:"bytes,7,rep,name=overlay_controllers,json=overlayControllers,proto3" json:"overlay_controllers,omitempty"` // base URLs
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *EnrollResponse) Reset() {
@@ -729,6 +731,20 @@ func (x *EnrollResponse) GetService() string {
 		return x.Service
 	}
 	return ""
+}
+
+func (x *EnrollResponse) GetOverlayAuthority() []byte {
+	if x != nil {
+		return x.OverlayAuthority
+	}
+	return nil
+}
+
+func (x *EnrollResponse) GetOverlayControllers() []string {
+	if x != nil {
+		return x.OverlayControllers
+	}
+	return nil
 }
 
 type InfoRequest struct {
@@ -888,13 +904,15 @@ const file_api_navev1_clusters_proto_rawDesc = "" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x03 \x01(\fR\tpublicKey\x12\x14\n" +
-	"\x05proof\x18\x04 \x01(\fR\x05proof\"\xbd\x01\n" +
+	"\x05proof\x18\x04 \x01(\fR\x05proof\"\x9b\x02\n" +
 	"\x0eEnrollResponse\x12#\n" +
 	"\roverlay_token\x18\x01 \x01(\tR\foverlayToken\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12!\n" +
 	"\fcluster_name\x18\x03 \x01(\tR\vclusterName\x12%\n" +
 	"\x0ehub_identities\x18\x04 \x03(\tR\rhubIdentities\x12\x18\n" +
-	"\aservice\x18\x05 \x01(\tR\aservice\"\r\n" +
+	"\aservice\x18\x05 \x01(\tR\aservice\x12+\n" +
+	"\x11overlay_authority\x18\x06 \x01(\fR\x10overlayAuthority\x12/\n" +
+	"\x13overlay_controllers\x18\a \x03(\tR\x12overlayControllers\"\r\n" +
 	"\vInfoRequest\"z\n" +
 	"\fInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +

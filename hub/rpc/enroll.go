@@ -23,5 +23,6 @@ func (h enrollment) Enroll(ctx context.Context, req *navev1.EnrollRequest) (*nav
 	}
 	return &navev1.EnrollResponse{
 		OverlayToken: e.OverlayToken, Organization: string(e.Org), ClusterName: e.ClusterName, HubIdentities: e.HubIdentities, Service: e.Service,
+		OverlayAuthority: e.Authority, OverlayControllers: e.Controllers,
 	}, nil
 }

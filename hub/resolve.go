@@ -1,0 +1,45 @@
+package hub
+
+import (
+	"context"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// Agent returns the id of an agent, or CodeNotFound with the field "agent".
+func (c *Catalog) Agent(ctx context.Context, org api.OrgID, name string) (api.ObjectID, error) {
+	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, name, 0)
+	if api.CodeOf(err) == api.CodeNotFound {
+		return "", &api.Error{Code: api.CodeNotFound, Field: "agent", Err: api.Errorf(api.CodeNotFound, "there is no agent %q: define it first", name)}
+	}
+	return d.ID, err
+}
+
+// ResolveAt closes exactly the revisions that an assignment names. CodeNotFound when one of them cannot be read by its name
+// any more.
+func (c *Catalog) ResolveAt(ctx context.Context, org api.OrgID, agent string, a api.Assignment) (*api.ResolvedRevision, error) {
+	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, agent, a.AgentRevision)
+	if err != nil {
+		return nil, err
+	}
+	spec, ok := d.Spec.(*api.AgentSpec)
+	if !ok {
+		return nil, api.Errorf(api.CodeInternal, "agent %q has a spec of type %T", agent, d.Spec)
+	}
+	r := &api.ResolvedRevision{AgentID: d.ID, AgentName: d.Name, AgentRevision: d.Revision, Agent: spec.WithDefaults()}
+	env, err := c.cfg.Store.Definition(ctx, org, api.KindEnvironment, spec.Environment, a.EnvironmentRevision)
+	if err != nil {
+		return nil, err
+	}
+	r.Environment, _ = env.Spec.(*api.EnvironmentSpec)
+	r.EnvironmentRevision = env.Revision
+	if a.PolicyRevision != 0 {
+		p, err := c.cfg.Store.Definition(ctx, org, api.KindPlacementPolicy, spec.PlacementPolicy, a.PolicyRevision)
+		if err != nil {
+			return nil, err
+		}
+		r.Policy, _ = p.Spec.(*api.PlacementPolicySpec)
+		r.PolicyRevision = p.Revision
+	}
+	return r, nil
+}
