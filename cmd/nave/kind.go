@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/api/navev1"
+	"github.com/nave-dev/nave/hub/client"
+)
+
+// noun is a definition on the wire.
+type noun interface {
+	proto.Message
+	GetMeta() *navev1.Meta
+}
+
+// kind is what the commands need to know about a kind of definition.
+type kind struct {
+	name   api.Kind
+	words  []string // how it is named on the command line; the first is printed, the second is the plural
+	header []string // its own columns of the table
+	cells  func(noun) []string
+	empty  func() noun
+	get    func(context.Context, *client.Client, *navev1.GetRequest) (noun, error)
+	list   func(context.Context, *client.Client, *navev1.ListRequest) ([]noun, string, error)
+	page   func([]noun) proto.Message // the answer of a list, for programs
+	put    func(context.Context, *client.Client, noun, bool) (navev1.Outcome, error)
+	delete func(context.Context, *client.Client, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+}
+
+// kinds are in the order in which documents are applied.
+var kinds = []*kind{environmentKind, policyKind, agentKind}
+
+func (k *kind) singular() string { return k.words[0] }
+func (k *kind) plural() string   { return k.words[1] }
+
+// kindNamed finds a kind by a word of the command line.
+func kindNamed(word string) (*kind, error) {
+	for _, k := range kinds {
+		if slices.Contains(k.words, strings.ToLower(word)) {
+			return k, nil
+		}
+	}
+	return nil, usage("%q is not a kind: use %s", word, strings.Join(kindWords(), ", "))
+}
+
+func kindWords() []string {
+	var out []string
+	for _, k := range kinds {
+		out = append(out, k.plural())
+	}
+	return out
+}
+
+// rank is the kind's place in the order of application.
+func (k *kind) rank() int { return slices.Index(kinds, k) }
+
+// spec is the descriptor of a noun's spec.
+func spec(n noun) protoreflect.FieldDescriptor {
+	return n.ProtoReflect().Descriptor().Fields().ByName("spec")
+}
+
+// outcomeWord is the last word of an outcome's name, in lower case.
+func outcomeWord(o navev1.Outcome) string {
+	return strings.ToLower(strings.TrimPrefix(o.String(), "OUTCOME_"))
+}
+
+// nouns widens a slice.
+func nouns[T noun](items []T) []noun {
+	out := make([]noun, len(items))
+	for i, it := range items {
+		out[i] = it
+	}
+	return out
+}
+
+// narrow is the inverse of [nouns].
+func narrow[T noun](items []noun) []T {
+	out := make([]T, len(items))
+	for i, it := range items {
+		out[i] = it.(T)
+	}
+	return out
+}
+
+func requirements(rs []*navev1.Requirement) string {
+	var out []string
+	for _, r := range rs {
+		switch len(r.GetValues()) {
+		case 0:
+			out = append(out, r.GetKey()+" "+r.GetOperator())
+		default:
+			out = append(out, fmt.Sprintf("%s %s (%s)", r.GetKey(), r.GetOperator(), strings.Join(r.GetValues(), ",")))
+		}
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/api/navev1"
+	"github.com/nave-dev/nave/hub/client"
+)
+
+// signalFlags are the flags of the signal command.
+type signalFlags struct {
+	message, file, key string
+	wait, dryRun       bool
+	messageSet         bool
+}
+
+func (a *app) signalCommand() *cobra.Command {
+	var f signalFlags
+	cmd := &cobra.Command{
+		Use: "signal AGENT KEY -m TEXT | -f FILE|-", Short: "Send a signal to a session", Args: cobra.ExactArgs(2),
+		Long: `Signal sends a message to the session of an agent for a key; the session is made when there is none. It prints
+the session and the sequence of the signal in it.
+
+With --wait it stays until the turn that consumed the signal has ended, prints the agent's messages as they come,
+and fails when the turn did not end well.
+
+Every signal has an idempotency key; without --idempotency-key a random one is made, which makes the repetitions
+of this command's own call safe. To repeat the command itself safely, give the key.`,
+	}
+	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
+		f.messageSet = cmd.Flags().Changed("message")
+		req, err := a.signalRequest(args[0], args[1], f)
+		if err != nil {
+			return err
+		}
+		return a.with(func(c *client.Client) error { return a.signal(ctx, c, req, f.wait) })
+	}, formatText, formatJSON)
+	fs := cmd.Flags()
+	fs.StringVarP(&f.message, "message", "m", "", "the message")
+	fs.StringVarP(&f.file, "filename", "f", "", "file that holds the message, or - for standard input")
+	fs.StringVar(&f.key, "idempotency-key", "", "the same key with the same message is one signal (default: random)")
+	fs.BoolVar(&f.wait, "wait", false, "wait for the end of the turn and print what the agent says")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "let the hub check it and accept nothing")
+	return cmd
+}
+
+// signalRequest checks everything that needs no hub.
+func (a *app) signalRequest(agent, key string, f signalFlags) (*navev1.SignalRequest, error) {
+	if err := api.ValidateName("AGENT", agent); err != nil {
+		return nil, &usageError{err}
+	}
+	if err := api.ValidateSessionKey("KEY", key); err != nil {
+		return nil, &usageError{err}
+	}
+	if len(f.key) > api.MaxIdempotencyKey {
+		return nil, usage("--idempotency-key: %d bytes: at most %d are allowed", len(f.key), api.MaxIdempotencyKey)
+	}
+	if f.wait && f.dryRun {
+		return nil, usage("with --dry-run there is nothing to --wait for: leave one of them out")
+	}
+	if f.messageSet == (f.file != "") {
+		return nil, usage("give the message by -m or by -f, one of them")
+	}
+	payload := []byte(f.message)
+	if f.file != "" {
+		var err error
+		if payload, err = a.payload(f.file); err != nil {
+			return nil, err
+		}
+	}
+	if len(payload) > api.MaxPayload {
+		return nil, api.Errorf(api.CodeLimit, "the message is larger than %d bytes: put what is large where the agent can fetch it", api.MaxPayload)
+	}
+	if f.key == "" {
+		f.key = client.NewKey()
+	}
+	return &navev1.SignalRequest{Agent: agent, Key: key, Payload: payload, IdempotencyKey: f.key, DryRun: f.dryRun}, nil
+}
+
+// payload reads one byte more than is allowed, so that what is too large is noticed and not cut.
+func (a *app) payload(path string) ([]byte, error) {
+	in := a.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read message: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, api.MaxPayload+1))
+	if err != nil {
+		return nil, fmt.Errorf("read message: %w", err)
+	}
+	return text, nil
+}
+
+func (a *app) signal(ctx context.Context, c *client.Client, req *navev1.SignalRequest, wait bool) error {
+	res, err := c.Sessions.Signal(ctx, req)
+	if err != nil {
+		return err
+	}
+	said := fmt.Sprintf("session %s sequence %d", res.GetSessionId(), res.GetSequence())
+	if res.GetDuplicate() {
+		said += " (duplicate)"
+	}
+	switch {
+	case req.GetDryRun():
+		said = "the signal would be accepted (dry run)"
+		fallthrough
+	case !wait && a.output != formatJSON:
+		_, err = fmt.Fprintln(a.out, clean(said, false))
+		return err
+	case a.output == formatJSON:
+		err = a.printLine(res)
+	default:
+		a.note("%s", said)
+	}
+	if err != nil || !wait {
+		return err
+	}
+	ctx, cancel := a.whole(ctx)
+	defer cancel()
+	w := &waiter{app: a, sequence: res.GetSequence()}
+	if err := c.Follow(ctx, &navev1.EventsRequest{SessionId: res.GetSessionId(), Follow: true}, w.take); err != nil {
+		return err
+	}
+	return w.verdict()
+}
+
+// waiter follows a session's log until the turn that consumed one signal has ended. Messages are shown from the signal's
+// acceptance on, but for those of turns that are known to be about other signals.
+type waiter struct {
+	*app
+	sequence uint64
+	accepted bool          // the signal's acceptance, or its turn, was seen
+	others   bool          // a turn about other signals is open
+	end      *navev1.Event // its turn record
+}
+
+func (w *waiter) take(e *navev1.Event) error {
+	mine := slices.Contains(e.GetSignals(), w.sequence)
+	switch api.EventType(e.GetType()) {
+	case api.EventAccepted:
+		w.accepted = w.accepted || mine
+	case api.EventTurn:
+		w.accepted = w.accepted || mine
+		w.others = !mine
+	case api.EventStarted, api.EventEnded:
+		w.others = false
+	}
+	shown := w.accepted && !w.others
+	if w.output == formatJSON && (shown || mine) {
+		if err := w.printLine(e); err != nil {
+			return err
+		}
+	}
+	switch api.EventType(e.GetType()) {
+	case api.EventMessage:
+		if shown && w.output != formatJSON {
+			if _, err := fmt.Fprintln(w.out, strings.TrimRight(w.text(e.GetText()), "\n")); err != nil {
+				return err
+			}
+		}
+	case api.EventTurnDone:
+		w.others = false
+		if mine {
+			w.end = e
+			return client.ErrStop
+		}
+	}
+	return nil
+}
+
+// verdict turns the turn's outcome into success or failure.
+func (w *waiter) verdict() error {
+	switch {
+	case w.end == nil:
+		return api.Errorf(api.CodeUnavailable, "the log ended before the turn did: follow it with nave events --follow")
+	case w.end.GetOutcome() == string(api.OutcomeDone):
+		return nil
+	}
+	why := w.end.GetText()
+	if why == "" {
+		why = "nave events shows what happened"
+	}
+	return api.Errorf(api.CodeFailed, "the turn ended as %q: %s", w.end.GetOutcome(), why)
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nave-dev/nave/hub/client"
+)
+
+// app is one run of the program.
+type app struct {
+	in       io.Reader
+	out      *sink
+	errOut   io.Writer
+	env      func(string) string
+	now      func() time.Time
+	terminal bool // out is a terminal: escape control characters
+	colours  bool
+
+	context      string        // --context
+	organization string        // --organization
+	output       string        // --output
+	timeout      time.Duration // --timeout; 0: default
+	started      bool          // a command began: later errors are not of usage
+	hub          client.Context
+}
+
+// run is the whole program but for the process around it. env looks an environment variable up, as os.Getenv does.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
+	a := &app{in: stdin, out: &sink{w: stdout}, errOut: stderr, env: env, now: time.Now}
+	a.terminal = isTerminal(stdout)
+	a.colours = a.terminal && env("NO_COLOR") == "" && env("TERM") != "dumb"
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.out.err
+	}
+	if err != nil && !a.started {
+		err = &usageError{err}
+	}
+	return a.fail(ctx, err)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// sink remembers the first failure of the output, so that a reader that went away is noticed.
+type sink struct {
+	w   io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nave",
+		Short: "Define AI agents, signal them, and see where and why they run",
+		Long: `nave talks to a Nave hub: it applies definitions, registers clusters, sends signals to sessions,
+and shows sessions, their events, and the reasons of their placement.
+
+The hub, its authority and the token are taken from a context, see "nave context".`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.context, "context", "", "name of the context to use (default: $NAVE_CONTEXT, then the current one)")
+	f.StringVar(&a.organization, "organization", "", "organization (default: the context's)")
+	f.StringVarP(&a.output, "output", "o", "", "output format; the commands say which they know")
+	f.DurationVar(&a.timeout, "timeout", 0, "bound of one call (default 30s); with --wait or --follow: of the whole, without bound when not given")
+	root.AddCommand(
+		a.applyCommand(), a.getCommand(), a.deleteCommand(),
+		a.clustersCommand(),
+		a.signalCommand(), a.sessionsCommand(), a.eventsCommand(), a.explainCommand(),
+		a.contextCommand(), a.versionCommand(), exitCodesTopic(),
+	)
+	return root
+}
+
+// do adapts a command's body. formats are the values of -o that it knows, the first being the default.
+func (a *app) do(body func(ctx context.Context, args []string) error, formats ...string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if a.output == "" && len(formats) > 0 {
+			a.output = formats[0]
+		}
+		if a.output != "" && !slices.Contains(formats, a.output) {
+			if len(formats) == 0 {
+				return errors.New("-o is not used by this command: leave it out")
+			}
+			return errors.New("-o " + a.output + " is not known here: use " + strings.Join(formats, ", "))
+		}
+		a.started = true
+		return body(cmd.Context(), args)
+	}
+}
+
+// contexts loads the contexts file and says where it is.
+func (a *app) contexts() (*client.Contexts, string, error) {
+	path, err := client.DefaultContextsPath(a.env)
+	if err != nil {
+		return nil, "", err
+	}
+	cs, err := client.LoadContexts(path)
+	return cs, path, err
+}
+
+// connect makes a client for the chosen context. The caller closes it.
+func (a *app) connect() (*client.Client, error) {
+	cs, _, err := a.contexts()
+	if err != nil {
+		return nil, err
+	}
+	name := a.context
+	if name == "" {
+		name = a.env("NAVE_CONTEXT")
+	}
+	if a.hub, err = cs.Find(name); err != nil {
+		return nil, err
+	}
+	cfg := a.hub.Config()
+	cfg.Timeout = a.timeout
+	if a.organization != "" {
+		cfg.Organization = a.organization
+	}
+	return client.New(cfg)
+}
+
+// with runs f with a client.
+func (a *app) with(f func(*client.Client) error) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}
+
+// whole bounds a command that waits for events by --timeout, when that was given.
+func (a *app) whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.timeout > 0 {
+		return context.WithTimeout(ctx, a.timeout)
+	}
+	return context.WithCancel(ctx)
+}
