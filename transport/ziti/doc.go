@@ -12,7 +12,7 @@
 //     What routers, dialers or terminators say of themselves is never used.
 //  2. The certificate is checked at every handshake. There are no session tickets, so no handshake is spared.
 //  3. Every call into the SDK ends for the caller when its context does, at the latest after the bound of the call. A Node
-//     has at most [maxCalls] calls inside the SDK, those that callers gave up waiting for included.
+//     has at most one call inside the SDK, one that its caller gave up waiting for included.
 //  4. A spoke may dial HubService and nothing else; a hub may host it and nothing else.
 //  5. Everything that Manager creates is tagged as Nave's, and it changes and deletes nothing else.
 //

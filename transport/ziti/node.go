@@ -19,10 +19,6 @@ import (
 )
 
 const (
-	// maxCalls bounds the calls of one Node inside the SDK. A fresh context in front of a dead controller keeps a call for
-	// minutes; without the bound every retry would leave one more behind.
-	maxCalls = 4
-
 	listenBound = 20 * time.Second
 	dialBound   = 10 * time.Second
 	closeBound  = 5 * time.Second
@@ -43,8 +39,10 @@ type NodeConfig struct {
 type Node struct {
 	id    *parsed
 	sdk   ziti.Context
-	calls chan struct{} // a token for each call inside the SDK; capacity maxCalls
+	call  chan struct{} // full while a call is inside the SDK; capacity 1
 	peers peers         // accepted with ServerCredentials
+
+	authed bool // the first authentication has succeeded; used only from inside a call
 }
 
 // OpenNode returns the node of an identity. It waits for nothing: the first Listen or Dial goes to the controller.
@@ -65,7 +63,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open overlay identity %s: %w", id.name, err)
 	}
-	return &Node{id: id, sdk: sdk, calls: make(chan struct{}, maxCalls)}, nil
+	return &Node{id: id, sdk: sdk, call: make(chan struct{}, 1)}, nil
 }
 
 // ID returns the identity's id, which is the common name of its certificate.
@@ -87,7 +85,7 @@ func (n *Node) Listen(ctx context.Context, service string) (net.Listener, error)
 	if err != nil {
 		return nil, fmt.Errorf("host overlay service %s: %w", service, err)
 	}
-	return l, nil
+	return listener{l}, nil
 }
 
 // Dial connects to a host of the service, within 10 s. Who that is, is proved by [ClientCredentials] only.
@@ -100,7 +98,7 @@ func (n *Node) Dial(ctx context.Context, service string) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial overlay service %s: %w", service, err)
 	}
-	return c, nil
+	return &conn{Conn: c}, nil
 }
 
 // Close ends the node, its listeners and its connections, within 5 s.
@@ -131,8 +129,8 @@ func retry[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T
 		case <-t.C:
 		}
 		wait = min(2*wait, 500*time.Millisecond)
-		if strings.Contains(err.Error(), "not found") {
-			_, _ = run.Bounded(ctx, func() (struct{}, error) { return struct{}{}, n.sdk.RefreshServices() }, nil)
+		if isNotFound(err) { // the SDK looks for new services every few minutes only
+			_, _ = bounded(ctx, n, func(context.Context) (io.Closer, error) { return io.NopCloser(nil), n.sdk.RefreshServices() })
 		}
 	}
 }
@@ -140,22 +138,51 @@ func retry[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T
 // passing reports whether the SDK's failure may mend itself within seconds. It has no types for these.
 func passing(err error) bool {
 	s := err.Error()
-	return strings.Contains(s, "has no terminators") || strings.Contains(s, "no edge routers") ||
-		strings.HasPrefix(s, "service '") && strings.HasSuffix(s, "not found")
+	return strings.Contains(s, "has no terminators") || strings.Contains(s, "no edge routers") || isNotFound(err)
 }
 
-// bounded calls f inside the SDK and holds one of the node's calls until f has really returned.
+func isNotFound(err error) bool {
+	s := err.Error()
+	return strings.HasPrefix(s, "service '") && strings.Contains(s, "not found")
+}
+
+// bounded calls f inside the SDK. There is one call at a time, and one that its caller gave up waiting for counts until it
+// has really returned: the SDK's calls ignore their context for tens of seconds in front of a dead controller, where every
+// retry would leave one more behind, and calls at the same time race with each other inside it.
 func bounded[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T, error)) (T, error) {
 	var zero T
 	select {
-	case n.calls <- struct{}{}:
+	case n.call <- struct{}{}:
 	case <-ctx.Done():
-		return zero, fmt.Errorf("%d calls into the overlay wait already: %w", maxCalls, context.Cause(ctx))
+		return zero, fmt.Errorf("wait for a former call into the overlay: %w", context.Cause(ctx))
 	}
 	return run.Bounded(ctx, func() (T, error) {
-		defer func() { <-n.calls }()
+		defer func() { <-n.call }()
+		if err := ctx.Err(); err != nil {
+			return zero, context.Cause(ctx)
+		}
+		if err := n.authenticate(); err != nil {
+			return zero, err
+		}
 		return f(ctx)
 	}, func(late T) { _ = late.Close() })
+}
+
+// authenticate does the first authentication; those after it are the SDK's affair. Called from inside a call.
+func (n *Node) authenticate() error {
+	if n.authed {
+		return nil
+	}
+	// The SDK asks for the controller's version by itself, beside what the context's owner begins, and reads then what
+	// authenticating writes. This waits for the answer.
+	if c, ok := n.sdk.(*ziti.ContextImpl); ok {
+		c.CtrlClt.API.ControllerSupportsHa()
+	}
+	if err := n.sdk.Authenticate(); err != nil {
+		return fmt.Errorf("authenticate: %w", wrap(err))
+	}
+	n.authed = true
+	return nil
 }
 
 // remaining is the time until ctx's deadline.
