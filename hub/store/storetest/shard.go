@@ -46,7 +46,7 @@ func putSession(shard api.Shard, from api.Head, n int) hub.Batch {
 	return hub.Batch{Shard: shard, From: from, Mutations: []hub.Mutation{{PutSession: &s}}}
 }
 
-func wantShard(t *testing.T, r Replica, shard api.Shard, head api.Head, want hub.ShardContents) {
+func wantShard(t tester, r Replica, shard api.Shard, head api.Head, want hub.ShardContents) {
 	t.Helper()
 	h, err := r.Head(t.Context(), shard)
 	must(t, "Head", err)
@@ -259,7 +259,7 @@ func testShardModel(t *testing.T, s Stores) {
 			}
 		}
 		for shard, m := range models {
-			wantShard(t, s.Other, shard, m.head, m.contents())
+			wantShard(rt, s.Other, shard, m.head, m.contents())
 		}
 	})
 }
