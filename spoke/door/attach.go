@@ -1,0 +1,218 @@
+package door
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// The protocol range that this door speaks.
+const (
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// leaseIdle is how often a harness without a limit is told so: the format carries leases from the first version.
+const leaseIdle = 30 * time.Second
+
+// server serves harnesses.
+type server struct {
+	harnessv1.UnimplementedHarnessServer
+	d *Door
+	h spoke.DoorHandler
+	g *run.Group
+}
+
+type attachment = grpc.BidiStreamingServer[harnessv1.FromHarness, harnessv1.ToHarness]
+
+// Attach serves one harness until it goes, is cut off, or the door closes.
+func (s *server) Attach(stream attachment) error {
+	hello, err := s.hello(stream)
+	if err != nil {
+		return err
+	}
+	id, err := s.verified(stream.Context(), hello)
+	if err != nil {
+		s.d.c.Log.Warn("harness refused", "workload", hello.Workload, "err", err)
+		return err
+	}
+	r, ok := s.d.enter(id)
+	if !ok {
+		return status.Errorf(codes.AlreadyExists, "a harness is attached for workload %s", id)
+	}
+	upTo, err := s.h.Attached(stream.Context(), id)
+	if err != nil {
+		s.d.leave(id)
+		return status.Errorf(codes.FailedPrecondition, "attach %s: %v", id, err)
+	}
+	s.d.c.Log.Info("harness attached", "workload", id, "up_to", upTo, "version", hello.Version)
+	if hello.First > upTo+1 {
+		s.h.Detached(id)
+		s.d.leave(id)
+		return status.Errorf(codes.DataLoss, "events %d to %d of %s are neither here nor at the harness", upTo+1, hello.First-1, id)
+	}
+	// From here on the receiving task gives the room back. It ends when this function returns, because the stream does.
+	s.g.Go("harness "+id.String(), func(context.Context) error {
+		defer s.d.leave(id)
+		defer s.h.Detached(id)
+		s.d.report(r, 0, s.receive(stream, id, r, upTo))
+		return nil
+	})
+	err = s.send(stream, r, upTo)
+	s.d.c.Log.Info("harness detached", "workload", id, "err", err)
+	return err
+}
+
+// hello awaits the first message.
+func (s *server) hello(stream attachment) (*harnessv1.Hello, error) {
+	ctx, cancel := context.WithTimeout(stream.Context(), 10*time.Second)
+	defer cancel()
+	m, err := run.Bounded(ctx, stream.Recv, nil) // a late receive ends with the stream
+	if err != nil {
+		return nil, err
+	}
+	if m.GetHello() == nil {
+		return nil, status.Error(codes.InvalidArgument, "the first message is no hello")
+	}
+	return m.GetHello(), nil
+}
+
+// verified checks the protocol and that the caller is the harness of the workload that it names.
+func (s *server) verified(ctx context.Context, hello *harnessv1.Hello) (spoke.WorkloadID, error) {
+	id, err := spoke.ParseWorkloadID(hello.Workload)
+	if err != nil {
+		return id, status.Errorf(codes.InvalidArgument, "workload: %v", err)
+	}
+	if hello.ProtocolMin > protocolMax || hello.ProtocolMax < protocolMin {
+		return id, status.Errorf(codes.FailedPrecondition, "protocol %d to %d: this spoke speaks %d to %d", hello.ProtocolMin, hello.ProtocolMax, protocolMin, protocolMax)
+	}
+	pid, ok := pidOf(ctx)
+	if !ok {
+		return id, status.Error(codes.Unauthenticated, "the peer's process is not known")
+	}
+	if err := s.d.c.Verify(id, pid); err != nil {
+		return id, status.Errorf(codes.PermissionDenied, "process %d does not speak for workload %s: %v", pid, id, err)
+	}
+	return id, nil
+}
+
+// receive takes events until the stream ends. It returns nil when the harness closed it in order.
+func (s *server) receive(stream attachment, id spoke.WorkloadID, r *room, durable uint64) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return errGone
+			}
+			return err
+		}
+		switch m := m.Message.(type) {
+		case *harnessv1.FromHarness_Turn:
+			s.d.c.Log.Debug("turn state", "workload", id, "signals", m.Turn.Signals)
+		case *harnessv1.FromHarness_Events:
+			events, err := decode(id, m.Events.Events, durable)
+			if err != nil {
+				return status.Errorf(codes.InvalidArgument, "events of %s: %v", id, err)
+			}
+			if len(events) == 0 {
+				continue
+			}
+			if err := s.h.Events(stream.Context(), id, events); err != nil {
+				return status.Errorf(codes.Unavailable, "take events of %s: %v", id, err)
+			}
+			durable = events[len(events)-1].SourceNumber
+			s.d.report(r, durable, nil)
+		}
+	}
+}
+
+var errGone = status.Error(codes.Canceled, "the harness has gone")
+
+// send tells the harness what the room holds, whenever it changes, until the harness is to be cut off.
+func (s *server) send(stream attachment, r *room, upTo uint64) error {
+	welcome := &harnessv1.Welcome{Protocol: protocolMax, UpTo: upTo}
+	if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Welcome{Welcome: welcome}}); err != nil {
+		return err
+	}
+	every := leaseIdle
+	if s.d.c.Lease > 0 {
+		every = s.d.c.Lease / 3
+	}
+	renew := time.NewTicker(every)
+	defer renew.Stop()
+	if err := s.lease(stream); err != nil {
+		return err
+	}
+	var told *spoke.Orders
+	acked := upTo
+	for {
+		now := s.d.look(r)
+		switch {
+		case now.failed != nil:
+			return now.failed
+		case now.cut:
+			return status.Error(codes.Aborted, "the spoke has forgotten this workload")
+		}
+		if now.durable > acked {
+			acked = now.durable
+			if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Ack{Ack: &harnessv1.Ack{UpTo: acked}}}); err != nil {
+				return err
+			}
+		}
+		if now.orders != told {
+			told = now.orders
+			for _, part := range encode(*told) {
+				if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Orders{Orders: part}}); err != nil {
+					return err
+				}
+			}
+		}
+		select {
+		case <-r.news:
+		case <-renew.C:
+			if err := s.lease(stream); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func (s *server) lease(stream attachment) error {
+	l := &harnessv1.Lease{Duration: durationpb.New(s.d.c.Lease)}
+	return stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Lease{Lease: l}})
+}
+
+// decode renders events as nouns, without those that are durable already.
+func decode(id spoke.WorkloadID, in []*harnessv1.Event, durable uint64) ([]api.Event, error) {
+	out := make([]api.Event, 0, len(in))
+	for _, e := range in {
+		if e.Number <= durable {
+			continue
+		}
+		if want := durable + uint64(len(out)) + 1; e.Number != want {
+			return nil, fmt.Errorf("number %d comes where %d is due", e.Number, want)
+		}
+		if len(e.Text) > api.MaxEventBytes {
+			return nil, fmt.Errorf("event %d has %d bytes: at most %d are allowed", e.Number, len(e.Text), api.MaxEventBytes)
+		}
+		out = append(out, api.Event{
+			Session: id.Session, Source: id.Source(), SourceNumber: e.Number, Type: api.EventType(e.Type), Time: e.Time.AsTime(),
+			Text: e.Text, Signals: e.Signals, Outcome: api.Outcome(e.Outcome), Attributes: e.Attributes,
+		})
+	}
+	return out, nil
+}

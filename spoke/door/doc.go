@@ -1,0 +1,18 @@
+// Package door is where harnesses on this machine connect to the spoke: gRPC on a unix socket.
+//
+// The way of an event: a harness dials the socket; the kernel says which process it is and under which user; its hello names
+// a workload, and Verify confirms that the process is that workload's harness; the handler is asked, and the welcome says
+// which events are durable already. Each batch goes to the handler, and only when it is durable there the harness is told
+// that it may forget it. Orders go the other way: the last ones count, whether the harness is connected or not.
+//
+// Invariants:
+//
+//  1. Only processes of the spoke's own user get beyond the handshake, and only the harness of a workload speaks for it.
+//  2. One harness is attached for a workload at a time. Calls of the handler for one workload come one after another, and
+//     Attached and Detached come in pairs.
+//  3. An event is acknowledged only after the handler has returned nil for it.
+//  4. Events reach the handler densely: a batch with a gap ends the connection, what is known already is left out.
+//  5. Tell and Forget never wait for a harness.
+//
+// The package never imports a runtime or the journal. Its goroutines belong to [Door.Run] and to the gRPC server inside it.
+package door

@@ -1,0 +1,214 @@
+package door
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// maxSocketPath is what the address of a unix socket can hold.
+const maxSocketPath = 107
+
+// Config is what a door needs.
+type Config struct {
+	// Socket is the absolute path to listen on; its directory is made with mode 0700. At most 107 bytes. A socket that
+	// nobody serves is replaced.
+	Socket string
+	// Verify confirms that the process is the harness of the workload. Required.
+	Verify func(id spoke.WorkloadID, pid int) error
+	// Lease is how long a harness lets its agent act without a renewal. Default 0: as long as the harness lives. At
+	// least 1 s; it is renewed three times as often.
+	Lease time.Duration
+	// Log is required.
+	Log *slog.Logger
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Verify == nil || c.Log == nil:
+		return api.Invalid("Verify", "and Log are required")
+	case !filepath.IsAbs(c.Socket):
+		return api.Invalid("Socket", "%q: want an absolute path", c.Socket)
+	case len(c.Socket) > maxSocketPath:
+		return api.Invalid("Socket", "%q has %d bytes: the system allows %d, use a shorter directory", c.Socket, len(c.Socket), maxSocketPath)
+	case c.Lease != 0 && c.Lease < time.Second:
+		return api.Invalid("Lease", "%v: want at least 1s, or 0 for none", c.Lease)
+	}
+	return nil
+}
+
+// Door implements [spoke.Door].
+type Door struct {
+	c Config
+
+	mu    sync.Mutex
+	rooms map[spoke.WorkloadID]*room // guarded by mu
+}
+
+var _ spoke.Door = (*Door)(nil)
+
+// New checks the configuration. It starts nothing.
+func New(c Config) (*Door, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return &Door{c: c, rooms: make(map[spoke.WorkloadID]*room)}, nil
+}
+
+// Run implements [spoke.Door].
+func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
+	l, err := d.listen()
+	if err != nil {
+		return err
+	}
+	g := run.NewGroup(ctx)
+	srv := grpc.NewServer(
+		grpc.Creds(peers{uid: uint32(os.Getuid())}),
+		grpc.MaxRecvMsgSize(4<<20),
+		grpc.MaxConcurrentStreams(4), // of one connection: a harness has one
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.WaitForHandlers(true),
+	)
+	harnessv1.RegisterHarnessServer(srv, &server{d: d, h: h, g: g})
+	g.Go("serve", func(context.Context) error { return srv.Serve(l) })
+	g.Go("close", func(ctx context.Context) error {
+		<-ctx.Done()
+		srv.Stop() // waits for the handlers, so that none starts a task after this one has ended
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// listen takes the socket over from a door that is gone.
+func (d *Door) listen() (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(d.c.Socket), 0o700); err != nil {
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
+	}
+	if conn, err := net.DialTimeout("unix", d.c.Socket, time.Second); err == nil {
+		conn.Close()
+		return nil, &api.Error{Code: api.CodeInUse, Field: "Socket", Err: fmt.Errorf("another spoke serves %s: end it, or use another directory", d.c.Socket)}
+	}
+	if err := os.Remove(d.c.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the old socket: %w", err)
+	}
+	l, err := net.Listen("unix", d.c.Socket)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	// Who connects before this is refused by the handshake all the same.
+	if err := os.Chmod(d.c.Socket, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("protect the socket: %w", err)
+	}
+	return l, nil
+}
+
+// Tell implements [spoke.Door].
+func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.roomLocked(id)
+	r.orders = &o
+	r.notify()
+}
+
+// Forget implements [spoke.Door].
+func (d *Door) Forget(id spoke.WorkloadID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.rooms[id]
+	if r == nil {
+		return
+	}
+	r.orders = nil
+	if !r.taken {
+		delete(d.rooms, id)
+		return
+	}
+	r.cut = true
+	r.notify()
+}
+
+// room is what the door knows of one workload: a level that the attached harness is told. Its fields are guarded by the
+// door's mutex, news aside.
+type room struct {
+	orders  *spoke.Orders // nil before the first Tell
+	taken   bool          // a harness is attached
+	cut     bool          // it is to be cut off
+	durable uint64        // to be acknowledged
+	failed  error         // why the attached harness is to be cut off
+
+	news chan struct{} // holds one token when something changed; full means that the reader will look anyway
+}
+
+func (r *room) notify() {
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Door) roomLocked(id spoke.WorkloadID) *room {
+	r := d.rooms[id]
+	if r == nil {
+		r = &room{news: make(chan struct{}, 1)}
+		d.rooms[id] = r
+	}
+	return r
+}
+
+// enter takes the room of a workload for one harness.
+func (d *Door) enter(id spoke.WorkloadID) (*room, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.roomLocked(id)
+	if r.taken {
+		return nil, false
+	}
+	r.taken, r.cut, r.durable, r.failed = true, false, 0, nil
+	return r, true
+}
+
+func (d *Door) leave(id spoke.WorkloadID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.rooms[id]
+	r.taken = false
+	if r.orders == nil {
+		delete(d.rooms, id)
+	}
+}
+
+// report notes events as durable, or why the connection cannot go on.
+func (d *Door) report(r *room, durable uint64, failed error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.durable = max(r.durable, durable)
+	if r.failed == nil {
+		r.failed = failed
+	}
+	r.notify()
+}
+
+// look reads the room.
+func (d *Door) look(r *room) room {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return *r
+}

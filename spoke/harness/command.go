@@ -1,0 +1,197 @@
+package harness
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// Request is what an agent of the command protocol reads from its standard input: one JSON document, then the end.
+type Request struct {
+	Session      string          `json:"session"`
+	Key          string          `json:"key"`
+	Agent        string          `json:"agent"`
+	Instructions string          `json:"instructions,omitempty"`
+	Model        string          `json:"model,omitempty"`
+	Signals      []RequestSignal `json:"signals"`
+}
+
+// RequestSignal is one signal of a request.
+type RequestSignal struct {
+	ID         string `json:"id"`
+	Sequence   uint64 `json:"sequence"`
+	Delivery   uint32 `json:"delivery"` // 1 for the first; higher after failures
+	Sender     string `json:"sender,omitempty"`
+	Payload    string `json:"payload"`
+	Encoding   string `json:"encoding,omitempty"`    // "base64" when the payload is not UTF-8
+	PayloadRef string `json:"payload_ref,omitempty"` // where a larger payload is; the payload is empty then
+}
+
+// request makes the document of a turn.
+func request(w *harnessv1.Workload, signals []*harnessv1.Signal) ([]byte, error) {
+	r := Request{Session: w.Session, Key: w.Key, Agent: w.Agent, Instructions: w.Instructions, Model: w.Model}
+	for _, s := range signals {
+		rs := RequestSignal{ID: s.Id, Sequence: s.Sequence, Delivery: s.Deliveries + 1, Sender: s.Sender, Payload: string(s.Payload), PayloadRef: s.PayloadRef}
+		if !utf8.Valid(s.Payload) {
+			rs.Payload, rs.Encoding = base64.StdEncoding.EncodeToString(s.Payload), "base64"
+		}
+		r.Signals = append(r.Signals, rs)
+	}
+	return json.Marshal(r)
+}
+
+// errTurnLimit and cutError are the causes for which a turn's context ends.
+var errTurnLimit = errors.New("turn limit")
+
+type cutError struct {
+	reason string
+	now    bool // without time to end by itself
+}
+
+func (e *cutError) Error() string { return e.reason }
+
+func (e *cutError) Is(target error) bool { return target == errKill && e.now }
+
+// result is how a turn ended.
+type result struct {
+	outcome api.Outcome
+	reason  string // empty when done
+	detail  string // the last lines of the standard error of a failed one
+}
+
+// command runs one turn of the command protocol. The turn is over when everything that it started is gone.
+func (h *Harness) command(ctx context.Context, signals []*harnessv1.Signal) result {
+	doc, err := request(h.w, signals)
+	if err != nil {
+		return result{outcome: api.OutcomeFailed, reason: fmt.Sprintf("encode the request: %v", err)}
+	}
+	limit := h.w.TurnLimit.AsDuration()
+	ctx, stop := context.WithTimeoutCause(ctx, limit, errTurnLimit)
+	defer stop()
+	tail, err := h.execute(ctx, h.w.Command, doc)
+	var cut *cutError
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return result{outcome: api.OutcomeDone}
+	case errors.As(cause, &cut):
+		return result{outcome: api.OutcomeCut, reason: cut.reason}
+	case errors.Is(cause, errTurnLimit):
+		return result{api.OutcomeFailed, fmt.Sprintf("the turn took longer than its limit of %v", limit), tail}
+	case cause != nil:
+		return result{outcome: api.OutcomeCut, reason: cause.Error()}
+	default:
+		return result{api.OutcomeFailed, err.Error(), tail}
+	}
+}
+
+// execute runs a program in the workspace with the agent's environment; its output becomes events. It returns the last
+// lines of the standard error.
+func (h *Harness) execute(ctx context.Context, argv []string, stdin []byte) (string, error) {
+	in, err := unnamedFile(h.w.Temp, stdin)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	var tail tail
+	err = program{
+		argv: argv, env: agentEnv(h.w), dir: h.w.Workspace, stdin: in, patient: h.c.Patience,
+		stdout: func(ctx context.Context, r io.Reader) error {
+			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
+				h.out.put(ctx, lineEvent(api.EventMessage, text, continued))
+			})
+		},
+		stderr: func(ctx context.Context, r io.Reader) error {
+			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
+				tail.add(text)
+				h.out.put(ctx, lineEvent(api.EventLog, text, continued))
+			})
+		},
+	}.run(ctx)
+	return tail.String(), err
+}
+
+func lineEvent(t api.EventType, text string, continued bool) *harnessv1.Event {
+	e := &harnessv1.Event{Type: string(t), Text: text}
+	if continued {
+		e.Attributes = map[string]string{"continued": "true"} // the line goes on in the next event of this type
+	}
+	return e
+}
+
+// agentEnv is the whole environment of the agent. What the definition says comes last and counts.
+func agentEnv(w *harnessv1.Workload) []string {
+	env := []string{
+		"PATH=" + w.Path, "HOME=" + w.Home, "TMPDIR=" + w.Temp,
+		"NAVE_WORKLOAD=" + w.Id, "NAVE_SESSION=" + w.Session, "NAVE_KEY=" + w.Key, "NAVE_AGENT=" + w.Agent,
+		"NAVE_ORGANIZATION=" + w.Organization, "NAVE_WORKSPACE=" + w.Workspace,
+	}
+	if w.Cluster != "" {
+		env = append(env, "NAVE_CLUSTER="+w.Cluster)
+	}
+	at := make(map[string]int, len(env))
+	for i, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		at[name] = i
+	}
+	for _, e := range w.Env {
+		kv := e.Name + "=" + e.Value
+		if i, ok := at[e.Name]; ok {
+			env[i] = kv
+			continue
+		}
+		env = append(env, kv)
+	}
+	return env
+}
+
+// unnamedFile holds data for reading and vanishes when it is closed.
+func unnamedFile(dir string, data []byte) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "stdin-")
+	if err != nil {
+		return nil, fmt.Errorf("make a file for standard input: %w", err)
+	}
+	_, werr := f.Write(data)
+	_, serr := f.Seek(0, io.SeekStart)
+	if err := errors.Join(os.Remove(f.Name()), werr, serr); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write standard input: %w", err)
+	}
+	return f, nil
+}
+
+// tail keeps the last lines of a text, within tailLines and tailBytes.
+type tail struct{ lines []string }
+
+const (
+	tailLines = 10
+	tailBytes = 4 << 10
+)
+
+func (t *tail) add(line string) {
+	if len(line) > tailBytes/4 {
+		line = strings.ToValidUTF8(line[:tailBytes/4], "") + "…"
+	}
+	t.lines = append(t.lines, line)
+	size := 0
+	for i := len(t.lines) - 1; i >= 0; i-- {
+		if size += len(t.lines[i]) + 1; size > tailBytes || len(t.lines)-i > tailLines {
+			t.lines = append([]string(nil), t.lines[i+1:]...)
+			return
+		}
+	}
+}
+
+func (t *tail) String() string { return strings.Join(t.lines, "\n") }
+
+// endPatience is the default time between SIGTERM and SIGKILL.
+const endPatience = 2 * time.Second

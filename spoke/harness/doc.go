@@ -1,0 +1,20 @@
+// Package harness is the supervisor inside a workload: it drives the agent program and reports to the spoke.
+//
+// The way of a signal: the runtime wrote a description and started the program; [Harness.Run] puts files in place and runs
+// the init scripts; the link attaches at the spoke's socket and brings orders into the inbox; the pure next decides what
+// to do; a turn runs the agent's program; what it prints becomes events in the outbox; the link sends them, and they are
+// forgotten when the spoke says that they are durable. Then the turn record follows the same way.
+//
+// Invariants:
+//
+//  1. Events are numbered densely from 1 and never dropped: when the outbox is full the agent's output is not read.
+//  2. Turns come one after another, and signals in order: one that failed holds back those behind it.
+//  3. What a turn consumed is not run again by this harness, however long it stays in the orders.
+//  4. The agent dies with the harness, and nothing that a turn started outlives the turn.
+//  5. Without a lease that was promised the agent does not act: the clock is the boot-time clock.
+//  6. The agent gets the environment that its description grants and nothing of the harness's own.
+//  7. The harness outlives the spoke: it dials again for ever.
+//
+// next does no I/O and reads no clock. The package never imports the spoke's adapters and never talks to the hub. It is made
+// for a process of its own: between turns it kills every child of the process. Its goroutines belong to [Harness.Run].
+package harness

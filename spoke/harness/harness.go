@@ -1,0 +1,226 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// Config is what a harness needs.
+type Config struct {
+	Workload  *harnessv1.Workload // what to run, as the runtime wrote it
+	Version   string              // of the program; told to the spoke
+	Log       *slog.Logger        // required
+	MaxEvents int                 // events held for the spoke before the agent's output is no longer read; default 4096
+	MaxBytes  int                 // the same in bytes; default 8 MiB
+	Patience  time.Duration       // between SIGTERM and SIGKILL for an agent that is to end; default 2 s
+	Flush     time.Duration       // how long an ending harness waits for the spoke to take its last events; default 30 s
+}
+
+func (c *Config) validate() error {
+	w := c.Workload
+	switch {
+	case w == nil || c.Log == nil:
+		return api.Invalid("Workload", "and Log are required")
+	case w.Id == "" || w.Session == "" || w.Socket == "":
+		return api.Invalid("Workload", "has no id, session or socket: use the file that the runtime wrote")
+	case w.Protocol != string(api.ProtocolCommand):
+		return &api.Error{Code: api.CodeUnsupported, Field: "spec.harness.protocol", Err: fmt.Errorf("%q: this harness speaks %q", w.Protocol, api.ProtocolCommand)}
+	case len(w.Command) == 0:
+		return api.Invalid("Workload", "has no command")
+	case w.TurnLimit.AsDuration() <= 0:
+		return api.Invalid("Workload", "has no turn limit")
+	case c.MaxEvents < 0 || c.MaxBytes < 0 || c.Patience < 0 || c.Flush < 0:
+		return api.Invalid("MaxEvents", "MaxBytes, Patience and Flush are not negative")
+	}
+	c.MaxEvents = orDefault(c.MaxEvents, 4096)
+	c.MaxBytes = orDefault(c.MaxBytes, 8<<20)
+	c.Patience = orDefault(c.Patience, endPatience)
+	c.Flush = orDefault(c.Flush, 30*time.Second)
+	return nil
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// Harness runs one attempt of one session. Make one with [New]; there is one in a process.
+type Harness struct {
+	c   Config
+	w   *harnessv1.Workload
+	out *outbox
+	in  *inbox
+
+	// What follows belongs to work.
+	consumed spans
+	failed   map[uint64]uint32
+}
+
+// New checks the configuration. It starts nothing.
+func New(c Config) (*Harness, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return &Harness{c: c, w: c.Workload, out: newOutbox(c.MaxEvents, c.MaxBytes), in: newInbox(bootTime), failed: make(map[uint64]uint32)}, nil
+}
+
+// Run drives the agent until the spoke says stop or ctx ends; then it ends the turn, hands over the last events and
+// returns nil. An error says why the workload could not go on.
+func (h *Harness) Run(ctx context.Context) error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become the subreaper: %w", err)
+	}
+	g := run.NewGroup(context.WithoutCancel(ctx)) // the link lives until the last events are handed over
+	g.Go("link", h.link)
+	var result error
+	g.Go("work", func(gctx context.Context) error {
+		result = h.work(gctx, ctx)
+		reason := "stopped"
+		if result != nil {
+			reason = result.Error()
+		}
+		h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventEnded), Text: reason, Attributes: map[string]string{"reason": reason}})
+		fctx, cancel := context.WithTimeout(gctx, h.c.Flush)
+		defer cancel()
+		if !h.out.drained(fctx) {
+			h.c.Log.Warn("the last events were not handed over", "workload", h.w.Id)
+		}
+		g.Stop()
+		return nil
+	})
+	return errors.Join(g.Wait(), result)
+}
+
+// work prepares the workload and runs turns. It ends when stop ends or the orders say so.
+func (h *Harness) work(ctx, stop context.Context) error {
+	h.out.put(ctx, &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"attempt": h.w.Id}})
+	if err := h.prepared(ctx, stop); err != nil {
+		return err
+	}
+	g := run.NewGroup(ctx)
+	defer g.Wait()
+	defer g.Stop()
+	var (
+		turn running
+		done = make(chan result, 1) // one turn at a time, so that a turn never waits to say how it ended
+		tick = time.NewTimer(time.Hour)
+	)
+	defer tick.Stop()
+	for {
+		f, leased, left := h.facts(stop)
+		f.running = sequences(turn.signals)
+		switch s := next(f); s.kind {
+		case stepEnd:
+			return nil
+		case stepCut:
+			turn.end(&cutError{reason: s.reason, now: f.lapsed})
+		case stepRun:
+			tctx, end := context.WithCancelCause(g.Context())
+			turn = running{s.signals, end}
+			h.begin(s.signals)
+			g.Go("turn", func(context.Context) error { done <- h.command(tctx, s.signals); return nil })
+		}
+		stopped := stop.Done()
+		if f.stop != "" {
+			stopped = nil
+		}
+		if leased && turn.signals != nil {
+			tick.Reset(max(min(left, time.Second), 10*time.Millisecond)) // the timer's clock may stand still, the lease's does not
+		}
+		select {
+		case r := <-done:
+			turn.end(nil)
+			h.finish(turn.signals, r)
+			turn = running{}
+		case <-h.in.changed:
+		case <-stopped:
+		case <-tick.C:
+		case <-g.Context().Done(): // a turn panicked
+			return g.Wait()
+		}
+	}
+}
+
+// running is the turn that runs; no signals between turns.
+type running struct {
+	signals []*harnessv1.Signal
+	end     context.CancelCauseFunc
+}
+
+// prepared runs prepare and gives up when the harness is to stop.
+func (h *Harness) prepared(ctx, stop context.Context) error {
+	pctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(stop, func() { cancel(&cutError{reason: "stopped before it was ready"}) })()
+	return h.prepare(pctx)
+}
+
+// facts reads what the spoke and the runtime want now.
+func (h *Harness) facts(stop context.Context) (f facts, leased bool, left time.Duration) {
+	o, leased, left := h.in.look()
+	f = facts{
+		signals: o.Signals, single: o.Single, lapsed: leased && left <= 0,
+		interrupt: h.w.OnSignal == string(api.OnSignalInterrupt), consumed: h.consumed, failed: h.failed,
+	}
+	switch {
+	case stop.Err() != nil:
+		f.stop = "the workload was told to end"
+	case o.Stop:
+		f.stop = "the spoke stops the workload"
+	}
+	return f, leased, left
+}
+
+// begin reports a turn before it runs.
+func (h *Harness) begin(turn []*harnessv1.Signal) {
+	h.out.working(sequences(turn))
+	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventTurn), Signals: sequences(turn)})
+	h.c.Log.Info("turn started", "workload", h.w.Id, "signals", sequences(turn))
+}
+
+// finish reports a turn and remembers what must not run again.
+func (h *Harness) finish(turn []*harnessv1.Signal, r result) {
+	e := &harnessv1.Event{Type: string(api.EventTurnDone), Signals: sequences(turn), Outcome: string(r.outcome)}
+	if r.reason != "" {
+		e.Text = r.reason + below(r.detail)
+		e.Attributes = map[string]string{"reason": r.reason}
+	}
+	h.out.working(nil)
+	h.out.put(cancelled(), e)
+	h.c.Log.Info("turn ended", "workload", h.w.Id, "signals", sequences(turn), "outcome", r.outcome, "reason", r.reason)
+	for _, s := range turn {
+		switch r.outcome {
+		case api.OutcomeDone:
+			h.consumed = h.consumed.with(s.Sequence)
+			delete(h.failed, s.Sequence)
+		case api.OutcomeFailed:
+			h.failed[s.Sequence] = s.Deliveries
+		}
+	}
+}
+
+func sequences(signals []*harnessv1.Signal) []uint64 {
+	var ns []uint64
+	for _, s := range signals {
+		ns = append(ns, s.Sequence)
+	}
+	return ns
+}
+
+// cancelled is a context that has ended: records of the harness itself are few and do not wait for room.
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

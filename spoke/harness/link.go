@@ -1,0 +1,157 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// The protocol range that this harness speaks.
+const (
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// Pauses between attempts to reach the spoke, jittered, and how long its welcome may take.
+const (
+	pauseMin     = 20 * time.Millisecond
+	pauseMax     = 2 * time.Second
+	welcomeLimit = 30 * time.Second
+)
+
+// link keeps the harness attached to its spoke until ctx ends. It dials for ever: a spoke that is away comes back.
+func (h *Harness) link(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	pause, said := pauseMin, ""
+	for {
+		welcome, err := h.attach(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if welcome {
+			pause, said = pauseMin, ""
+		}
+		if text := fmt.Sprint(err); text != said { // a spoke may be away for days: say it once
+			h.c.Log.Info("not attached", "workload", h.w.Id, "err", err)
+			said = text
+		}
+		t := time.NewTimer(pause/2 + time.Duration(rng.Int64N(int64(pause))))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// attach serves one connection. It reports whether the spoke welcomed the harness, and why the connection ended.
+func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
+	cc, err := grpc.NewClient("passthrough:///spoke",
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the spoke checks the credentials of the peer process
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", h.w.Socket)
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)))
+	if err != nil {
+		return false, fmt.Errorf("dial the spoke: %w", err)
+	}
+	defer cc.Close()
+	g := run.NewGroup(ctx)
+	defer g.Wait()
+	defer g.Stop()
+	stream, err := harnessv1.NewHarnessClient(cc).Attach(g.Context())
+	if err != nil {
+		return false, fmt.Errorf("attach: %w", err)
+	}
+	late := time.AfterFunc(welcomeLimit, g.Stop)
+	defer late.Stop()
+	hello := &harnessv1.Hello{Workload: h.w.Id, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Version: h.c.Version, First: h.out.first()}
+	if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Hello{Hello: hello}}); err != nil {
+		_, err = stream.Recv() // says why
+		return false, fmt.Errorf("say hello: %w", err)
+	}
+	m, err := stream.Recv()
+	if err != nil {
+		return false, fmt.Errorf("await the welcome: %w", err)
+	}
+	late.Stop()
+	w := m.GetWelcome()
+	if w == nil || w.Protocol < protocolMin || w.Protocol > protocolMax {
+		return false, errors.New("the first message of the spoke is no welcome in a protocol of this harness")
+	}
+	if !h.out.ack(w.UpTo) {
+		return false, fmt.Errorf("the spoke has events up to %d, more than were made", w.UpTo)
+	}
+	h.c.Log.Info("attached", "workload", h.w.Id, "up_to", w.UpTo)
+	g.Go("send", func(ctx context.Context) error { return h.send(ctx, stream, w.UpTo) })
+	g.Go("receive", func(ctx context.Context) error { return h.receive(stream) })
+	return true, g.Wait()
+}
+
+type attachment = grpc.BidiStreamingClient[harnessv1.FromHarness, harnessv1.ToHarness]
+
+// send says which turn runs and sends the events after a number, until ctx ends.
+func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) error {
+	var told []uint64
+	for {
+		batch, turn, changed := h.out.after(sent)
+		if !slices.Equal(turn, told) {
+			told = turn
+			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Turn{Turn: &harnessv1.TurnState{Signals: turn}}}); err != nil {
+				return err
+			}
+		}
+		if len(batch) > 0 {
+			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Events{Events: &harnessv1.Events{Events: batch}}}); err != nil {
+				return err
+			}
+			sent = batch[len(batch)-1].Number
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// receive takes what the spoke says until the stream ends.
+func (h *Harness) receive(stream attachment) error {
+	var orders *harnessv1.Orders // of which parts are still missing
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch m := m.Message.(type) {
+		case *harnessv1.ToHarness_Ack:
+			if !h.out.ack(m.Ack.UpTo) {
+				return fmt.Errorf("the spoke acknowledged event %d, which was not made", m.Ack.UpTo)
+			}
+		case *harnessv1.ToHarness_Lease:
+			h.in.lease(m.Lease.Duration.AsDuration())
+		case *harnessv1.ToHarness_Orders:
+			if orders != nil {
+				m.Orders.Signals = append(orders.Signals, m.Orders.Signals...)
+			}
+			if orders = m.Orders; !orders.More {
+				h.in.order(orders)
+				orders = nil
+			}
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// maxLog bounds the harness's own log; a full one begins anew.
+const maxLog = 1 << 20
+
+// Main is the whole program: it runs the workload that the file describes and returns the exit code. It leaves why it ended
+// in the description's exit file and logs to log.
+func Main(description, version string, log *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	w, err := Load(description)
+	if err != nil {
+		fmt.Fprintln(log, err)
+		return 2
+	}
+	text, code := "stopped", 0
+	h, err := New(Config{Workload: w, Version: version, Log: slog.New(slog.NewTextHandler(&cappedLog{f: log}, nil))})
+	if err == nil {
+		err = h.Run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(log, err)
+		text, code = err.Error(), 1
+	}
+	if err := writeExit(w.ExitFile, text); err != nil {
+		fmt.Fprintln(log, err)
+	}
+	return code
+}
+
+// Load reads a workload's description.
+func Load(path string) (*harnessv1.Workload, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the workload's description: %w", err)
+	}
+	w := new(harnessv1.Workload)
+	// A newer spoke may write fields that this harness does not know.
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, w); err != nil {
+		return nil, fmt.Errorf("decode the workload's description: %w", err)
+	}
+	return w, nil
+}
+
+// writeExit replaces the file at once, so that a reader sees all of it or nothing.
+func writeExit(path, text string) error {
+	if path == "" {
+		return nil
+	}
+	tmp := filepath.Join(filepath.Dir(path), ".exit")
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the exit file: %w", err)
+	}
+	return os.Rename(tmp, path)
+}
+
+// cappedLog keeps a log file below maxLog by emptying it.
+type cappedLog struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+func (l *cappedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if fi, err := l.f.Stat(); err == nil && fi.Mode().IsRegular() && fi.Size()+int64(len(p)) > maxLog {
+		if err := l.f.Truncate(0); err != nil {
+			return 0, err
+		}
+	}
+	return l.f.Write(p)
+}

@@ -1,0 +1,25 @@
+// Package process runs sessions as local processes, for development.
+//
+// The way of a workload: [Runtime.Start] makes its claim, a directory that a second start collides with, writes the
+// description, and starts the harness in a session of its own, so that it outlives the spoke; [Runtime.List] looks at the
+// claims and at /proc; [Runtime.Stop] sends SIGTERM and notes a deadline in the claim, by which [Runtime.Run] and List kill
+// what is left; when nothing of it runs any more the workload is Ended, until Stop removes the claim.
+//
+//	Dir/sessions/SESSION/home, workspace    the state of a session; kept across attempts and sleeps
+//	Dir/workloads/ID/workload.json          what the harness is to run (0600)
+//	Dir/workloads/ID/harness.log, temp      the harness's own log, the agent's TMPDIR
+//	Dir/workloads/ID/pid                    boot id, process id and start time: a number that was used again is not ours
+//	Dir/workloads/ID/exit, stop             why it ended, by when it must have ended
+//
+// Invariants:
+//
+//  1. The claim is made before the harness starts and removed after nothing of the workload runs.
+//  2. Ended is reported only after a sweep found no process of the workload: by descent from the harness, by its process
+//     group and session, by NAVE_WORKLOAD in its environment.
+//  3. What the runtime knows is in the claims alone, so that another Runtime over the same directory knows it too.
+//  4. What cannot be read is an error, never "none".
+//
+// A process that clears its environment, starts a session of its own and outlives all its ancestors escapes the sweep: the
+// package isolates nothing and is not for agents that are not trusted. One Runtime at a time serves a directory. Its
+// goroutines belong to [Runtime.Run], which is not needed for its answers, only for deadlines to be kept while nobody lists.
+package process

@@ -1,0 +1,95 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// launchLocked writes the description and starts the harness.
+func (r *Runtime) launchLocked(c claim, w spoke.WorkloadSpec) (pid int, err error) {
+	doc, err := protojson.Marshal(r.describe(c, w))
+	if err != nil {
+		return 0, fmt.Errorf("encode the description: %w", err)
+	}
+	if err := c.write("workload.json", doc); err != nil {
+		return 0, err
+	}
+	if err := os.Mkdir(c.path("temp"), 0o700); err != nil {
+		return 0, fmt.Errorf("make directory: %w", err)
+	}
+	for _, d := range []string{"home", "workspace"} {
+		if err := os.MkdirAll(r.state(w.ID, d), 0o700); err != nil {
+			return 0, fmt.Errorf("make directory: %w", err)
+		}
+	}
+	log, err := os.OpenFile(c.path("harness.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("open the harness's log: %w", err)
+	}
+	defer log.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	// The mark is how the sweep finds what the harness and the agent started, whatever happened to them.
+	proc, err := os.StartProcess(r.c.Harness, []string{r.c.Harness, c.path("workload.json")}, &os.ProcAttr{
+		Dir:   c.dir,
+		Env:   []string{mark(c.id), "PATH=" + r.c.Path},
+		Files: []*os.File{null, null, log},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("start the harness: %w", err)
+	}
+	pid = proc.Pid
+	proc.Release() // it is reaped by its number, as an adopted one cannot be waited for
+	h, err := observe(pid)
+	if err == nil {
+		err = c.setHarness(h)
+	}
+	if err != nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		awaitChild(pid)
+		return 0, err
+	}
+	return pid, nil
+}
+
+// state is a directory of the session, the same for all its attempts.
+func (r *Runtime) state(id spoke.WorkloadID, name string) string {
+	return filepath.Join(r.sessions(), strings.ToLower(string(id.Session)), name)
+}
+
+// describe renders what the harness needs to know, and nothing else of the revision.
+func (r *Runtime) describe(c claim, w spoke.WorkloadSpec) *harnessv1.Workload {
+	agent, env := w.Revision.Agent.WithDefaults(), w.Revision.Environment
+	d := &harnessv1.Workload{
+		Id: w.ID.String(), Organization: string(w.Org), Session: string(w.ID.Session), Key: w.Key,
+		Agent: w.Revision.AgentName, Cluster: r.c.Cluster(),
+		Protocol: string(agent.Harness.Protocol), Command: agent.Harness.Command,
+		Instructions: agent.Instructions, Model: agent.Model.Name,
+		TurnLimit: durationpb.New(agent.TurnLimit), OnSignal: string(agent.OnSignal),
+		Home: r.state(w.ID, "home"), Workspace: r.state(w.ID, "workspace"), Temp: c.path("temp"),
+		Path: r.c.Path, Socket: r.c.Socket, ExitFile: c.path("exit"), Flavor: flavor(env),
+	}
+	for _, e := range env.Env {
+		d.Env = append(d.Env, &harnessv1.EnvVar{Name: e.Name, Value: e.Value})
+	}
+	for _, f := range env.Files {
+		d.Files = append(d.Files, &harnessv1.File{Path: f.Path, Content: f.Content, Mode: f.Mode})
+	}
+	for _, s := range env.InitScripts {
+		d.InitScripts = append(d.InitScripts, &harnessv1.InitScript{Name: s.Name, Script: s.Script})
+	}
+	return d
+}

@@ -1,0 +1,56 @@
+package process
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// Refuse implements [spoke.Runtime]. The revision's environment has the cluster's override applied.
+func (r *Runtime) Refuse(rev *api.ResolvedRevision) error {
+	env, agent := rev.Environment, rev.Agent
+	_, offered := r.c.Flavors[flavor(env)]
+	rules := []struct {
+		broken bool
+		field  string
+		remedy string
+	}{
+		{env.Image != "", "spec.image", "local processes run on the host: leave it out, or place the session in a cluster with pods"},
+		{len(env.Command) > 0, "spec.command", "there is no image whose entry point it could replace: use spec.harness.command of the agent"},
+		{!offered, "spec.flavor", fmt.Sprintf("%q is not offered here: use one of %v", flavor(env), slices.Sorted(maps.Keys(r.c.Flavors)))},
+		{env.RuntimeClass != "", "spec.runtime_class", "local processes have none: leave it out"},
+		{len(env.Volumes) > 0, "spec.volumes", "local processes have none: use the session's home and workspace"},
+		{len(env.PullSecrets) > 0, "spec.pull_secrets", "no image is pulled: leave them out"},
+		{env.WarmPool > 0, "spec.warm_pool", "local processes are not kept ready: leave it out"},
+		{len(env.Egress) > 0, "spec.egress", "the network of local processes is not limited: leave it out"},
+		{agent.Harness.Protocol != api.ProtocolCommand, "spec.harness.protocol", fmt.Sprintf("%q is not spoken here yet: use %q", agent.Harness.Protocol, api.ProtocolCommand)},
+		{len(agent.MCPServers) > 0, "spec.mcp_servers", "tool servers are not started here: leave them out"},
+		{len(agent.Skills) > 0, "spec.skills", "skills are not handed to agents of the command protocol: put them into files of the environment"},
+		{agent.Model.Provider != "", "spec.model.provider", "no provider is reached through Nave here: leave it out"},
+		{agent.Checkpoint.Mode != "" && agent.Checkpoint.Mode != api.CheckpointTurn, "spec.checkpoint.mode", "the state directory stays in place and is not checkpointed: leave it out"},
+	}
+	for _, rule := range rules {
+		if rule.broken {
+			return unsupported(rule.field, rule.remedy)
+		}
+	}
+	for i, e := range env.Env {
+		if e.Secret != "" {
+			return unsupported(fmt.Sprintf("spec.env[%d].secret", i), "secrets are not handed out here: give a value")
+		}
+	}
+	return nil
+}
+
+func unsupported(field, remedy string) error {
+	return &api.Error{Code: api.CodeUnsupported, Field: field, Err: fmt.Errorf("the process runtime cannot honour it: %s", remedy)}
+}
+
+func flavor(env *api.EnvironmentSpec) string {
+	if env.Flavor == "" {
+		return api.DefaultFlavor
+	}
+	return env.Flavor
+}
