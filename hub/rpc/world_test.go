@@ -49,7 +49,9 @@ func newULID() string {
 	return api.NewULID(time.Now(), e)
 }
 
-func newWorld(t *testing.T, change func(*rpc.Config)) *world {
+type rpcConfig = rpc.Config
+
+func newWorld(t *testing.T, change func(*rpcConfig)) *world {
 	t.Helper()
 	w := &world{t: t, sessions: &memorySessions{}, overlay: &memoryOverlay{identities: map[string]string{}}, logs: &lockedBuffer{}}
 	etcd, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir() + "/etcd", Log: slog.New(slog.DiscardHandler)})
