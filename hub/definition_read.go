@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -110,9 +111,9 @@ func (c *Catalog) Resolve(ctx context.Context, org api.OrgID, agentName string) 
 	return c.ResolveRevision(ctx, org, "", agentName, 0)
 }
 
-// ResolveRevision closes a revision of an agent over what it refers to now. Revision 0 is the present one. Where an agent id
-// is given, an agent of another id that took over the name is not found. CodeFailed when an old revision refers to
-// something that was deleted since.
+// ResolveRevision closes a revision of an agent over what it refers to now. Revision 0 is the present one. The agent is found
+// by its id, or where that is empty by its name; by id, the revisions of a deleted agent are found too. CodeFailed when an
+// old revision refers to something that was deleted since.
 func (c *Catalog) ResolveRevision(ctx context.Context, org api.OrgID, agentID api.ObjectID, agentName string, revision uint64) (api.ResolvedRevision, error) {
 	// The present revision's references always exist, but agent and environment are read one after the other: when a
 	// reference is missing, the agent was changed meanwhile, and the next reading shows it.
@@ -123,19 +124,16 @@ func (c *Catalog) ResolveRevision(ctx context.Context, org api.OrgID, agentID ap
 			return r, err
 		}
 		if attempt == attempts || revision != 0 {
-			return r, api.Errorf(api.CodeFailed, "revision %d of agent %q uses %s %q, which does not exist any more", r.AgentRevision, agentName, missing.Kind, missing.Name)
+			return r, &api.Error{Code: api.CodeFailed, Field: missing.Field, Err: fmt.Errorf("revision %d of agent %q uses %s %q, which does not exist any more", r.AgentRevision, r.AgentName, missing.Kind, missing.Name)}
 		}
 	}
 }
 
 // resolve reads once; missing is the first reference that does not exist.
 func (c *Catalog) resolve(ctx context.Context, org api.OrgID, agentID api.ObjectID, agentName string, revision uint64) (r api.ResolvedRevision, missing *api.Ref, err error) {
-	agent, err := c.Definition(ctx, org, api.KindAgent, agentName, revision)
+	agent, err := c.agent(ctx, org, agentID, agentName, revision)
 	if err != nil {
 		return r, nil, err
-	}
-	if agentID != "" && agent.ID != agentID {
-		return r, nil, noSuch(api.Errorf(api.CodeNotFound, "other id"), api.KindAgent, agentName)
 	}
 	spec, ok := agent.Spec.(*api.AgentSpec)
 	if !ok {
@@ -158,4 +156,19 @@ func (c *Catalog) resolve(ctx context.Context, org api.OrgID, agentID api.Object
 		}
 	}
 	return r, nil, nil
+}
+
+func (c *Catalog) agent(ctx context.Context, org api.OrgID, id api.ObjectID, name string, revision uint64) (api.Definition, error) {
+	if id == "" {
+		return c.Definition(ctx, org, api.KindAgent, name, revision)
+	}
+	org, err := Organization(org)
+	if err != nil {
+		return api.Definition{}, err
+	}
+	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, string(id), revision)
+	if err == nil && d.ID != id {
+		err = api.Errorf(api.CodeNotFound, "the name belongs to another agent")
+	}
+	return d, noSuch(err, api.KindAgent, cmp.Or(name, string(id)))
 }

@@ -78,6 +78,15 @@ func DecodeSpec(kind api.Kind, b []byte) (api.Spec, error) {
 	return SpecFromProto(kind, m)
 }
 
+// Codec is [EncodeSpec] and [DecodeSpec] as a value, for stores.
+type Codec struct{}
+
+// EncodeSpec calls the function of the same name.
+func (Codec) EncodeSpec(s api.Spec) ([]byte, error) { return EncodeSpec(s) }
+
+// DecodeSpec calls the function of the same name.
+func (Codec) DecodeSpec(kind api.Kind, b []byte) (api.Spec, error) { return DecodeSpec(kind, b) }
+
 // MetaToProto returns the message of a definition's meta.
 func MetaToProto(m api.Meta) *Meta {
 	return &Meta{
