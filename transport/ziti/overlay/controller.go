@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/openziti/storage/boltz"
-	"github.com/openziti/ziti/common/version"
+	zitiversion "github.com/openziti/ziti/common/version"
 	fabric "github.com/openziti/ziti/controller"
 	"github.com/openziti/ziti/controller/config"
 	edge "github.com/openziti/ziti/controller/server"
@@ -78,7 +78,7 @@ func (c *controllerServer) serve(ctx context.Context, ready func() error) error 
 	if err != nil {
 		return fmt.Errorf("load controller configuration: %w", err)
 	}
-	f, err := fabric.NewController(cfg, version.GetCmdBuildInfo())
+	f, err := fabric.NewController(cfg, zitiversion.GetCmdBuildInfo())
 	if err != nil {
 		return fmt.Errorf("make controller: %w", err)
 	}

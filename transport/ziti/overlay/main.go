@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// version of Nave, set by the linker.
+var version = "dev"
+
 const (
 	// zitiVersion is the release of OpenZiti that the module pins.
 	zitiVersion = "1.7.2"
@@ -50,7 +53,7 @@ func command(args []string) error {
 		return err
 	}
 	if args[0] == "version" {
-		fmt.Println("nave-overlay, OpenZiti", zitiVersion)
+		fmt.Printf("nave-overlay %s, OpenZiti %s\n", version, zitiVersion)
 		return nil
 	}
 	cfg, err := loadConfig(*file)

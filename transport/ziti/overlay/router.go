@@ -16,7 +16,7 @@ import (
 	"github.com/openziti/edge-api/rest_util"
 	edgeapis "github.com/openziti/sdk-golang/edge-apis"
 	"github.com/openziti/sdk-golang/ziti"
-	"github.com/openziti/ziti/common/version"
+	zitiversion "github.com/openziti/ziti/common/version"
 	"github.com/openziti/ziti/router"
 	"github.com/openziti/ziti/router/enroll"
 	"github.com/openziti/ziti/router/env"
@@ -80,7 +80,7 @@ func (r *routerServer) serve(ctx context.Context, ready func() error) error {
 	if err != nil {
 		return fmt.Errorf("load router configuration: %w", err)
 	}
-	rt := router.Create(cfg, version.GetCmdBuildInfo())
+	rt := router.Create(cfg, zitiversion.GetCmdBuildInfo())
 	if err := rt.Start(); err != nil {
 		return fmt.Errorf("start router: %w", err)
 	}

@@ -1,8 +1,3 @@
-// Package zititest gives tests a real OpenZiti network: a controller and two routers on loopback, in a directory of the
-// test, ended with it.
-//
-// [Start] runs the program nave-overlay, which `make build` makes. What it starts is gone when the test ends. The package
-// is for tests only and owns no goroutines beyond the test's.
 package zititest
 
 import (
@@ -10,11 +5,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nave-dev/nave/internal/realpart"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/transport/ziti"
 	"github.com/nave-dev/nave/transport/ziti/local"
@@ -29,19 +24,10 @@ type Network struct {
 	t testing.TB
 }
 
-// Binary returns the path of nave-overlay: $NAVE_OVERLAY_BIN, or bin/nave-overlay of the repository.
+// Binary returns the path of nave-overlay, or records that the test did not run and skips it.
 func Binary(t testing.TB) string {
 	t.Helper()
-	path := os.Getenv("NAVE_OVERLAY_BIN")
-	if path == "" {
-		_, self, _, _ := runtime.Caller(0)
-		path = filepath.Join(filepath.Dir(self), "..", "..", "..", "bin", "nave-overlay")
-	}
-	found, err := local.FindBinary(path)
-	if err != nil {
-		t.Fatalf("this test needs a real part: %v", err)
-	}
-	return found
+	return realpart.Path(t, realpart.NaveOverlay)
 }
 
 // Start returns a network that serves. It is stopped at the end of the test.
