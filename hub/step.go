@@ -38,6 +38,7 @@ type session struct {
 	revision *api.ResolvedRevision
 	placing  bool // a decision was asked for and has not come back
 	refused  map[api.ClusterID]string
+	gone     bool // the spoke has nothing any more; its last events are on their way to the archive
 	log      sessionLog
 }
 
@@ -222,7 +223,7 @@ func (m *machine) step(now time.Time, ev event) output {
 	case evEvents:
 		m.events(&o, now, ev.cluster, ev.batch)
 	case evArchived:
-		m.archived(&o, ev.appends)
+		m.archived(&o, now, ev.appends)
 	case evFacts:
 		for _, s := range m.ordered() {
 			m.place(&o, s)

@@ -143,8 +143,12 @@ func (m *machine) refusal(o *output, s *session, cluster api.ClusterID, reason s
 	m.place(o, s)
 }
 
-// gone ends an assignment: nothing runs under its epoch any more and nothing will.
+// gone ends an assignment: nothing runs under its epoch any more and nothing will. It waits until the archive has the epoch's
+// events: after that nothing of it would be taken.
 func (m *machine) gone(o *output, s *session, now time.Time) {
+	if s.gone = !s.allSettled(); s.gone {
+		return
+	}
 	if s.Phase != api.PhaseStopping {
 		// Not released: the spoke gave the epoch up by itself. The next epoch may be placed anywhere.
 		if s.Phase == api.PhaseLost || s.Phase == api.PhaseRunning {

@@ -13,7 +13,7 @@ import (
 func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.EventBatch) {
 	s := m.sessions[b.Session]
 	if s == nil || s.Assignment == nil || s.Assignment.Cluster != cluster || s.Assignment.Epoch != b.Source.Epoch || b.Source.Attempt == 0 {
-		o.effect(effStale{cluster, b.Session, b.Source.Epoch})
+		m.late(o, s, cluster, b)
 		return
 	}
 	for _, ev := range b.Events {
@@ -34,6 +34,16 @@ func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.
 	}
 }
 
+// late handles events that are not of the present epoch. What the archive has already may be forgotten; the rest stays at
+// its spoke.
+func (m *machine) late(o *output, s *session, cluster api.ClusterID, b api.EventBatch) {
+	if s == nil || len(b.Events) == 0 || b.Source == api.HubSource || b.Events[len(b.Events)-1].SourceNumber > s.log.settled[b.Source] {
+		o.effect(effStale{cluster, b.Session, b.Source.Epoch})
+		return
+	}
+	o.effect(effAck{cluster, api.Ack{Session: s.ID, Source: b.Source, UpTo: b.Events[len(b.Events)-1].SourceNumber}})
+}
+
 // again handles an event that was taken before. If the archive has it, the spoke did not get the acknowledgement. After a
 // change of owner the failures that a turn record counts may be missing, so they are applied now; the signals that it
 // settled left the inbox when the shard was loaded.
@@ -42,7 +52,7 @@ func (m *machine) again(o *output, s *session, ev api.Event) {
 		if ev.Type == api.EventTurnDone {
 			m.digest(o, s, ev, nil)
 		}
-		o.effect(effAck{s.Assignment.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
+		o.effect(effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 	}
 }
 
@@ -76,9 +86,9 @@ func (m *machine) fate(s *session, sig api.Signal, outcome api.Outcome) string {
 }
 
 // archived applies what the archive has now: outboxes shrink, turn records settle their signals, spokes may forget.
-func (m *machine) archived(o *output, appends []Append) {
+func (m *machine) archived(o *output, now time.Time, appends []Append) {
 	m.writing = false
-	var acks []api.Ack
+	var acks []effAck
 	for _, a := range appends {
 		settled := make(map[api.SignalID]bool, len(a.Settled))
 		for _, row := range a.Settled {
@@ -90,8 +100,8 @@ func (m *machine) archived(o *output, appends []Append) {
 			switch {
 			case ev.Source == api.HubSource:
 				o.mutate(Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
-			case s.Assignment != nil && s.Assignment.Epoch == ev.Source.Epoch:
-				acks = appendAck(acks, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber})
+			default:
+				acks = appendAck(acks, effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 			}
 			if ev.Type == api.EventTurnDone {
 				m.digest(o, s, ev, settled)
@@ -102,18 +112,31 @@ func (m *machine) archived(o *output, appends []Append) {
 		}
 	}
 	for _, ack := range acks {
-		o.effect(effAck{m.sessions[ack.Session].Assignment.Cluster, ack})
+		o.effect(ack)
+		if s := m.sessions[ack.ack.Session]; s.gone && s.allSettled() {
+			m.gone(o, s, now)
+		}
 	}
 }
 
 // appendAck raises the acknowledgement of a source, or adds one.
-func appendAck(acks []api.Ack, a api.Ack) []api.Ack {
-	i := slices.IndexFunc(acks, func(x api.Ack) bool { return x.Session == a.Session && x.Source == a.Source })
+func appendAck(acks []effAck, a effAck) []effAck {
+	i := slices.IndexFunc(acks, func(x effAck) bool { return x.ack.Session == a.ack.Session && x.ack.Source == a.ack.Source })
 	if i < 0 {
 		return append(acks, a)
 	}
-	acks[i].UpTo = a.UpTo
+	acks[i].ack.UpTo = a.ack.UpTo
 	return acks
+}
+
+// allSettled reports that the archive has every event that was taken from the spokes.
+func (s *session) allSettled() bool {
+	for src, n := range s.log.taken {
+		if src != api.HubSource && s.log.settled[src] < n {
+			return false
+		}
+	}
+	return true
 }
 
 // digest applies an archived turn record to the inbox, once: the record's position is kept with the session. A signal
