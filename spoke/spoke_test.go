@@ -240,3 +240,275 @@ func TestSignalRunsSleepsAndIsGone(t *testing.T) {
 		}
 	})
 }
+
+func TestRestartAdoptsWhatRunsAndSendsUnsettledEventsAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1, 2))
+		w.settle(0)
+		id := workload(sessionA, epoch1, 1)
+		w.attach(id)
+		w.report(id, event(1, api.EventStarted, ""), event(2, api.EventTurn, "", 1), event(3, api.EventTurnDone, api.OutcomeDone, 1), event(4, api.EventMessage, ""))
+		w.settle(0)
+		w.ack(sessionA, id.Source(), 2)
+		w.down()
+		w.up()
+		w.settle(time.Second)
+		w.running(id)
+		if n := w.attach(id); n != 4 {
+			t.Fatalf("durable up to %d after the restart, want 4", n)
+		}
+		w.settle(time.Second)
+		if o, _ := w.door.Orders(id); len(o.Signals) != 1 || o.Signals[0].Sequence != 2 {
+			t.Fatalf("orders = %+v, want signal 2 alone: 1 is consumed", o)
+		}
+		w.report(id, event(4, api.EventMessage, ""), event(5, api.EventMessage, "")) // 4 again: its answer was lost
+		w.log[id.Source()] = make([]api.Event, 2)                                    // what this hub acknowledged before
+		h := w.connect()
+		if len(h.Held) != 1 || h.Held[0].Attempt != 1 || h.Held[0].State != api.HeldRunning || h.Held[0].Seen != 2 {
+			t.Fatalf("hello holds %+v, want the running attempt 1 with Seen 2", h.Held)
+		}
+		if len(h.Positions) != 1 || h.Positions[0] != position(1) {
+			t.Fatalf("hello positions = %+v, want the one seen", h.Positions)
+		}
+		if n := len(w.log[id.Source()]); n != 5 {
+			t.Fatalf("the hub knows %d events, want 5", n)
+		}
+		if w.runtime.Most() != 1 {
+			t.Fatalf("%d workloads ran at a time, want 1", w.runtime.Most())
+		}
+	})
+}
+
+func TestCrashedHarnessIsEndedAndTriedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1, 2))
+		w.settle(0)
+		id := workload(sessionA, epoch1, 1)
+		w.attach(id)
+		w.report(id, event(1, api.EventStarted, ""), event(2, api.EventTurn, "", 1))
+		w.runtime.End(id, "exit status 3")
+		w.door.Detach(id)
+		w.settle(1500 * time.Millisecond)
+		got := w.log[id.Source()]
+		if len(got) != 4 || got[2].Type != api.EventTurnDone || got[2].Outcome != api.OutcomeFailed || !cmp.Equal(got[2].Signals, []uint64{1}) || got[3].Type != api.EventEnded {
+			t.Fatalf("events = %+v, want a failed turn of signal 1 and workload.ended", got)
+		}
+		if err := w.door.Report(w.ctx, id, event(5, api.EventMessage, "")); api.CodeOf(err) != api.CodeDenied {
+			t.Fatalf("report of an ended attempt = %v, want CodeDenied", err)
+		}
+		w.settle(2 * time.Second)
+		second := workload(sessionA, epoch1, 2)
+		w.running(second)
+		if o, _ := w.door.Orders(second); !o.Single || len(o.Signals) != 2 || o.Signals[0].Deliveries != 1 {
+			t.Fatalf("orders of the second attempt = %+v, want both signals, one at a time, the first failed once", o)
+		}
+		// Two failures more, and the first signal is not handed over again: the hub will take it out.
+		for n := uint32(2); n <= 3; n++ {
+			id := workload(sessionA, epoch1, n)
+			w.running(id)
+			w.attach(id)
+			w.report(id, event(1, api.EventTurn, "", 1))
+			w.runtime.End(id, "exit status 3")
+			w.door.Detach(id)
+			w.settle(8 * time.Second)
+		}
+		if o, _ := w.door.Orders(workload(sessionA, epoch1, 4)); len(o.Signals) != 1 || o.Signals[0].Sequence != 2 {
+			t.Fatalf("orders of the fourth attempt = %+v, want signal 2 alone", o)
+		}
+		if w.runtime.Most() != 1 {
+			t.Fatalf("%d workloads ran at a time, want 1", w.runtime.Most())
+		}
+	})
+}
+
+func TestNewEpochStopsTheOlderFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.runtime.Stubborn = true
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(0)
+		w.want(desired(sessionA, epoch2, 1))
+		w.settle(10 * time.Second)
+		w.running(workload(sessionA, epoch1, 1))
+		w.settle(25 * time.Second)
+		w.running(workload(sessionA, epoch2, 1))
+		if w.runtime.Most() != 1 {
+			t.Fatalf("%d workloads ran at a time, want 1", w.runtime.Most())
+		}
+		if err := w.link.Deliver(w.ctx, api.HubMessage{Updates: []api.ShardUpdate{{Position: position(1), Sessions: []api.Desired{release(sessionA, epoch2)}}}}); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(5 * time.Second)
+		w.running(workload(sessionA, epoch2, 1)) // the stale owner undid nothing
+	})
+}
+
+func TestAnEmptyFullUpdateStopsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(0)
+		if err := w.link.Deliver(w.ctx, api.HubMessage{Updates: []api.ShardUpdate{{Position: position(9), Full: true}}}); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(time.Minute)
+		w.running(workload(sessionA, epoch1, 1))
+		w.link.Cut(w.ctx, errors.New("cut"))
+		if h := w.connect(); len(h.Held) != 1 {
+			t.Fatalf("held = %+v, want the session still", h.Held)
+		}
+	})
+}
+
+func TestUnknownListStartsAndStopsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(0)
+		id := workload(sessionA, epoch1, 1)
+		w.runtime.FailLists(errors.New("no answer"))
+		w.settle(2 * time.Second)
+		w.want(release(sessionA, epoch1), desired(sessionB, epoch1, 1))
+		w.settle(time.Minute)
+		w.running(id)
+		w.runtime.FailLists(nil)
+		w.settle(3 * time.Second)
+		w.running(workload(sessionB, epoch1, 1))
+		if got := w.state(sessionA); got != api.HeldGone {
+			t.Fatalf("session A is %q, want Gone", got)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.runtime.Room = 1
+		w.connect()
+		w.settle(2 * time.Second)
+		w.want(desired(sessionA, epoch1, 1), desired(sessionB, epoch1, 1))
+		w.settle(time.Second)
+		if a, b := w.held[sessionA], w.held[sessionB]; a.State != api.HeldAdmitted || b.State != api.HeldRefused || b.Reason == "" {
+			t.Fatalf("held = %+v and %+v, want the first admitted and the second refused with a reason", a, b)
+		}
+		w.down()
+		w.runtime.Room = 8 // a refusal stands for its epoch
+		w.up()
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1), desired(sessionB, epoch1, 1))
+		w.settle(time.Second)
+		w.running(workload(sessionA, epoch1, 1))
+		w.want(desired(sessionB, epoch2, 1))
+		w.settle(2 * time.Second)
+		w.running(workload(sessionA, epoch1, 1), workload(sessionB, epoch2, 1))
+	})
+}
+
+func TestReleaseOfAnUnknownSessionIsAnsweredGone(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(release(sessionA, epoch2))
+		w.settle(2 * time.Second)
+		if got := w.held[sessionA]; got.State != api.HeldGone || got.Epoch != epoch2 {
+			t.Fatalf("held = %+v, want Gone at the epoch asked about", got)
+		}
+	})
+}
+
+func TestGapsAndForeignEventsAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(0)
+		id := workload(sessionA, epoch1, 1)
+		w.attach(id)
+		for field, e := range map[string]api.Event{
+			"event.source_number": event(2, api.EventMessage, ""),
+			"event.type":          event(1, api.EventSlept, ""),
+			"event.outcome":       event(1, api.EventTurnDone, "fine"),
+		} {
+			if err := w.door.Report(w.ctx, id, e); api.FieldOf(err) != field {
+				t.Errorf("Report(%+v) = %v, want an error about %s", e, err, field)
+			}
+		}
+		w.settle(0)
+		if n := len(w.log[id.Source()]); n != 0 {
+			t.Fatalf("the hub heard %d events of refused reports", n)
+		}
+		if _, err := w.door.Attach(w.ctx, workload(sessionA, epoch1, 2)); api.CodeOf(err) != api.CodeDenied {
+			t.Fatalf("Attach of an attempt that was never begun = %v, want CodeDenied", err)
+		}
+	})
+}
+
+func TestWindowAndFullQueue(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(0)
+		id := workload(sessionA, epoch1, 1)
+		w.attach(id)
+		w.link.Fill(true)
+		const n = 3000
+		var es []api.Event
+		for i := range uint64(n) {
+			es = append(es, event(i+1, api.EventMessage, ""))
+		}
+		w.report(id, es...)
+		w.settle(time.Second)
+		w.link.Fill(false)
+		w.settle(time.Second)
+		if got := len(w.log[id.Source()]); got != 1024 {
+			t.Fatalf("%d events are sent without an acknowledgement, want the window of 1024", got)
+		}
+		w.ack(sessionA, id.Source(), 1000)
+		w.settle(0)
+		if got := len(w.log[id.Source()]); got != 2024 {
+			t.Fatalf("%d events are sent after an acknowledgement up to 1000, want 2024", got)
+		}
+		w.ack(sessionA, id.Source(), 2024)
+		w.settle(0)
+		if got := len(w.log[id.Source()]); got != n {
+			t.Fatalf("%d events are sent at last, want %d", got, n)
+		}
+		if got := w.state(sessionA); got != api.HeldRunning {
+			t.Fatalf("state after the full queue = %q, want Running", got)
+		}
+	})
+}
+
+func TestSlowRuntimeDoesNotHoldUpEvents(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(0)
+		id := workload(sessionA, epoch1, 1)
+		w.attach(id)
+		w.runtime.Delay = 30 * time.Second
+		w.want(desired(sessionB, epoch1, 1))
+		w.settle(0)
+		begin := time.Now()
+		w.report(id, event(1, api.EventStarted, ""))
+		if d := time.Since(begin); d != 0 {
+			t.Fatalf("a report took %v while the runtime started another workload", d)
+		}
+		w.settle(40 * time.Second)
+		w.running(id, workload(sessionB, epoch1, 1))
+	})
+}
+
+func TestFailedStartIsTriedAgainUnderTheNextNumber(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.runtime.FailStarts(errors.New("no such program"))
+		w.connect()
+		w.want(desired(sessionA, epoch1, 1))
+		w.settle(500 * time.Millisecond)
+		if h := w.held[sessionA]; h.State != api.HeldAdmitted || h.Reason != "no such program" {
+			t.Fatalf("held = %+v, want Admitted with the reason", h)
+		}
+		w.runtime.FailStarts(nil)
+		w.settle(3 * time.Second)
+		w.running(workload(sessionA, epoch1, 2))
+	})
+}

@@ -19,7 +19,7 @@ type Door struct {
 // Run implements [spoke.Door].
 func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
 	d.mu.Lock()
-	d.h, d.orders = h, map[spoke.WorkloadID]spoke.Orders{}
+	d.h = h
 	d.mu.Unlock()
 	<-ctx.Done()
 	d.mu.Lock()
@@ -32,9 +32,10 @@ func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
 func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.orders != nil {
-		d.orders[id] = o
+	if d.orders == nil {
+		d.orders = map[spoke.WorkloadID]spoke.Orders{}
 	}
+	d.orders[id] = o
 }
 
 // Forget implements [spoke.Door].

@@ -54,9 +54,10 @@ func (r *Runtime) Spec(id spoke.WorkloadID) (spoke.WorkloadSpec, bool) {
 
 // Running returns the workloads that run, in order.
 func (r *Runtime) Running() []spoke.WorkloadID {
-	all, _ := r.all()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var out []spoke.WorkloadID
-	for _, w := range all {
+	for _, w := range r.all() {
 		if w.State == spoke.WorkloadRunning {
 			out = append(out, w.ID)
 		}
@@ -137,20 +138,22 @@ func (r *Runtime) Stop(ctx context.Context, id spoke.WorkloadID, grace time.Dura
 }
 
 // List implements [spoke.Runtime].
-func (r *Runtime) List(context.Context) ([]spoke.Workload, error) { return r.all() }
-
-func (r *Runtime) all() ([]spoke.Workload, error) {
+func (r *Runtime) List(context.Context) ([]spoke.Workload, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.listErr != nil {
 		return nil, r.listErr
 	}
+	return r.all(), nil
+}
+
+func (r *Runtime) all() []spoke.Workload {
 	var out []spoke.Workload
 	for _, w := range r.workloads {
 		out = append(out, *w)
 	}
 	slices.SortFunc(out, func(a, b spoke.Workload) int { return cmp.Compare(a.ID.String(), b.ID.String()) })
-	return out, nil
+	return out
 }
 
 func wait(ctx context.Context, d time.Duration) error {
