@@ -1,0 +1,296 @@
+package spoke
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// Times of [plan].
+const (
+	stopGrace  = 30 * time.Second // what a workload gets to end by itself
+	stopAgain  = 10 * time.Second // a workload that exists still is asked again this long after the last time
+	lingerTime = 5 * time.Second  // how long the last words of an ended workload may take while its harness is connected
+)
+
+// backoffs are the times before the next attempt, by failures without a turn that succeeded; the last one repeats. There is
+// no jitter: attempts of different sessions compete for nothing but this machine, and the runtime takes few at a time.
+var backoffs = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute}
+
+func backoff(failures int) time.Duration { return backoffs[min(max(failures, 1), len(backoffs))-1] }
+
+// action is something to be done. The loop does what plan decided in its order: changes are journaled first.
+type action interface{ action() }
+
+type (
+	change struct{ Record record }     // to be journaled
+	start  struct{ Spec WorkloadSpec } // the attempt's record is before it
+	stop   struct {
+		ID     WorkloadID
+		Grace  time.Duration
+		Traces bool // it has ended: what is left of it is to be removed
+	}
+	// end closes an attempt whose workload is confirmed gone: the loop adds the events that the harness could not report any
+	// more. Outcome is that of a turn that was open.
+	end struct {
+		ID      WorkloadID
+		Reason  string
+		Outcome api.Outcome
+	}
+	linger struct{ ID WorkloadID } // ended, its harness is connected still
+	tell   struct {
+		ID     WorkloadID
+		Orders Orders
+	}
+	report struct{ Held api.Held }
+	forget struct{ Record forgottenRecord } // after Gone is queued
+)
+
+func (change) action() {}
+func (start) action()  {}
+func (stop) action()   {}
+func (end) action()    {}
+func (linger) action() {}
+func (tell) action()   {}
+func (report) action() {}
+func (forget) action() {}
+
+// plan says what to do for one session now. It is a function of its arguments and changes nothing. After changes it is
+// called again.
+//
+// While the runtime's list is unknown nothing is started or stopped: absence is not evidence.
+func plan(d *desired, o *observed, now time.Duration) []action {
+	if as := planVerdict(d, o); as != nil {
+		return as
+	}
+	var as []action
+	if as = planEnd(d, o, now); as != nil {
+		return as
+	}
+	as = append(as, planStop(d, o, now)...)
+	if d.stopping() && gone(d, o) {
+		if d.Next != nil {
+			return append(as, change{begunRecord{d.Session, d.Next.Desired.Epoch}})
+		}
+		return append(as, planGone(d, o)...)
+	}
+	if mayStart(d, o, now) {
+		id := WorkloadID{d.Session, d.Epoch, d.Attempt + 1}
+		as = append(as, change{attemptRecord{d.Session, id.Source()}},
+			start{WorkloadSpec{ID: id, Org: d.Org, Key: d.Key, Revision: d.Revision}})
+		return as
+	}
+	if d.live() {
+		if orders := ordersOf(d); o.Told == nil || !sameOrders(*o.Told, orders) {
+			as = append(as, tell{d.workload(), orders})
+		}
+	}
+	if held, ok := heldOf(d, o, now); ok && o.Connected && (o.Reported == nil || *o.Reported != held) {
+		as = append(as, report{held})
+	}
+	return as
+}
+
+// planVerdict admits or refuses: the spoke is the last word on its own capacity.
+func planVerdict(d *desired, o *observed) []action {
+	if d.Verdict != undecided || d.stopping() {
+		return nil
+	}
+	refuse := func(reason string) []action {
+		return []action{change{verdictRecord{d.Session, d.Epoch, true, reason}}}
+	}
+	switch {
+	case d.Revision == nil:
+		return refuse("the revision is not known here: the spoke lost its memory of the session")
+	case o.Refusal != "":
+		return refuse(o.Refusal)
+	case !o.RoomSeen:
+		return nil
+	case o.Room <= 0:
+		return refuse(fmt.Sprintf("no room for flavor %q", flavorOf(d.Revision)))
+	}
+	return []action{change{verdictRecord{d.Session, d.Epoch, false, ""}}}
+}
+
+// planEnd closes the present attempt when its workload is confirmed gone.
+func planEnd(d *desired, o *observed, now time.Duration) []action {
+	if !d.live() || o.Starting {
+		return nil
+	}
+	_, asked := o.Stops[d.workload()]
+	e := end{ID: d.workload(), Outcome: api.OutcomeFailed}
+	if d.stopping() || asked {
+		e.Outcome = api.OutcomeCut
+	}
+	if o.StartErr != "" {
+		e.Reason = o.StartErr
+		return []action{e}
+	}
+	if !o.Known {
+		return nil
+	}
+	w, exists := find(o.Listed, d.workload())
+	switch {
+	case exists && w.State == WorkloadEnded:
+		e.Reason = w.Exit
+	case !exists && o.List > o.Evidence:
+		e.Reason = "the workload does not exist any more"
+	default:
+		return nil
+	}
+	if o.Attached && !o.EndSeen {
+		return []action{linger{d.workload()}}
+	}
+	if o.Attached && now < o.EndedAt+lingerTime {
+		return nil
+	}
+	return []action{e}
+}
+
+// planStop stops every workload of the session that is not the present attempt, and that one when the session is to stop.
+// Ended ones are stopped too: it removes their traces.
+func planStop(d *desired, o *observed, now time.Duration) []action {
+	if !o.Known || o.Starting {
+		return nil
+	}
+	var as []action
+	for _, w := range sortWorkloads(o.Listed) {
+		if d.live() && w.ID == d.workload() && (!d.stopping() || w.State == WorkloadEnded) {
+			continue
+		}
+		if c, ok := o.Stops[w.ID]; ok && !c.again(w, now) {
+			continue
+		}
+		as = append(as, stop{w.ID, stopGrace, w.State == WorkloadEnded})
+	}
+	return as
+}
+
+// gone reports that nothing of the session runs here: a list that began after every operation returned is without it.
+func gone(d *desired, o *observed) bool {
+	return !d.live() && o.Known && o.List > o.Evidence && len(o.Listed) == 0 && !o.Starting && !stopRuns(o)
+}
+
+func stopRuns(o *observed) bool {
+	for _, c := range o.Stops {
+		if c.Running {
+			return true
+		}
+	}
+	return false
+}
+
+// planGone reports Gone behind the session's last event, and forgets the session once the report is queued. A report that
+// is lost with its connection is made again when the hub asks again for the release.
+func planGone(d *desired, o *observed) []action {
+	held := api.Held{Session: d.Session, Epoch: d.Epoch, Attempt: d.Attempt, State: api.HeldGone, Seen: d.Seen}
+	switch {
+	case !o.Connected || !o.Sent:
+		return nil
+	case o.Reported == nil || *o.Reported != held:
+		return []action{report{held}}
+	}
+	return []action{forget{forgottenRecord{d.Session, d.Epoch}}}
+}
+
+// mayStart reports that the next attempt may begin: there is work, the time has come, and no workload of the session runs.
+func mayStart(d *desired, o *observed, now time.Duration) bool {
+	return d.Verdict == admitted && !d.stopping() && !d.live() && !o.Starting &&
+		o.Known && o.List > o.Evidence && !slices.ContainsFunc(o.Listed, func(w Workload) bool { return w.State != WorkloadEnded }) &&
+		now >= o.RetryAt && len(d.deliverable()) > 0
+}
+
+func ordersOf(d *desired) Orders {
+	signals := d.deliverable()
+	return Orders{Signals: signals, Single: d.Failed || len(signals) > 0 && signals[0].Deliveries > 0, Stop: d.stopping()}
+}
+
+func sameOrders(a, b Orders) bool {
+	return a.Single == b.Single && a.Stop == b.Stop &&
+		slices.EqualFunc(a.Signals, b.Signals, func(x, y api.Signal) bool {
+			return x.ID == y.ID && x.Sequence == y.Sequence && x.Deliveries == y.Deliveries
+		})
+}
+
+// heldOf says what the hub is to know; false while the session is not decided about.
+func heldOf(d *desired, o *observed, now time.Duration) (api.Held, bool) {
+	h := api.Held{Session: d.Session, Epoch: d.Epoch, Attempt: d.Attempt, Reason: d.Reason, Seen: d.Seen}
+	switch {
+	case d.Verdict == refused:
+		h.State = api.HeldRefused
+	case d.Verdict == undecided || d.stopping() && !d.live(): // Gone comes next
+		return h, false
+	case idle(d, o, now):
+		h.State = api.HeldIdle
+	case d.live() && o.Heard:
+		h.State, h.Reason = api.HeldRunning, ""
+	default:
+		h.State = api.HeldAdmitted
+	}
+	return h, true
+}
+
+func idle(d *desired, o *observed, now time.Duration) bool {
+	return !d.stopping() && !o.Busy && !d.working() && now >= o.IdleAt+d.Revision.Agent.IdleTimeout
+}
+
+// due returns when plan may decide otherwise without anything happening; 0 when it will not.
+func due(d *desired, o *observed, now time.Duration) time.Duration {
+	var at time.Duration
+	consider := func(t time.Duration) {
+		if t > now && (at == 0 || t < at) {
+			at = t
+		}
+	}
+	if d.Verdict == admitted && !d.stopping() {
+		if !d.working() {
+			consider(o.IdleAt + d.Revision.Agent.IdleTimeout)
+		} else if !d.live() {
+			consider(o.RetryAt)
+		}
+	}
+	if o.EndSeen && o.Attached {
+		consider(o.EndedAt + lingerTime)
+	}
+	for _, c := range o.Stops {
+		consider(c.At + stopAgain)
+	}
+	return at
+}
+
+// planOrphans stops workloads of sessions that are not known here, of shards that the hub has spoken about since the
+// program started: its word is what makes them unwanted, not that the journal does not name them.
+func planOrphans(listed map[api.SessionID][]Workload, known func(api.SessionID) bool, heard func(api.Shard) bool, stops map[WorkloadID]stopCall, now time.Duration) []stop {
+	var out []stop
+	for _, id := range slices.Sorted(maps.Keys(listed)) {
+		shard, err := id.Shard()
+		if err != nil || known(id) || !heard(shard) {
+			continue
+		}
+		for _, w := range sortWorkloads(listed[id]) {
+			if c, ok := stops[w.ID]; !ok || c.again(w, now) {
+				out = append(out, stop{w.ID, stopGrace, w.State == WorkloadEnded})
+			}
+		}
+	}
+	return out
+}
+
+func sortWorkloads(ws []Workload) []Workload {
+	return slices.SortedFunc(slices.Values(ws), func(a, b Workload) int {
+		if c := a.ID.Epoch.Compare(b.ID.Epoch); c != 0 {
+			return c
+		}
+		return int(a.ID.Attempt) - int(b.ID.Attempt)
+	})
+}
+
+func flavorOf(r *api.ResolvedRevision) string {
+	if r == nil || r.Environment == nil || r.Environment.Flavor == "" {
+		return api.DefaultFlavor
+	}
+	return r.Environment.Flavor
+}

@@ -1,0 +1,275 @@
+package spoke
+
+import (
+	"slices"
+
+	"github.com/nave-dev/nave/api"
+)
+
+func (l *loop) hello() api.Hello {
+	h := api.Hello{ProtocolMin: api.LinkProtocolMin, ProtocolMax: api.LinkProtocolMax, Version: l.cfg.Version, Boot: l.cfg.Boot,
+		Journal: l.cfg.Journal.ID(), Fingerprint: l.cfg.Fingerprint, Capacity: l.offered()}
+	for _, id := range sortedKeys(l.st.sessions) {
+		s := l.st.sessions[id]
+		l.look(s)
+		if held, ok := heldOf(&s.desired, &s.observed, l.now); ok {
+			h.Held = append(h.Held, held)
+		}
+	}
+	for _, shard := range sortedKeys(l.st.positions) {
+		h.Positions = append(h.Positions, api.Position{Shard: shard, Head: l.st.positions[shard]})
+	}
+	return h
+}
+
+// offered is the runtime's capacity, with what is admitted counted as used.
+func (l *loop) offered() api.Capacity {
+	if l.capacity == nil {
+		return api.Capacity{}
+	}
+	c := *l.capacity
+	c.Flavors = slices.Clone(c.Flavors)
+	for i := range c.Flavors {
+		c.Flavors[i].Used = max(c.Flavors[i].Used, l.used(c.Flavors[i].Flavor))
+	}
+	return c
+}
+
+// welcome begins a connection: everything is said again.
+func (l *loop) welcome(w api.Welcome) {
+	l.connected, l.sendAt = true, 0
+	l.s.connected.Store(true)
+	l.cluster, l.labels = w.Cluster, w.Labels
+	l.reported = nil
+	for _, boxes := range l.st.outboxes {
+		for _, o := range boxes {
+			o.sent = o.acked
+			l.unsent[o.session] = true
+		}
+	}
+	l.held, l.recount = nil, true
+	for id, s := range l.st.sessions {
+		s.Reported = nil
+		l.touch(id)
+	}
+	l.log.Info("connected to the hub", "cluster", w.Cluster, "name", w.Name)
+}
+
+func (l *loop) disconnected(err error) {
+	if l.connected {
+		l.log.Info("disconnected from the hub", "error", err)
+	}
+	l.connected, l.held = false, nil
+	l.s.connected.Store(false)
+}
+
+func (l *loop) receive(m api.HubMessage) error {
+	for _, u := range m.Updates {
+		records, err := l.st.update(u, l.labels)
+		if err != nil {
+			return err
+		}
+		l.heard[u.Position.Shard] = true
+		for _, r := range records {
+			l.change(r)
+			if w, ok := r.(wantedRecord); ok {
+				if s := l.st.sessions[w.Desired.Session]; s.Epoch == w.Desired.Epoch {
+					l.check(s)
+				}
+			}
+		}
+		for _, d := range u.Sessions { // the hub repeats what it did not hear the answer to
+			if s := l.st.sessions[d.Session]; s != nil && d.Epoch == s.Epoch && d.Release {
+				s.Reported = nil
+				l.touch(d.Session)
+			}
+		}
+	}
+	for _, a := range m.Acks {
+		o := l.st.find(a.Session, a.Source)
+		if o == nil || a.UpTo <= o.acked {
+			continue
+		}
+		if a.UpTo > o.last() {
+			return api.Errorf(api.CodeInvalid, "acknowledgement up to %d of session %s source %v: the last event is %d", a.UpTo, a.Session, a.Source, o.last())
+		}
+		l.s.metrics.settled.Add(float64(a.UpTo - o.acked))
+		l.change(ackedRecord(a))
+	}
+	return nil
+}
+
+// send sends what is durable: events first, so that what is said of sessions comes behind the events that led to it.
+func (l *loop) send() {
+	if !l.connected || l.now < l.sendAt {
+		return
+	}
+	l.sendAt = 0
+	if !l.sendEvents() {
+		return
+	}
+	if l.recount && l.capacity != nil {
+		c := l.offered()
+		if (l.reported == nil || !sameCapacity(*l.reported, c)) && !l.queueMessage(api.SpokeMessage{Capacity: &c}) {
+			return
+		}
+		l.reported, l.recount = &c, false
+	}
+	held := l.held
+	l.held = nil
+	for len(held) > 0 {
+		n := min(len(held), messageHeld)
+		if !l.queueMessage(api.SpokeMessage{Held: held[:n]}) {
+			for _, h := range held { // said again when the queue has room
+				if s := l.st.sessions[h.Session]; s != nil {
+					s.Reported = nil
+				}
+			}
+			return
+		}
+		for _, h := range held[:n] {
+			if h.State == api.HeldGone {
+				l.touch(h.Session) // it may be forgotten now
+			}
+		}
+		held = held[n:]
+	}
+}
+
+// sendEvents sends what the window of each source allows; false when the link takes no more.
+func (l *loop) sendEvents() bool {
+	for _, id := range sortedKeys(l.unsent) {
+		for _, o := range l.st.outboxes[id] {
+			for o.sent < o.last() && o.sent-o.acked < sendWindow {
+				events := o.above(o.sent)
+				events = slices.Clone(events[:fit(events, int(sendWindow-(o.sent-o.acked)))])
+				for i := range events {
+					events[i].Cluster = l.cluster
+				}
+				if !l.queueMessage(api.SpokeMessage{Events: []api.EventBatch{{Session: id, Source: o.source, Events: events}}}) {
+					return false
+				}
+				o.sent += uint64(len(events))
+				if s := l.st.sessions[id]; s != nil && s.stopping() {
+					l.touch(id) // Gone may wait for it
+				}
+			}
+		}
+		delete(l.unsent, id) // an acknowledgement opens the window again
+	}
+	return true
+}
+
+// fit is how many events make one message: at least one.
+func fit(events []api.Event, most int) int {
+	n, bytes := 0, 0
+	for n < len(events) && n < most && (n == 0 || bytes+eventSize(events[n]) <= messageBytes) {
+		bytes += eventSize(events[n])
+		n++
+	}
+	return n
+}
+
+// queueMessage hands a message to the link; false when it takes none now.
+func (l *loop) queueMessage(m api.SpokeMessage) bool {
+	err := l.cfg.Link.Send(m)
+	if err == nil {
+		return true
+	}
+	l.sendAt = l.now + sendAgain
+	if api.CodeOf(err) != api.CodeLimit && api.CodeOf(err) != api.CodeUnavailable {
+		l.log.Warn("message to the hub", "error", err)
+	}
+	return false
+}
+
+func sameCapacity(a, b api.Capacity) bool {
+	return a.Runtime == b.Runtime && slices.Equal(a.Flavors, b.Flavors) && slices.Equal(a.Missing, b.Missing)
+}
+
+// attached takes a harness that proved which workload it is.
+func (l *loop) attached(id WorkloadID) (uint64, error) {
+	s, err := l.present(id)
+	if err != nil {
+		return 0, err
+	}
+	s.Attached, s.Heard = true, true
+	l.touch(id.Session)
+	if o := l.st.find(id.Session, id.Source()); o != nil {
+		return o.last(), nil
+	}
+	return 0, nil
+}
+
+func (l *loop) detached(id WorkloadID) {
+	if s, err := l.present(id); err == nil {
+		s.Attached = false
+		l.touch(id.Session)
+	}
+}
+
+// present returns the session of a workload that is its present attempt.
+func (l *loop) present(id WorkloadID) (*session, error) {
+	s := l.st.sessions[id.Session]
+	if s == nil || s.workload() != id || !s.live() {
+		return nil, api.Errorf(api.CodeDenied, "workload %v is not wanted here", id)
+	}
+	return s, nil
+}
+
+// events takes over events of a harness. Those that are durable already are skipped by number.
+func (l *loop) events(id WorkloadID, events []api.Event) error {
+	s, err := l.present(id)
+	if err != nil {
+		return err
+	}
+	last := uint64(0)
+	if o := l.st.find(id.Session, id.Source()); o != nil {
+		last = o.last()
+	}
+	for len(events) > 0 && events[0].SourceNumber <= last {
+		events = events[1:]
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	for i, e := range events {
+		if err := checkEvent(e, last+1+uint64(i)); err != nil {
+			return err
+		}
+	}
+	size := eventBytes(events)
+	if l.st.bytes+size > l.cfg.MaxKept {
+		return api.Errorf(api.CodeLimit, "the spoke keeps %d bytes that the hub has not settled, of at most %d (max_kept): try again later", l.st.bytes, l.cfg.MaxKept)
+	}
+	kept := slices.Clone(events)
+	for i := range kept {
+		kept[i].Session, kept[i].Source, kept[i].Number, kept[i].Cluster = id.Session, id.Source(), 0, ""
+		if kept[i].Type == api.EventTurnDone && kept[i].Outcome == api.OutcomeDone {
+			s.Failures = 0
+		}
+	}
+	l.s.metrics.events.Add(float64(len(kept)))
+	l.change(eventsRecord{id.Session, id.Source(), last + 1, kept})
+	return nil
+}
+
+// checkEvent refuses what a harness must not report.
+func checkEvent(e api.Event, number uint64) error {
+	if e.SourceNumber != number {
+		return api.Invalid("event.source_number", "%d: want %d, the next one", e.SourceNumber, number)
+	}
+	switch e.Type {
+	case api.EventStarted, api.EventEnded, api.EventTurn, api.EventMessage, api.EventTool, api.EventLog:
+	case api.EventTurnDone:
+		if e.Outcome != api.OutcomeDone && e.Outcome != api.OutcomeFailed && e.Outcome != api.OutcomeCut {
+			return api.Invalid("event.outcome", "%q: want %q, %q or %q", e.Outcome, api.OutcomeDone, api.OutcomeFailed, api.OutcomeCut)
+		}
+	default:
+		return api.Invalid("event.type", "%.60q is not reported by a harness", e.Type)
+	}
+	if n := eventSize(e); n > api.MaxEventBytes+4096 {
+		return api.Invalid("event.text", "the event has %d bytes: at most %d are allowed", n, api.MaxEventBytes)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package spoke
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// update returns the changes that a shard's update makes; none when its position is lower than one that was seen. What a
+// full update does not list stays, unless it was refused: only a release stops.
+func (st *state) update(u api.ShardUpdate, labels map[string]string) ([]record, error) {
+	var out []record
+	head, known := st.positions[u.Position.Shard]
+	if known && u.Position.Head.Compare(head) < 0 {
+		return nil, nil
+	}
+	if !known || u.Position.Head != head {
+		out = append(out, positionRecord{u.Position})
+	}
+	seen := map[api.SessionID]bool{}
+	for _, d := range u.Sessions {
+		if shard, err := d.Session.Shard(); err != nil || shard != u.Position.Shard {
+			return nil, api.Errorf(api.CodeInvalid, "update of shard %d names session %q, which is not of it", u.Position.Shard, d.Session)
+		}
+		if seen[d.Session] {
+			return nil, api.Errorf(api.CodeInvalid, "update of shard %d names session %s twice", u.Position.Shard, d.Session)
+		}
+		seen[d.Session] = true
+		rs, err := st.wanted(d, labels)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rs...)
+	}
+	if u.Full {
+		for _, id := range sortedKeys(st.sessions) { // nothing of them ever ran, and their hub has placed them elsewhere
+			s := st.sessions[id]
+			if shard, _ := id.Shard(); shard == u.Position.Shard && !seen[id] && s.Verdict == refused && s.Next == nil {
+				out = append(out, forgottenRecord{id, s.Epoch})
+			}
+		}
+	}
+	return out, nil
+}
+
+// wanted returns the changes that one session of an update makes.
+func (st *state) wanted(d api.Desired, labels map[string]string) ([]record, error) {
+	s := st.sessions[d.Session]
+	if s == nil || s.Epoch.Compare(d.Epoch) < 0 && (s.Next == nil || s.Next.Desired.Epoch.Compare(d.Epoch) < 0) {
+		w := wantedRecord{Desired: d}
+		if d.Release {
+			w.Desired.Revision, w.Desired.Signals = nil, nil
+		}
+		if w.Desired.Revision != nil {
+			rev := *d.Revision
+			if rev.Agent == nil || rev.Environment == nil {
+				return nil, api.Errorf(api.CodeInvalid, "revision of session %s has no agent or no environment", d.Session)
+			}
+			rev.Environment = rev.Environment.For(labels)
+			raw, err := json.Marshal(&rev)
+			if err != nil {
+				return nil, fmt.Errorf("encode revision of session %s: %w", d.Session, err)
+			}
+			w.Desired.Revision, w.Raw = &rev, raw
+		}
+		return []record{w}, nil
+	}
+	switch {
+	case s.Epoch == d.Epoch && d.Release && !s.Released:
+		return []record{releasedRecord{d.Session, d.Epoch}}, nil
+	case s.Epoch == d.Epoch && !d.Release && !s.Released:
+		return inboxChange(d, s.Inbox), nil
+	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch && d.Release && !s.Next.Desired.Release:
+		return []record{releasedRecord{d.Session, d.Epoch}}, nil
+	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch && !d.Release && !s.Next.Desired.Release:
+		return inboxChange(d, s.Next.Desired.Signals), nil
+	}
+	return nil, nil // of an epoch that is over, or released already
+}
+
+// inboxChange compares the unsettled signals with the ones that are kept. Deliveries only grow: a turn that failed here is
+// counted before the hub has heard of it.
+func inboxChange(d api.Desired, kept []api.Signal) []record {
+	r := inboxRecord{Session: d.Session, Epoch: d.Epoch}
+	for _, sig := range d.Signals {
+		i := slices.IndexFunc(kept, func(k api.Signal) bool { return k.Sequence == sig.Sequence })
+		if i < 0 || kept[i].Deliveries < sig.Deliveries {
+			r.Put = append(r.Put, sig)
+		}
+	}
+	for _, k := range kept {
+		if !slices.ContainsFunc(d.Signals, func(sig api.Signal) bool { return sig.Sequence == k.Sequence }) {
+			r.Drop = append(r.Drop, k.Sequence)
+		}
+	}
+	if r.Put == nil && r.Drop == nil {
+		return nil
+	}
+	return []record{r}
+}
