@@ -1,0 +1,95 @@
+// Command demo shows a federation on this machine: a hub and two spokes that pose as clusters of two clouds, agents that do
+// real work, and the proof that everything is where it should be.
+//
+// The way of a run: [federation] starts the programs from bin/ in a fresh data directory; [story] does what a user would do,
+// by the nave command, and shows it; [read] takes the logs back through the API; [judge] compares them with what must be true
+// and with what the judge counted in the checkout by itself. The exit code is 0 only when every fact holds.
+//
+// With --keep the federation stays for play until it is interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	keep   bool
+	bin    string // folder of the programs
+	root   string // checkout that the agents audit and whose examples are applied
+	plant  string // a fault to plant, for the test that the demo can fail
+	within time.Duration
+}
+
+func main() {
+	var o options
+	flag.BoolVar(&o.keep, "keep", false, "leave the federation running until interrupted")
+	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs")
+	flag.StringVar(&o.root, "root", ".", "the checkout")
+	flag.StringVar(&o.plant, "plant", "", "plant a fault: wrong-cloud")
+	flag.DurationVar(&o.within, "within", 3*time.Minute, "give up after this long")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := demo(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo: "+err.Error())
+		stop()
+		os.Exit(1)
+	}
+}
+
+func demo(ctx context.Context, o options) (err error) {
+	for _, p := range []*string{&o.bin, &o.root} {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	// Sockets have short paths, so the data is not in the checkout.
+	dir, err := os.MkdirTemp("", "nave-demo-")
+	if err != nil {
+		return err
+	}
+	f := &federation{options: o, dir: dir}
+	defer func() {
+		left := f.stop()
+		if err = errors.Join(err, left); err != nil {
+			fmt.Printf("\nlogs are kept in %s\n", dir)
+			return
+		}
+		os.RemoveAll(dir)
+	}()
+	within, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not done within %v", o.within))
+	defer cancel()
+	if err := f.start(within); err != nil {
+		return err
+	}
+	signals, err := f.story(within)
+	if err != nil {
+		return err
+	}
+	seen, err := f.read(within, signals)
+	if err != nil {
+		return err
+	}
+	want, err := count(o.root)
+	if err != nil {
+		return err
+	}
+	facts := judge(want, seen)
+	show(facts)
+	if n := failed(facts); n > 0 {
+		return fmt.Errorf("%d of %d facts do not hold", n, len(facts))
+	}
+	if o.keep {
+		f.play(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// sent is one signal of the story and where its session must run.
+type sent struct {
+	agent, key string
+	cloud      string // empty: anywhere
+	detail     string // what the auditor is asked for
+	session    string
+	lines      int // lines that streamed in while it worked
+}
+
+// story applies the quickstart, sends signals that must run in different clusters, and shows what comes back.
+func (f *federation) story(ctx context.Context) ([]*sent, error) {
+	title("Agents, an environment and placement policies, as code")
+	examples, err := f.examples()
+	if err != nil {
+		return nil, err
+	}
+	for _, again := range []string{"created", "unchanged"} {
+		out, err := f.nave(ctx, "apply", "-f", examples)
+		if err != nil {
+			return nil, err
+		}
+		if strings.Count(out, again) != strings.Count(out, "\n") {
+			return nil, fmt.Errorf("apply was to say %s of everything", again)
+		}
+	}
+	signals := []*sent{
+		{agent: "auditor-aws", key: "checkout", cloud: "aws", detail: "files"},
+		{agent: "auditor-gcp", key: "checkout", cloud: "gcp", detail: "files"},
+		{agent: "auditor", key: "checkout", detail: "packages"},
+	}
+	for _, s := range signals {
+		title(fmt.Sprintf("A signal to %s: the answer streams in", s.agent))
+		if err := f.signal(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	title("Where it ran, and why")
+	for _, s := range signals {
+		if _, err := f.nave(ctx, "explain", s.session); err != nil {
+			return nil, err
+		}
+	}
+	title("Idle sessions sleep, and cost nothing but their record")
+	err = f.await(ctx, "sessions asleep", func() (bool, error) {
+		out, err := f.quiet(ctx, "sessions")
+		return strings.Count(out, "Dormant") == len(signals), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.nave(ctx, "sessions"); err != nil {
+		return nil, err
+	}
+	_, err = f.nave(ctx, "clusters")
+	return signals, err
+}
+
+// examples returns the folder to apply: the quickstart, or a copy with the planted fault.
+func (f *federation) examples() (string, error) {
+	folder := filepath.Join(f.root, "examples", "quickstart")
+	switch f.plant {
+	case "":
+		return folder, nil
+	case "wrong-cloud":
+	default:
+		return "", fmt.Errorf("there is no fault %q to plant", f.plant)
+	}
+	copied := filepath.Join(f.dir, "quickstart")
+	if err := os.CopyFS(copied, os.DirFS(folder)); err != nil {
+		return "", err
+	}
+	file := filepath.Join(copied, "policies.yaml")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	wrong := strings.ReplaceAll(string(b), "values: [gcp]", "values: [aws]")
+	if wrong == string(b) {
+		return "", fmt.Errorf("%s has no requirement to plant the fault in", file)
+	}
+	return copied, os.WriteFile(file, []byte(wrong), 0o600)
+}
+
+// shown is how many lines of an answer are shown; the others are counted.
+const shown = 6
+
+// signal sends one and shows the answer while it streams in.
+func (f *federation) signal(ctx context.Context, s *sent) error {
+	payload, err := json.Marshal(map[string]string{"path": f.root, "detail": s.detail})
+	if err != nil {
+		return err
+	}
+	args := []string{"signal", s.agent, s.key, "-m", string(payload), "--wait"}
+	fmt.Printf("$ nave %s\n", quoted(args))
+	cmd := exec.CommandContext(ctx, filepath.Join(f.bin, "nave"), args...)
+	cmd.Env = f.env()
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	last := ""
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		last = lines.Text()
+		if s.lines++; s.lines <= shown {
+			fmt.Println("  " + trimmed(last))
+		}
+	}
+	_, _ = io.Copy(io.Discard, out)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("nave signal: %w\n%s", err, errs.String())
+	}
+	if s.lines > shown {
+		fmt.Printf("  … %d more\n  %s\n", s.lines-shown-1, trimmed(last))
+	}
+	for _, word := range strings.Fields(errs.String()) {
+		if len(word) == 26 && strings.ToUpper(word) == word {
+			s.session = word
+		}
+	}
+	if s.session == "" {
+		return fmt.Errorf("nave signal did not name the session: %q", errs.String())
+	}
+	return nil
+}
+
+func trimmed(s string) string {
+	if r := []rune(s); len(r) > 150 {
+		return string(r[:147]) + "..."
+	}
+	return s
+}
