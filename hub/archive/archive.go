@@ -12,6 +12,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
@@ -122,7 +123,15 @@ func (a *Archive) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(a.d.goose, a.write, files, goose.WithDisableGlobalRegistry(true))
+	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if a.d.numbered { // several replicas may come at once
+		l, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(max(time.Second, a.timeout)/time.Second)))
+		if err != nil {
+			return err
+		}
+		opts = append(opts, goose.WithSessionLocker(l))
+	}
+	p, err := goose.NewProvider(a.d.goose, a.write, files, opts...)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func TestSQLite(t *testing.T) {
 	archivetest.Run(t, func(t *testing.T) archivetest.Database {
 		return &database{cfg: archive.Config{File: filepath.Join(t.TempDir(), "with space & 100%.db")}}
 	})
+	t.Run("ARaiseFencesAnotherReplica", func(t *testing.T) {
+		testFenceAcross(t, archive.Config{File: filepath.Join(t.TempDir(), "a.db")})
+	})
 }
 
 func TestRefusesANewerDatabase(t *testing.T) {
