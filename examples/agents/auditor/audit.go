@@ -13,71 +13,90 @@ import (
 
 // audit prints what it finds in a checkout, package by package, in the order of their directories.
 func audit(t task, out io.Writer) error {
-	var total facts
-	packages, modules, outside := 0, map[string]string{}, map[string]bool{}
-	past, why := openHistory(t.Path)
-	err := filepath.WalkDir(t.Path, func(dir string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		if dir != t.Path && skipped(d.Name()) {
-			return filepath.SkipDir
-		}
-		if m, ok, err := moduleAt(dir); err != nil {
-			return err
-		} else if ok {
-			modules[dir] = m
-		}
-		names, err := sources(dir)
-		if err != nil || len(names) == 0 {
-			return err
-		}
-		rel, err := filepath.Rel(t.Path, dir)
-		if err != nil {
-			return err
-		}
-		p := facts{}
-		for _, name := range names {
-			f, err := inspect(filepath.Join(dir, name), moduleOf(modules, t.Path, dir))
-			if err != nil {
-				return err
-			}
-			if t.Detail == "files" {
-				if _, err := fmt.Fprintf(out, "file %s: %s\n", filepath.Join(rel, name), f.fileLine()); err != nil {
-					return err
-				}
-			}
-			p.add(f)
-		}
-		packages++
-		total.add(p)
-		for m := range p.outside {
-			outside[m] = true
-		}
-		line := fmt.Sprintf("package %s: %s", rel, p.packageLine())
-		if past != nil {
-			n, last, err := past.touching(rel)
-			if err != nil {
-				past, why = nil, err.Error()
-			} else {
-				line += fmt.Sprintf("; %s, last %s", count(n, "commit"), last)
-			}
-		}
-		_, err = fmt.Fprintln(out, line)
+	a := &auditor{task: t, out: out, modules: map[string]string{}}
+	a.past, a.why = openHistory(t.Path)
+	if err := filepath.WalkDir(t.Path, a.visit); err != nil {
 		return err
-	})
+	}
+	return a.summary()
+}
+
+// auditor is one audit.
+type auditor struct {
+	task
+	out      io.Writer
+	modules  map[string]string // directory -> path of the module whose go.mod is there
+	past     *history          // nil without one
+	why      string            // there is no history
+	packages int
+	total    facts
+}
+
+// visit audits the package in a directory, if there is one.
+func (a *auditor) visit(dir string, d fs.DirEntry, err error) error {
+	if err != nil || !d.IsDir() {
+		return err
+	}
+	if dir != a.Path && skipped(d.Name()) {
+		return filepath.SkipDir
+	}
+	module, ok, err := moduleAt(dir)
 	if err != nil {
 		return err
 	}
-	history := "no history: " + why
-	if past != nil {
-		history = past.summary
+	if ok {
+		a.modules[dir] = module
 	}
-	name := modules[t.Path]
+	names, err := sources(dir)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	rel, err := filepath.Rel(a.Path, dir)
+	if err != nil {
+		return err
+	}
+	var p facts
+	for _, name := range names {
+		f, err := inspect(filepath.Join(dir, name), moduleOf(a.modules, a.Path, dir))
+		if err != nil {
+			return err
+		}
+		p.add(f)
+		if a.Detail != "files" {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.out, "file %s: %s\n", filepath.Join(rel, name), f.fileLine()); err != nil {
+			return err
+		}
+	}
+	a.packages++
+	a.total.add(p)
+	_, err = fmt.Fprintf(a.out, "package %s: %s%s\n", rel, p.packageLine(), a.touching(rel))
+	return err
+}
+
+// touching tells what history says of a package. When git fails once, it is not asked again.
+func (a *auditor) touching(rel string) string {
+	if a.past == nil {
+		return ""
+	}
+	n, last, err := a.past.touching(rel)
+	if err != nil {
+		a.past, a.why = nil, err.Error()
+		return ""
+	}
+	return fmt.Sprintf("; %s, last %s", count(n, "commit"), last)
+}
+
+func (a *auditor) summary() error {
+	name, history := a.modules[a.Path], "no history: "+a.why
 	if name == "" {
 		name = "no module at the top"
 	}
-	_, err = fmt.Fprintf(out, "summary %s (%s): %s, %s; %s\n", filepath.Base(t.Path), name, count(packages, "package"), total.packageLine(), history)
+	if a.past != nil {
+		history = a.past.summary
+	}
+	_, err := fmt.Fprintf(a.out, "summary %s (%s): %s, %s; %s\n", filepath.Base(a.Path), name, count(a.packages, "package"), a.total.packageLine(), history)
 	return err
 }
 
