@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -118,7 +119,8 @@ type ended struct {
 
 // work prepares the workload and runs turns. It ends when stop ends or the orders say so.
 func (h *Harness) work(ctx, stop context.Context) error {
-	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"attempt": h.w.Id}})
+	attempt := h.w.Id[strings.LastIndexByte(h.w.Id, '-')+1:]
+	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"workload": h.w.Id, "attempt": attempt}})
 	g := run.NewGroup(ctx)
 	defer g.Wait()
 	defer g.Stop()

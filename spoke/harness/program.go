@@ -37,6 +37,9 @@ func (p program) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	path, err := find(p.argv[0], p.env, p.dir)
 	if err != nil {
 		return err
