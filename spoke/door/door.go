@@ -83,7 +83,12 @@ func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
 		grpc.WaitForHandlers(true),
 	)
 	harnessv1.RegisterHarnessServer(srv, &server{d: d, h: h, g: g})
-	g.Go("serve", func(context.Context) error { return srv.Serve(l) })
+	g.Go("serve", func(context.Context) error {
+		if err := srv.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
+			return err
+		}
+		return nil
+	})
 	g.Go("close", func(ctx context.Context) error {
 		<-ctx.Done()
 		srv.Stop() // waits for the handlers, so that none starts a task after this one has ended

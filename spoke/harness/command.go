@@ -53,14 +53,9 @@ func request(w *harnessv1.Workload, signals []*harnessv1.Signal) ([]byte, error)
 // errTurnLimit and cutError are the causes for which a turn's context ends.
 var errTurnLimit = errors.New("turn limit")
 
-type cutError struct {
-	reason string
-	now    bool // without time to end by itself
-}
+type cutError struct{ reason string }
 
 func (e *cutError) Error() string { return e.reason }
-
-func (e *cutError) Is(target error) bool { return target == errKill && e.now }
 
 // result is how a turn ended.
 type result struct {
@@ -70,7 +65,7 @@ type result struct {
 }
 
 // command runs one turn of the command protocol. The turn is over when everything that it started is gone.
-func (h *Harness) command(ctx context.Context, signals []*harnessv1.Signal) result {
+func (h *Harness) command(ctx context.Context, kill <-chan struct{}, signals []*harnessv1.Signal) result {
 	doc, err := request(h.w, signals)
 	if err != nil {
 		return result{outcome: api.OutcomeFailed, reason: fmt.Sprintf("encode the request: %v", err)}
@@ -78,7 +73,7 @@ func (h *Harness) command(ctx context.Context, signals []*harnessv1.Signal) resu
 	limit := h.w.TurnLimit.AsDuration()
 	ctx, stop := context.WithTimeoutCause(ctx, limit, errTurnLimit)
 	defer stop()
-	tail, err := h.execute(ctx, h.w.Command, doc)
+	tail, err := h.execute(ctx, kill, h.w.Command, doc)
 	var cut *cutError
 	switch cause := context.Cause(ctx); {
 	case err == nil:
@@ -96,7 +91,7 @@ func (h *Harness) command(ctx context.Context, signals []*harnessv1.Signal) resu
 
 // execute runs a program in the workspace with the agent's environment; its output becomes events. It returns the last
 // lines of the standard error.
-func (h *Harness) execute(ctx context.Context, argv []string, stdin []byte) (string, error) {
+func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []string, stdin []byte) (string, error) {
 	in, err := unnamedFile(h.w.Temp, stdin)
 	if err != nil {
 		return "", err
@@ -104,7 +99,7 @@ func (h *Harness) execute(ctx context.Context, argv []string, stdin []byte) (str
 	defer in.Close()
 	var tail tail
 	err = program{
-		argv: argv, env: agentEnv(h.w), dir: h.w.Workspace, stdin: in, patient: h.c.Patience,
+		argv: argv, env: agentEnv(h.w), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
 		stdout: func(ctx context.Context, r io.Reader) error {
 			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
 				h.out.put(ctx, lineEvent(api.EventMessage, text, continued))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -102,68 +103,87 @@ func (h *Harness) Run(ctx context.Context) error {
 	return errors.Join(g.Wait(), result)
 }
 
+// task is what runs: the preparation, or a turn.
+type task struct {
+	preparing bool
+	signals   []*harnessv1.Signal // of a turn
+	end       context.CancelCauseFunc
+	kill      func() // without time to end by itself
+}
+
+// ended is how a task ended.
+type ended struct {
+	result       // of a turn
+	err    error // of the preparation
+}
+
 // work prepares the workload and runs turns. It ends when stop ends or the orders say so.
 func (h *Harness) work(ctx, stop context.Context) error {
-	h.out.put(ctx, &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"attempt": h.w.Id}})
-	if err := h.prepared(ctx, stop); err != nil {
-		return err
-	}
+	attempt := h.w.Id[strings.LastIndexByte(h.w.Id, '-')+1:]
+	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"workload": h.w.Id, "attempt": attempt}})
 	g := run.NewGroup(ctx)
 	defer g.Wait()
 	defer g.Stop()
 	var (
-		turn running
-		done = make(chan result, 1) // one turn at a time, so that a turn never waits to say how it ended
-		tick = time.NewTimer(time.Hour)
+		done  = make(chan ended, 1) // one task at a time, so that a task never waits to say how it ended
+		tick  = time.NewTimer(time.Hour)
+		stops = stop.Done()
 	)
 	defer tick.Stop()
+	now := h.launch(g, done, task{preparing: true})
 	for {
 		f, leased, left := h.facts(stop)
-		f.running = sequences(turn.signals)
+		f.preparing, f.running = now.preparing, sequences(now.signals)
 		switch s := next(f); s.kind {
 		case stepEnd:
 			return nil
 		case stepCut:
-			turn.end(&cutError{reason: s.reason, now: f.lapsed})
+			now.end(&cutError{s.reason})
+			if f.lapsed {
+				now.kill()
+			}
 		case stepRun:
-			tctx, end := context.WithCancelCause(g.Context())
-			turn = running{s.signals, end}
 			h.begin(s.signals)
-			g.Go("turn", func(context.Context) error { done <- h.command(tctx, s.signals); return nil })
+			now = h.launch(g, done, task{signals: s.signals})
 		}
-		stopped := stop.Done()
-		if f.stop != "" {
-			stopped = nil
-		}
-		if leased && turn.signals != nil {
-			tick.Reset(max(min(left, time.Second), 10*time.Millisecond)) // the timer's clock may stand still, the lease's does not
+		if leased && left > 0 { // the timer's clock may stand still, the lease's does not
+			tick.Reset(min(left, time.Second))
 		}
 		select {
-		case r := <-done:
-			turn.end(nil)
-			h.finish(turn.signals, r)
-			turn = running{}
+		case e := <-done:
+			now.end(nil)
+			if now.preparing && e.err != nil {
+				return e.err
+			}
+			if !now.preparing {
+				h.finish(now.signals, e.result)
+			}
+			now = task{}
 		case <-h.in.changed:
-		case <-stopped:
+		case <-stops:
+			stops = nil // facts know it from here on
 		case <-tick.C:
-		case <-g.Context().Done(): // a turn panicked
+		case <-g.Context().Done(): // a task panicked
 			return g.Wait()
 		}
 	}
 }
 
-// running is the turn that runs; no signals between turns.
-type running struct {
-	signals []*harnessv1.Signal
-	end     context.CancelCauseFunc
-}
-
-// prepared runs prepare and gives up when the harness is to stop.
-func (h *Harness) prepared(ctx, stop context.Context) error {
-	pctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(stop, func() { cancel(&cutError{reason: "stopped before it was ready"}) })()
-	return h.prepare(pctx)
+// launch starts a task of the group.
+func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
+	ctx, end := context.WithCancelCause(g.Context())
+	kctx, kill := context.WithCancel(context.WithoutCancel(ctx))
+	t.end, t.kill = end, kill
+	g.Go("task", func(context.Context) error {
+		defer kill()
+		if t.preparing {
+			done <- ended{err: h.prepare(ctx, kctx.Done())}
+		} else {
+			done <- ended{result: h.command(ctx, kctx.Done(), t.signals)}
+		}
+		return nil
+	})
+	return t
 }
 
 // facts reads what the spoke and the runtime want now.

@@ -13,6 +13,7 @@ type facts struct {
 	stop      string              // why to end; empty: go on
 	lapsed    bool                // the lease has run out
 	interrupt bool                // a later signal interrupts a turn
+	preparing bool                // init scripts run
 	running   []uint64            // of the turn that runs; nil between turns
 	consumed  spans               // by turns that were done
 	failed    map[uint64]uint32   // deliveries of signals when a turn with them failed
@@ -20,15 +21,15 @@ type facts struct {
 
 // The kinds of steps:
 //
-//	turn     facts                          step
-//	running  stop                           cut
-//	running  lapsed                         cut
-//	running  interrupt and a later signal   cut
-//	running  else                           wait
-//	none     stop                           end
-//	none     lapsed                         wait
-//	none     no signal to run               wait
-//	none     else                           run
+//	task       facts                          step
+//	any        stop                           cut
+//	any        lapsed                         cut
+//	turn       interrupt and a later signal   cut
+//	any        else                           wait
+//	none       stop                           end
+//	none       lapsed                         wait
+//	none       no signal to run               wait
+//	none       else                           run
 const (
 	stepWait = "wait"
 	stepRun  = "run"
@@ -45,13 +46,13 @@ type step struct {
 
 // next decides. It is a function of the facts alone.
 func next(f facts) step {
-	if f.running != nil {
+	if f.preparing || f.running != nil {
 		switch w := waiting(f); {
 		case f.stop != "":
 			return step{kind: stepCut, reason: f.stop}
 		case f.lapsed:
 			return step{kind: stepCut, reason: "the lease of the spoke ran out"}
-		case f.interrupt && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
+		case f.interrupt && !f.preparing && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
 			return step{kind: stepCut, reason: fmt.Sprintf("signal %d interrupts", last(w))}
 		}
 		return step{kind: stepWait}

@@ -16,7 +16,7 @@ import (
 const initLimit = 15 * time.Minute
 
 // prepare puts the files in place and runs the init scripts, in order.
-func (h *Harness) prepare(ctx context.Context) error {
+func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 	for _, d := range []string{h.w.Home, h.w.Workspace, h.w.Temp} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("make directory: %w", err)
@@ -28,7 +28,7 @@ func (h *Harness) prepare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, initLimit, fmt.Errorf("all together took longer than %v", initLimit))
 	defer cancel()
 	for _, s := range h.w.InitScripts {
-		if tail, err := h.script(ctx, s.Script); err != nil {
+		if tail, err := h.script(ctx, kill, s.Script); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
@@ -67,7 +67,7 @@ func writeFiles(home string, files []*harnessv1.File) error {
 }
 
 // script runs a shell script, or any script that names its interpreter in the first line.
-func (h *Harness) script(ctx context.Context, text string) (string, error) {
+func (h *Harness) script(ctx context.Context, kill <-chan struct{}, text string) (string, error) {
 	f, err := os.CreateTemp(h.w.Temp, "init-")
 	if err != nil {
 		return "", fmt.Errorf("write the script: %w", err)
@@ -87,7 +87,7 @@ func (h *Harness) script(ctx context.Context, text string) (string, error) {
 	if len(argv) < 2 || !filepath.IsAbs(argv[0]) {
 		return "", fmt.Errorf("the first line names no interpreter by an absolute path")
 	}
-	return h.execute(ctx, argv, nil)
+	return h.execute(ctx, kill, argv, nil)
 }
 
 // below renders the last lines of a program's standard error under a reason.

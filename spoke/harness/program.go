@@ -17,16 +17,14 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 )
 
-// errKill as the cause of a context ends a program at once, without the time to end by itself.
-var errKill = errors.New("killed at once")
-
 // program is one run of a program in a process group of its own.
 type program struct {
 	argv    []string
 	env     []string
 	dir     string
 	stdin   *os.File
-	patient time.Duration // between SIGTERM and SIGKILL when it is to end
+	patient time.Duration   // between SIGTERM and SIGKILL when it is to end
+	kill    <-chan struct{} // closed when it is to end at once
 	stdout  func(context.Context, io.Reader) error
 	stderr  func(context.Context, io.Reader) error
 }
@@ -39,6 +37,9 @@ func (p program) run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	path, err := find(p.argv[0], p.env, p.dir)
 	if err != nil {
 		return err
@@ -95,15 +96,15 @@ func (p program) end(ctx, alive context.Context, pid int) error {
 	select {
 	case <-alive.Done():
 		return nil
+	case <-p.kill:
 	case <-ctx.Done():
-	}
-	if !errors.Is(context.Cause(ctx), errKill) {
 		_ = syscall.Kill(-pid, syscall.SIGTERM)
 		t := time.NewTimer(p.patient)
 		defer t.Stop()
 		select {
 		case <-alive.Done():
 			return nil
+		case <-p.kill:
 		case <-t.C:
 		}
 	}

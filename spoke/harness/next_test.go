@@ -1,0 +1,184 @@
+package harness
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"pgregory.net/rapid"
+
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// TestNext plays transcripts: facts are set, turns end, and each line of the output is what next decides then.
+//
+//	orders   signals as sequence or sequence/deliveries, then single, stop
+//	running  the signals of the turn that runs
+//	ended    done, failed, cut: how it ended
+//	set      lapsed, interrupt, preparing = true or false
+func TestNext(t *testing.T) {
+	datadriven.RunTest(t, "testdata/next.txt", func(t *testing.T, d *datadriven.TestData) string {
+		var f facts
+		f.failed = make(map[uint64]uint32)
+		var turn []*harnessv1.Signal
+		var out strings.Builder
+		for _, line := range strings.Split(d.Input, "\n") {
+			words := strings.Fields(line)
+			switch words[0] {
+			case "orders":
+				f.signals, f.single, f.stop = nil, false, ""
+				for _, w := range words[1:] {
+					switch w {
+					case "single":
+						f.single = true
+					case "stop":
+						f.stop = "stop"
+					default:
+						f.signals = append(f.signals, parseSignal(t, w))
+					}
+				}
+			case "set":
+				on := words[2] == "true"
+				switch words[1] {
+				case "lapsed":
+					f.lapsed = on
+				case "interrupt":
+					f.interrupt = on
+				case "preparing":
+					f.preparing = on
+				default:
+					t.Fatalf("%s: no such fact", d.Pos)
+				}
+			case "ended":
+				for _, s := range turn {
+					switch words[1] {
+					case "done":
+						f.consumed = f.consumed.with(s.Sequence)
+					case "failed":
+						f.failed[s.Sequence] = s.Deliveries
+					case "cut":
+					default:
+						t.Fatalf("%s: no such outcome", d.Pos)
+					}
+				}
+				turn, f.running = nil, nil
+			default:
+				t.Fatalf("%s: no such line: %s", d.Pos, line)
+			}
+			s := next(f)
+			fmt.Fprintf(&out, "%-28s %s", line, s.kind)
+			if s.kind == stepRun {
+				turn, f.running = s.signals, sequences(s.signals)
+				fmt.Fprintf(&out, " %v", f.running)
+			}
+			if s.reason != "" {
+				fmt.Fprintf(&out, ": %s", s.reason)
+			}
+			out.WriteByte('\n')
+		}
+		return out.String()
+	})
+}
+
+func parseSignal(t *testing.T, w string) *harnessv1.Signal {
+	t.Helper()
+	seq, deliveries, _ := strings.Cut(w, "/")
+	n, err := strconv.ParseUint(seq, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &harnessv1.Signal{Sequence: n}
+	if deliveries != "" {
+		d, err := strconv.ParseUint(deliveries, 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Deliveries = uint32(d)
+	}
+	return s
+}
+
+// A history of orders and outcomes never runs what was consumed, never runs signals out of order, and never repeats a
+// failure that was not handed out anew.
+func TestNextKeepsOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := facts{failed: make(map[uint64]uint32)}
+		deliveries := make(map[uint64]uint32)
+		oldest, newest := uint64(1), uint64(0)
+		highest := uint64(0) // consumed
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			newest += uint64(rapid.IntRange(0, 2).Draw(t, "accepted"))
+			if rapid.Bool().Draw(t, "settle") {
+				for oldest <= newest && f.consumed.has(oldest) {
+					oldest++
+				}
+			}
+			f.signals = nil
+			for n := oldest; n <= newest; n++ {
+				f.signals = append(f.signals, &harnessv1.Signal{Sequence: n, Deliveries: deliveries[n]})
+			}
+			f.single = rapid.Bool().Draw(t, "single")
+			f.lapsed = rapid.IntRange(0, 9).Draw(t, "lapsed") == 0
+			s := next(f)
+			if s.kind != stepRun {
+				continue
+			}
+			if f.single && len(s.signals) != 1 {
+				t.Fatalf("single, and the turn takes %v", sequences(s.signals))
+			}
+			for i, sig := range s.signals {
+				if sig.Sequence != highest+1+uint64(i) {
+					t.Fatalf("the turn takes %v after %d was consumed", sequences(s.signals), highest)
+				}
+				if at, failed := f.failed[sig.Sequence]; failed && sig.Deliveries <= at {
+					t.Fatalf("signal %d runs again with %d deliveries, as when it failed", sig.Sequence, sig.Deliveries)
+				}
+			}
+			switch rapid.SampledFrom([]string{"done", "failed", "cut"}).Draw(t, "outcome") {
+			case "done":
+				for _, sig := range s.signals {
+					f.consumed = f.consumed.with(sig.Sequence)
+					highest = sig.Sequence
+				}
+			case "failed":
+				for _, sig := range s.signals {
+					f.failed[sig.Sequence] = sig.Deliveries
+				}
+				if rapid.Bool().Draw(t, "handed out anew") {
+					for _, sig := range s.signals {
+						deliveries[sig.Sequence]++
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestSpans(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var ss spans
+		in := make(map[uint64]bool)
+		for range 30 {
+			n := uint64(rng.IntN(40))
+			ss, in[n] = ss.with(n), true
+		}
+		for n := range uint64(42) {
+			if ss.has(n) != in[n] {
+				t.Fatalf("%v has %d: %v, want %v", ss, n, ss.has(n), in[n])
+			}
+		}
+		if !slices.IsSortedFunc(ss, func(a, b span) int { return int(a.from) - int(b.from) }) {
+			t.Fatalf("%v is not sorted", ss)
+		}
+		for i := 1; i < len(ss); i++ {
+			if ss[i-1].to+1 >= ss[i].from {
+				t.Fatalf("%v has neighbours that are one span", ss)
+			}
+		}
+	}
+}
