@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/journal"
+)
+
+func runCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the spoke until it is interrupted",
+		Long: "Run the spoke until it is interrupted. The first start needs a join token, which an administrator gets when the cluster is\n" +
+			"registered; from then on the identity in the data directory is used. Workloads outlive the spoke and are adopted again.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.complete(os.Getenv); err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: o.Level}))
+			return runSpoke(cmd.Context(), o, log, wire)
+		},
+	}
+	o.bind(cmd.Flags())
+	return cmd
+}
+
+// parts is what the program is wired of.
+type parts struct {
+	Runtime spoke.Runtime
+	Door    spoke.Door
+	Link    spoke.Link
+}
+
+// runSpoke runs spoke and metrics server until ctx ends.
+func runSpoke(ctx context.Context, o options, log *slog.Logger, wire func(context.Context, options, *slog.Logger) (parts, error)) (err error) {
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	// The journal's lock comes first: it keeps a second spoke away from everything else in the directory.
+	j, err := journal.Open(journal.Config{Dir: filepath.Join(o.DataDir, "journal"), MaxBytes: o.JournalMax})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	fingerprint, err := fingerprintOf(o.DataDir)
+	if err != nil {
+		return err
+	}
+	p, err := wire(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s, err := spoke.New(spoke.Config{Runtime: p.Runtime, Journal: j, Link: p.Link, Door: p.Door, Log: log, Boot: randomID(), Fingerprint: fingerprint,
+		Version: version, Metrics: metrics})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.MetricsListen)
+	if err != nil {
+		return fmt.Errorf("listen for metrics: %w", err)
+	}
+	log.Info("metrics served", "address", listener.Addr().String())
+	g := run.NewGroup(ctx)
+	serve(g, listener, handler(metrics, s.Ready))
+	g.Go("spoke", s.Run)
+	return g.Wait()
+}
+
+// fingerprintOf is random per data directory: it is what tells this cluster from another one for the process runtime.
+func fingerprintOf(dir string) (string, error) {
+	path := filepath.Join(dir, "fingerprint")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		tmp := path + ".new"
+		id := randomID()
+		if err := os.WriteFile(tmp, []byte(id+"\n"), 0o600); err != nil {
+			return "", fmt.Errorf("write fingerprint: %w", err)
+		}
+		return id, os.Rename(tmp, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read fingerprint: %w", err)
+	}
+	id := strings.TrimSpace(string(b))
+	if len(id) != 32 {
+		return "", fmt.Errorf("read fingerprint: %s does not hold 32 characters: bring it back, or remove it to be another cluster", path)
+	}
+	return id, nil
+}
+
+func randomID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
