@@ -120,7 +120,7 @@ func (s *AgentSpec) Validate() error {
 	c.that(s.Harness.Protocol == ProtocolACP || s.Harness.Protocol == ProtocolCommand, "spec.harness.protocol", "%q: want %q or %q", s.Harness.Protocol, ProtocolACP, ProtocolCommand)
 	c.do(validateCommand("spec.harness.command", s.Harness.Command, true))
 	c.text("spec.instructions", s.Instructions)
-	c.that(len(s.Model.Name) <= 256, "spec.model.name", "%d bytes: at most 256 are allowed", len(s.Model.Name))
+	c.that(printableKey(s.Model.Name, 256), "spec.model.name", "%.40q is not a model's name: use at most 256 bytes of UTF-8 without control characters", s.Model.Name)
 	c.do(validateOptionalName("spec.model.provider", s.Model.Provider))
 	c.that(s.Model.Provider == "" || s.Model.Name != "", "spec.model.name", "is empty: name the provider's model")
 	c.do(validateMCPServers(s.MCPServers))
@@ -130,6 +130,7 @@ func (s *AgentSpec) Validate() error {
 		f := fmt.Sprintf("spec.skills[%d]", i)
 		c.do(ValidateName(f+".name", k.Name))
 		c.that(k.Description != "" && len(k.Description) <= 1024, f+".description", "%d bytes: want 1 to 1024, agents choose a skill by it", len(k.Description))
+		c.text(f+".description", k.Description)
 		c.that(k.Body != "", f+".body", "is empty: give the skill's text")
 		c.text(f+".body", k.Body)
 	}
@@ -167,7 +168,7 @@ func validateMCPServers(servers []MCPServer) error {
 	for i, m := range servers {
 		f := fmt.Sprintf("spec.mcp_servers[%d]", i)
 		c.do(ValidateName(f+".name", m.Name))
-		c.that(len(m.Image) <= 512, f+".image", "%d bytes: at most 512 are allowed", len(m.Image))
+		c.do(validateImage(f+".image", m.Image))
 		c.that(m.Image != "" || len(m.Command) > 0, f+".command", "is empty and there is no image: give one of them")
 		c.do(validateCommand(f+".command", m.Command, false))
 		c.do(validateEnv(f+".env", m.Env))

@@ -5,6 +5,8 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // EnvironmentSpec is where an agent runs.
@@ -80,7 +82,7 @@ func (*EnvironmentSpec) Refs() []Ref { return nil }
 // Validate implements [Spec].
 func (s *EnvironmentSpec) Validate() error {
 	var c checks
-	c.that(len(s.Image) <= 512 && !strings.ContainsAny(s.Image, " \t\n"), "spec.image", "%.60q is not an image reference: use name[:tag][@digest] without spaces", s.Image)
+	c.do(validateImage("spec.image", s.Image))
 	c.do(validateCommand("spec.command", s.Command, false))
 	c.do(validateOptionalName("spec.flavor", s.Flavor))
 	c.do(validateOptionalName("spec.runtime_class", s.RuntimeClass))
@@ -118,7 +120,7 @@ func validateVolumes(vs []Volume) error {
 	for i, v := range vs {
 		f := fmt.Sprintf("spec.volumes[%d]", i)
 		c.do(ValidateName(f+".name", v.Name))
-		c.that(path.IsAbs(v.Mount) && path.Clean(v.Mount) == v.Mount && v.Mount != "/" && len(v.Mount) <= 256, f+".mount", "%.60q is not a mount point: use a clean absolute path other than /", v.Mount)
+		c.that(path.IsAbs(v.Mount) && path.Clean(v.Mount) == v.Mount && v.Mount != "/" && len(v.Mount) <= 256 && utf8.ValidString(v.Mount) && !strings.ContainsFunc(v.Mount, unicode.IsControl), f+".mount", "%.60q is not a mount point: use a clean absolute path other than /", v.Mount)
 		c.that(v.SizeBytes >= 1<<20 && v.SizeBytes <= 64<<40, f+".size_bytes", "%d: want 1 MiB to 64 TiB", v.SizeBytes)
 		c.do(validateOptionalName(f+".class", v.Class))
 		c.that(v.TimeToLive >= 0 && v.TimeToLive <= 10*365*24*time.Hour, f+".time_to_live", "%v: want 0 to ten years", v.TimeToLive)
@@ -154,7 +156,7 @@ func validateFiles(files []File) error {
 	for i, file := range files {
 		f := fmt.Sprintf("spec.files[%d]", i)
 		p := file.Path
-		c.that(p != "" && len(p) <= 512 && !path.IsAbs(p) && path.Clean(p) == p && p != "." && p != ".." && !strings.HasPrefix(p, "../") && !strings.Contains(p, "\x00"),
+		c.that(p != "" && len(p) <= 512 && !path.IsAbs(p) && path.Clean(p) == p && p != "." && p != ".." && !strings.HasPrefix(p, "../") && utf8.ValidString(p) && !strings.ContainsFunc(p, unicode.IsControl),
 			f+".path", "%.60q is not usable: use a clean path below the home directory, without '..'", p)
 		c.text(f+".content", file.Content)
 		c.that(file.Mode <= 0o777, f+".mode", "%#o: want permission bits, at most 0777", file.Mode)
@@ -178,11 +180,18 @@ func validateOverride(f string, o Override) error {
 	c.that(len(o.Clusters) > 0, f+".clusters", "is empty: say which clusters the override is for")
 	c.do(validateRequirements(f+".clusters", o.Clusters))
 	c.that(o.Image != "" || o.Flavor != "" || o.StorageClass != "" || o.RuntimeClass != "", f, "changes nothing: give an image, a flavor, a storage class or a runtime class")
-	c.that(len(o.Image) <= 512 && !strings.ContainsAny(o.Image, " \t\n"), f+".image", "%.60q is not an image reference: use name[:tag][@digest] without spaces", o.Image)
+	c.do(validateImage(f+".image", o.Image))
 	c.do(validateOptionalName(f+".flavor", o.Flavor))
 	c.do(validateOptionalName(f+".storage_class", o.StorageClass))
 	c.do(validateOptionalName(f+".runtime_class", o.RuntimeClass))
 	return c.err
+}
+
+func validateImage(field, image string) error {
+	if len(image) > 512 || strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return Invalid(field, "%.60q is not an image reference: use name[:tag][@digest] in ASCII without spaces", image)
+	}
+	return nil
 }
 
 func validateOptionalName(field, name string) error {

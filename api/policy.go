@@ -166,7 +166,13 @@ func (t Toleration) Tolerates(x Taint) bool {
 	if t.Effect != "" && t.Effect != x.Effect || t.Key != "" && t.Key != x.Key {
 		return false
 	}
-	return t.Operator == "Exists" || t.Key != "" && t.Value == x.Value
+	switch t.Operator {
+	case "Exists":
+		return true
+	case "", "Equal":
+		return t.Key != "" && t.Value == x.Value
+	}
+	return false
 }
 
 // String renders the requirement as in Kubernetes' documents: "cloud In [aws gcp]".

@@ -100,9 +100,6 @@ func (p *selectorParser) set(r *Requirement) error {
 	if t := p.next(); t != "(" {
 		return Invalid("selector", "%.40q after in or notin: want values in parentheses", t)
 	}
-	if p.peek() == ")" {
-		return Invalid("selector", "no values for key %.70q: give at least one", r.Key)
-	}
 	for {
 		v := ""
 		if t := p.peek(); t != "," && t != ")" {

@@ -11,7 +11,7 @@ import (
 )
 
 // place answers the oldest placement request.
-func (w *world) place(c api.ClusterID, guardHolds, lost bool) {
+func (w *shardWorld) place(c api.ClusterID, guardHolds, lost bool) {
 	if len(w.placing) == 0 {
 		return
 	}
@@ -21,7 +21,7 @@ func (w *world) place(c api.ClusterID, guardHolds, lost bool) {
 	w.do(evPlaced{session: r.session, decision: api.Decision{Session: r.session, Cluster: c, Summary: "s " + string(c)}, revision: rev}, guardHolds, lost)
 }
 
-func (w *world) archived(t interface{ Fatal(...any) }, lost bool) {
+func (w *shardWorld) archived(t interface{ Fatal(...any) }, lost bool) {
 	if w.writing == nil {
 		return
 	}
@@ -33,7 +33,7 @@ func (w *world) archived(t interface{ Fatal(...any) }, lost bool) {
 	w.do(evArchived{done}, true, lost)
 }
 
-func (w *world) held() (out []struct {
+func (w *shardWorld) held() (out []struct {
 	c  api.ClusterID
 	id api.SessionID
 }) {
@@ -52,7 +52,7 @@ func (w *world) held() (out []struct {
 // point, checks P1, P2 and P5 after every step, and in the end that everything settles and sleeps.
 func TestPromisesHold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld()
+		w := newShardWorld()
 		lost := func() bool { return rapid.IntRange(0, 15).Draw(t, "lost") == 0 }
 		crash := func(died bool) {
 			if died {
@@ -120,7 +120,7 @@ func TestPromisesHold(t *testing.T) {
 }
 
 // settleAll lets everything run to its end and checks that it gets there.
-func (w *world) settleAll(t *rapid.T) {
+func (w *shardWorld) settleAll(t *rapid.T) {
 	for round := 0; ; round++ {
 		if round > 500 {
 			t.Fatalf("does not come to rest: %d signals pending, %d placements asked, sessions %+v", len(w.signals), len(w.placing), w.sessions)
@@ -147,7 +147,7 @@ func (w *world) settleAll(t *rapid.T) {
 	}
 }
 
-func (w *world) atRest() bool {
+func (w *shardWorld) atRest() bool {
 	for _, s := range w.sessions {
 		if s.Phase != api.PhaseDormant || s.Assignment != nil {
 			return false

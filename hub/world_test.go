@@ -1,359 +1,126 @@
-package hub
+package hub_test
 
 import (
+	"context"
+	"crypto/rand"
 	"fmt"
-	"maps"
-	"slices"
+	"log/slog"
+	"sync"
+	"testing"
 	"time"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/api/navev1"
+	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/hub/store"
+	"github.com/nave-dev/nave/hub/store/embedded"
 )
 
-// world is a shard's surroundings in memory: what is durable, what the archive has, what spokes hold, and what is under way.
-// Its check method is the judge of the promises; it knows them in another form than the machine does.
+// world is catalog and fleet over a real store with a clock that stands still.
 type world struct {
-	m        *machine
-	now      time.Time
-	sessions map[api.SessionID]api.Session
-	signals  map[SignalKey]api.Signal
-	outbox   map[OutboxKey]OutboxItem
+	t       *testing.T
+	store   *store.Store
+	catalog *hub.Catalog
+	fleet   *hub.Fleet
+	overlay *memoryOverlay
 
-	log     map[api.SessionID][]api.Event
-	settled map[api.SignalID]SettledSignal
-	decided map[api.SessionID]int
-
-	placing  []placeRequest
-	writing  []Append // handed to the archive, not yet answered
-	replies  map[api.SignalID]api.Accepted
-	accepted map[api.SignalID]api.Accepted
-	byKey    map[KeyScope]api.Accepted
-	spokes   map[api.ClusterID]map[api.SessionID]*heldSession
-	stale    int
-	next     int
+	mu       sync.Mutex
+	at       time.Time
+	sessions map[api.ClusterID]int
 }
 
-// heldSession is one session at a spoke: it sends again what is not acknowledged.
-type heldSession struct {
-	desired  api.Desired
-	done     map[uint64]bool
-	source   api.Source
-	number   uint64
-	unacked  []api.Event
-	released bool
-}
-
-const worldAgent api.ObjectID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
-
-func newWorld() *world {
-	w := &world{now: time.Unix(1_700_000_000, 0).UTC(), sessions: map[api.SessionID]api.Session{}, signals: map[SignalKey]api.Signal{}, outbox: map[OutboxKey]OutboxItem{},
-		log: map[api.SessionID][]api.Event{}, settled: map[api.SignalID]SettledSignal{}, decided: map[api.SessionID]int{},
-		accepted: map[api.SignalID]api.Accepted{}, byKey: map[KeyScope]api.Accepted{},
-		spokes: map[api.ClusterID]map[api.SessionID]*heldSession{"aws": {}, "gcp": {}}}
-	w.m = newMachine(0, api.Head{Generation: api.Generation{Incarnation: 1, N: 1}}, Limits{PendingPerSession: 8, Window: 3, WindowBytes: 1 << 20})
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, overlay: &memoryOverlay{identities: map[string]string{}}, at: time.Unix(1_700_000_000, 0).UTC(), sessions: map[api.ClusterID]int{}}
+	etcd, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir() + "/etcd", Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	t.Cleanup(etcd.Close)
+	w.store, err = store.Open(t.Context(), store.Config{Client: etcd.Client(), Codec: navev1.Codec{}})
+	must(t, err)
+	w.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: w.store, Now: w.now, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
+	must(t, err)
+	w.fleet, err = hub.NewFleet(hub.FleetConfig{
+		Store: w.store, Overlay: w.overlay, Status: w.status, Now: w.now, Service: "nave-hub",
+		NewID: func() api.ClusterID { return api.ClusterID(newULID()) }, HubIdentities: func() []string { return []string{"hub-1"} },
+	})
+	must(t, err)
 	return w
 }
 
-// do gives an event to the machine, makes the outcome durable and performs it. With lost the owner dies after the commit,
-// before any effect.
-func (w *world) do(ev event, guardHolds, lost bool) {
-	o := w.m.step(w.now, ev)
-	if o.guard != nil {
-		if guardHolds {
-			w.commit(o.mutations)
-		}
-		if lost {
-			return
-		}
-		w.perform(o.effects)
-		a := o.guard.assigned
-		a.ok = guardHolds
-		w.do(a, true, false)
-		return
-	}
-	w.commit(o.mutations)
-	if !lost {
-		w.perform(o.effects)
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
-func (w *world) commit(muts []Mutation) {
-	for _, m := range muts {
-		switch {
-		case m.PutSession != nil:
-			w.sessions[m.PutSession.ID] = *m.PutSession
-		case m.PutSignal != nil:
-			w.signals[SignalKey{m.PutSignal.Session, m.PutSignal.Sequence}] = *m.PutSignal
-		case m.DeleteSignal != nil:
-			delete(w.signals, *m.DeleteSignal)
-		case m.PutOutbox != nil:
-			w.outbox[OutboxKey{m.PutOutbox.Event.Session, m.PutOutbox.Event.SourceNumber}] = *m.PutOutbox
-		case m.DeleteOutbox != nil:
-			delete(w.outbox, *m.DeleteOutbox)
-		}
-	}
-	if len(muts) > 0 {
-		w.m.head.Batch++
+// refused checks code and field of an error.
+func refused(t *testing.T, what string, err error, code api.Code, field string) {
+	t.Helper()
+	if api.CodeOf(err) != code || api.FieldOf(err) != field {
+		t.Errorf("%s: %v (%s), want %s in field %q", what, err, api.CodeOf(err), code, field)
 	}
 }
 
-func (w *world) perform(effs []effect) {
-	for _, e := range effs {
-		switch e := e.(type) {
-		case effReply:
-			e.to <- e.reply
-		case effPlace:
-			w.placing = append(w.placing, e.request)
-		case effAppend:
-			if w.writing != nil {
-				panic("two appends in flight")
-			}
-			w.writing = e.appends
-		case effSend:
-			for _, d := range e.sessions {
-				w.receive(e.cluster, d)
-			}
-		case effAck:
-			if h := w.spokes[e.cluster][e.ack.Session]; h != nil && h.source == e.ack.Source {
-				h.unacked = slices.DeleteFunc(h.unacked, func(ev api.Event) bool { return ev.SourceNumber <= e.ack.UpTo })
-			}
-		case effStale:
-			w.stale++
-		}
-	}
+func newULID() string {
+	var e [10]byte
+	_, _ = rand.Read(e[:])
+	return api.NewULID(time.Now(), e)
 }
 
-// receive is the spoke taking what is wanted.
-func (w *world) receive(c api.ClusterID, d api.Desired) {
-	h := w.spokes[c][d.Session]
-	if h == nil || h.desired.Epoch.Compare(d.Epoch) < 0 {
-		h = &heldSession{done: map[uint64]bool{}, source: api.Source{Epoch: d.Epoch, Attempt: 1}}
-		w.spokes[c][d.Session] = h
-	}
-	if d.Epoch == h.desired.Epoch || h.desired.Epoch.IsZero() {
-		h.released = h.released || d.Release
-		if !d.Release {
-			h.desired.Signals = d.Signals
-		}
-	}
-	h.desired.Epoch, h.desired.Session = d.Epoch, d.Session
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at
 }
 
-// signal sends one at the door.
-func (w *world) signal(key, idem, payload string, lost bool) signalReply {
-	w.next++
-	var entropy [10]byte
-	copy(entropy[2:], fmt.Sprintf("%08d", w.next))
-	reply := make(chan signalReply, 1)
-	ev := evSignal{org: api.DefaultOrg, agent: worldAgent, agentName: "a", key: key, newID: api.NewSessionID(w.now, 0, entropy), reply: reply,
-		signal: api.Signal{ID: api.SignalID(fmt.Sprintf("sig-%d", w.next)), IdempotencyKey: idem, Payload: []byte(payload), PayloadHash: [32]byte{payload[0]}}}
-	scope := KeyScope{worldAgent, key, idem}
-	if idem != "" {
-		for _, row := range w.settled {
-			if row.Scope == scope {
-				ev.settled = &row
-			}
-		}
-	}
-	w.do(ev, true, lost)
-	select {
-	case r := <-reply:
-		if r.err == nil && !r.accepted.Duplicate {
-			w.accepted[r.accepted.Signal] = r.accepted
-			if idem != "" {
-				w.byKey[scope] = r.accepted
-			}
-		}
-		return r
-	default: // the owner died before it answered
-		return signalReply{err: api.Errorf(api.CodeUnavailable, "no answer")}
-	}
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at = w.at.Add(d)
 }
 
-// archive writes the append in flight, all or none.
-func (w *world) archive() error {
-	for _, a := range w.writing {
-		if a.Generation != w.m.head.Generation {
-			return fmt.Errorf("append of generation %s at %s", a.Generation, w.m.head.Generation)
-		}
-		for _, ev := range a.Events {
-			log := w.log[ev.Session]
-			if ev.Number != uint64(len(log)+1) {
-				return fmt.Errorf("session %s: event %d after %d", ev.Session, ev.Number, len(log))
-			}
-			last := uint64(0)
-			for _, old := range log {
-				if old.Source == ev.Source {
-					last = old.SourceNumber
-				}
-			}
-			if ev.SourceNumber != last+1 {
-				return fmt.Errorf("session %s source %s: event %d after %d", ev.Session, ev.Source, ev.SourceNumber, last)
-			}
-			w.log[ev.Session] = append(log, ev)
-		}
-		for _, row := range a.Settled {
-			if _, ok := w.settled[row.Signal.ID]; !ok {
-				w.settled[row.Signal.ID] = row
-			}
-		}
-		for _, d := range a.Decisions {
-			w.decided[d.Session]++
+func (w *world) status(id api.ClusterID) api.ClusterStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return api.ClusterStatus{Sessions: w.sessions[id]}
+}
+
+// memoryOverlay keeps identities by id; change is called before each is made, where set.
+type memoryOverlay struct {
+	mu         sync.Mutex
+	n          int
+	identities map[string]string // id to name
+	change     func()
+}
+
+func (o *memoryOverlay) CreateIdentity(_ context.Context, name string) (string, string, error) {
+	if f := o.change; f != nil {
+		f()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, n := range o.identities {
+		if n == name {
+			delete(o.identities, id)
 		}
 	}
+	o.n++
+	id := fmt.Sprintf("identity-%d", o.n)
+	o.identities[id] = name
+	return id, "token-of-" + id, nil
+}
+
+func (o *memoryOverlay) DeleteIdentity(_ context.Context, id string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.identities, id)
 	return nil
 }
 
-// restart makes the next owner from what is durable.
-func (w *world) restart() {
-	w.writing, w.placing = nil, nil
-	g := w.m.head.Generation
-	g.N++
-	m := newMachine(0, api.Head{Generation: g, Batch: w.m.head.Batch}, w.m.limits)
-	var c ShardContents
-	for _, id := range slices.Sorted(maps.Keys(w.sessions)) {
-		c.Sessions = append(c.Sessions, w.sessions[id])
-	}
-	for _, s := range w.signals {
-		c.Signals = append(c.Signals, s)
-	}
-	slices.SortFunc(c.Signals, func(a, b api.Signal) int { return int(a.Sequence) - int(b.Sequence) })
-	for _, item := range w.outbox {
-		c.Outbox = append(c.Outbox, item)
-	}
-	slices.SortFunc(c.Outbox, func(a, b OutboxItem) int { return int(a.Event.SourceNumber) - int(b.Event.SourceNumber) })
-	positions := map[api.SessionID]LogPosition{}
-	for id, log := range w.log {
-		p := LogPosition{Number: uint64(len(log)), Sources: map[api.Source]uint64{}}
-		for _, ev := range log {
-			p.Sources[ev.Source] = ev.SourceNumber
-		}
-		positions[id] = p
-	}
-	settled := map[api.SignalID]bool{}
-	for id := range w.settled {
-		settled[id] = true
-	}
-	w.m = m
-	o := m.load(c, positions, settled)
-	for _, s := range m.sessions {
-		if s.Assignment != nil {
-			s.revision = testRevision()
-		}
-	}
-	w.commit(o.mutations)
-	w.perform(o.effects)
-	for _, c := range []api.ClusterID{"aws", "gcp"} {
-		w.do(evAttach{c}, true, false)
-		w.resend(c)
-	}
-}
-
-// resend is a spoke's new link: everything that is not acknowledged goes up again.
-func (w *world) resend(c api.ClusterID) {
-	for _, id := range slices.Sorted(maps.Keys(w.spokes[c])) {
-		h := w.spokes[c][id]
-		w.do(evEvents{c, api.EventBatch{Session: id, Source: h.source, Events: slices.Clone(h.unacked)}}, true, false)
-	}
-}
-
-func testRevision() *api.ResolvedRevision {
-	return &api.ResolvedRevision{AgentID: worldAgent, AgentName: "a", AgentRevision: 1, EnvironmentRevision: 1,
-		Agent: &api.AgentSpec{MaxDeliveries: 2}, Environment: &api.EnvironmentSpec{}}
-}
-
-// turn lets a spoke run one turn over the signals that it has.
-func (w *world) turn(c api.ClusterID, id api.SessionID, outcome api.Outcome) {
-	h := w.spokes[c][id]
-	var seqs []uint64
-	for _, s := range h.desired.Signals {
-		if !h.done[s.Sequence] {
-			seqs = append(seqs, s.Sequence)
-		}
-	}
-	if len(seqs) == 0 || h.released {
-		return
-	}
-	var events []api.Event
-	for _, typ := range []api.EventType{api.EventTurn, api.EventMessage, api.EventTurnDone} {
-		h.number++
-		ev := api.Event{SourceNumber: h.number, Type: typ, Time: w.now, Signals: seqs, Text: string(typ)}
-		if typ == api.EventTurnDone {
-			ev.Outcome = outcome
-		}
-		events = append(events, ev)
-	}
-	if outcome == api.OutcomeDone {
-		for _, n := range seqs {
-			h.done[n] = true
-		}
-	}
-	h.unacked = append(h.unacked, events...)
-	w.do(evEvents{c, api.EventBatch{Session: id, Source: h.source, Events: events}}, true, false)
-}
-
-// idle proposes sleep, or reports that nothing is left after a release.
-func (w *world) idle(c api.ClusterID, id api.SessionID) {
-	h := w.spokes[c][id]
-	var seen uint64
-	for n := range h.done {
-		seen = max(seen, n)
-	}
-	for _, s := range h.desired.Signals {
-		seen = max(seen, s.Sequence)
-		if !h.done[s.Sequence] && !h.released {
-			return
-		}
-	}
-	if seen == 0 {
-		seen = w.sessions[id].LastSequence
-	}
-	state := api.HeldIdle
-	if h.released {
-		state = api.HeldGone
-		w.resend(c) // its last events go up before it says that nothing is left
-	}
-	w.do(evHeld{c, api.Held{Session: id, Epoch: h.desired.Epoch, Attempt: 1, State: state, Seen: seen}}, true, false)
-	if state == api.HeldGone {
-		delete(w.spokes[c], id)
-	}
-}
-
-// check judges the promises.
-func (w *world) check() error {
-	for id, a := range w.accepted {
-		_, pending := w.signals[SignalKey{a.Session, a.Sequence}]
-		_, settled := w.settled[id]
-		if !pending && !settled {
-			return fmt.Errorf("P1: signal %s was accepted and is nowhere", id)
-		}
-	}
-	for id, log := range w.log {
-		for i, ev := range log {
-			if ev.Number != uint64(i+1) {
-				return fmt.Errorf("P5: session %s: number %d at %d", id, ev.Number, i+1)
-			}
-		}
-	}
-	seen := map[KeyScope]api.SignalID{}
-	note := func(k KeyScope, id api.SignalID) error {
-		if k.Key == "" {
-			return nil
-		}
-		if other, ok := seen[k]; ok && other != id {
-			return fmt.Errorf("P2: key %v is of signals %s and %s", k, other, id)
-		}
-		seen[k] = id
-		return nil
-	}
-	for _, s := range w.signals {
-		if err := note(KeyScope{worldAgent, w.sessions[s.Session].Key, s.IdempotencyKey}, s.ID); err != nil {
-			return err
-		}
-	}
-	for _, row := range w.settled {
-		if err := note(row.Scope, row.Signal.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+func (o *memoryOverlay) has(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, ok := o.identities[id]
+	return ok
 }

@@ -25,13 +25,19 @@ func caller(ctx context.Context) hub.Credential {
 func accountOf(c hub.Credential) string { return "credential " + string(c.Org) + "/" + c.Subject }
 
 // admit decides whether a call may go on. The context that it returns carries the caller.
-func (s *Server) admit(ctx context.Context, method string, authorization []string, peer string) (_ context.Context, err error) {
-	defer func() {
-		if err != nil {
-			s.metrics.refused(method, err)
-			s.cfg.Log.Debug("request refused", "method", method, "code", api.CodeOf(err))
-		}
-	}()
+func (s *Server) admit(ctx context.Context, method string, authorization []string, peer string) (context.Context, error) {
+	err := protect(ctx, func(given context.Context) (err error) {
+		ctx, err = s.check(given, method, authorization, peer)
+		return err
+	})
+	if err != nil {
+		s.metrics.ended(method, err)
+		s.cfg.Log.Debug("request refused", "method", method, "code", label(err))
+	}
+	return ctx, err
+}
+
+func (s *Server) check(ctx context.Context, method string, authorization []string, peer string) (context.Context, error) {
 	r, ok := access[method]
 	if !ok {
 		return nil, api.Errorf(api.CodeDenied, "nobody may call this method")
@@ -88,7 +94,7 @@ func (s *Server) unary(ctx context.Context, method string, handle func(context.C
 // stream calls a handler that runs for as long as the caller listens and the server is not drained.
 func (s *Server) stream(ctx context.Context, method string, handle func(context.Context) error) (err error) {
 	defer func() {
-		s.metrics.refused(method, err) // counts every end; streams have no duration
+		s.metrics.ended(method, err)
 		s.cfg.Log.Debug("stream ended", "method", method, "subject", caller(ctx).Subject, "code", label(err))
 	}()
 	done, err := s.quotas.open(accountOf(caller(ctx)))

@@ -29,11 +29,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
+// called counts a unary call.
 func (m *metrics) called(method string, err error, took time.Duration) {
-	m.requests.WithLabelValues(method, label(err)).Inc()
+	m.ended(method, err)
 	m.seconds.WithLabelValues(method).Observe(took.Seconds())
 }
 
-func (m *metrics) refused(method string, err error) {
+// ended counts a call that was refused, or a stream, neither of which has a duration that says something.
+func (m *metrics) ended(method string, err error) {
 	m.requests.WithLabelValues(method, label(err)).Inc()
 }
