@@ -35,13 +35,16 @@ func documentWrite(w io.Writer, k *kind, ns []noun) error {
 		return err
 	}
 	// What the encoder holds for printable stands in double quotes (see textNode), where escapes mean the same.
-	_, err := w.Write(escape(b.Bytes(), func(r rune) string {
-		if r < 0x10000 {
-			return fmt.Sprintf(`\u%04x`, r)
-		}
-		return fmt.Sprintf(`\U%08x`, r)
-	}))
+	_, err := w.Write(escape(b.Bytes(), yamlEscape))
 	return err
+}
+
+// yamlEscape is how YAML writes any rune inside double quotes.
+func yamlEscape(r rune) string {
+	if r < 0x10000 {
+		return fmt.Sprintf(`\u%04x`, r)
+	}
+	return fmt.Sprintf(`\U%08x`, r)
 }
 
 // messageNode renders the set fields of a message.
