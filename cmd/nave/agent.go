@@ -19,6 +19,7 @@ var agentKind = &kind{
 		return []string{s.GetEnvironment(), s.GetHarness().GetProtocol(), s.GetModel().GetName(), s.GetPlacementPolicy()}
 	},
 	empty: func() noun { return &navev1.Agent{} },
+	refs:  []reference{{"environment", environmentKind}, {"placement_policy", policyKind}},
 	get: func(ctx context.Context, c *client.Client, r *navev1.GetRequest) (noun, error) {
 		return c.Agents.Get(ctx, r)
 	},

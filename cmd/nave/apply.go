@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub/client"
 )
 
@@ -49,8 +50,17 @@ func (a *app) apply(ctx context.Context, files []string, dryRun bool) error {
 	}
 	slices.SortStableFunc(docs, func(x, y document) int { return cmp.Compare(x.kind.rank(), y.kind.rank()) })
 	return a.with(func(c *client.Client) error {
+		planned := map[string]bool{} // what this dry run would create
 		for i, d := range docs {
 			outcome, err := d.kind.put(ctx, c, d.noun, dryRun)
+			if missing := absent(d, err, planned); missing != "" {
+				if err := a.printOutcome(d, "unchecked", dryRun); err != nil {
+					return err
+				}
+				a.note("%s refers to %s, which this run would create: the hub could not check it", d.name(), missing)
+				continue
+			}
+			planned[d.name()] = dryRun && outcome == navev1.Outcome_OUTCOME_CREATED
 			if err != nil {
 				if !dryRun {
 					a.note("%d of %d applied; %s and what follows was not", i, len(docs), d.name())
@@ -63,6 +73,20 @@ func (a *app) apply(ctx context.Context, files []string, dryRun bool) error {
 		}
 		return nil
 	})
+}
+
+// absent returns what a document refers to when a dry run refused it for the lack of something that the same run would
+// create. Otherwise it returns "".
+func absent(d document, err error, planned map[string]bool) string {
+	s := d.noun.ProtoReflect().Get(spec(d.noun)).Message()
+	for _, ref := range d.kind.refs {
+		f := s.Descriptor().Fields().ByName(protoName(ref.field))
+		name := ref.kind.singular() + "/" + s.Get(f).String()
+		if api.FieldOf(err) == "spec."+ref.field && planned[name] {
+			return name
+		}
+	}
+	return ""
 }
 
 // located adds to a hub's answer which document it is about.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -84,10 +85,7 @@ func (a *app) showContext(name string) error {
 	if err != nil {
 		return err
 	}
-	if name == "" {
-		name = a.context
-	}
-	c, err := cs.Find(name)
+	c, err := cs.Find(cmp.Or(name, a.chosen()))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -14,7 +15,8 @@ import (
 
 // documentWrite writes definitions as documents that apply takes: what a person sets, in the order of the API.
 func documentWrite(w io.Writer, k *kind, ns []noun) error {
-	enc := yaml.NewEncoder(w)
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	for _, n := range ns {
 		m := n.ProtoReflect()
@@ -29,7 +31,20 @@ func documentWrite(w io.Writer, k *kind, ns []noun) error {
 			return err
 		}
 	}
-	return enc.Close()
+	if err := enc.Close(); err != nil {
+		return err
+	}
+	// What the encoder holds for printable stands in double quotes (see textNode), where escapes mean the same.
+	_, err := w.Write(escape(b.Bytes(), yamlEscape))
+	return err
+}
+
+// yamlEscape is how YAML writes any rune inside double quotes.
+func yamlEscape(r rune) string {
+	if r < 0x10000 {
+		return fmt.Sprintf(`\u%04x`, r)
+	}
+	return fmt.Sprintf(`\U%08x`, r)
 }
 
 // messageNode renders the set fields of a message.
@@ -91,7 +106,7 @@ func textNode(s string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
 	hidden := strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && steers(r) })
 	switch {
-	case hidden, strings.TrimSpace(s) != s && !strings.HasSuffix(s, "\n"), strings.HasPrefix(s, "\n"), strings.HasPrefix(s, " "):
+	case hidden, s == "<<", strings.TrimSpace(s) != s && !strings.HasSuffix(s, "\n"), strings.HasPrefix(s, "\n"), strings.HasPrefix(s, " "):
 		n.Style = yaml.DoubleQuotedStyle
 	case strings.Contains(s, "\n"):
 		n.Style = yaml.LiteralStyle

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,7 +27,11 @@ comes; when the hub goes away it connects again and goes on after the last event
 				ctx, cancel = a.whole(ctx)
 				defer cancel()
 			}
-			return a.with(func(c *client.Client) error { return c.Follow(ctx, req, a.printEvent) })
+			err := a.with(func(c *client.Client) error { return c.Follow(ctx, req, a.printEvent) })
+			if req.Follow && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil // as long as --timeout said
+			}
+			return err
 		}, formatText, formatJSON),
 	}
 	f := cmd.Flags()
@@ -62,6 +67,6 @@ func (a *app) printEvent(e *navev1.Event) error {
 	if text := strings.TrimRight(a.text(e.GetText()), "\n"); text != "" {
 		b.WriteString("  " + strings.ReplaceAll(text, "\n", "\n        "))
 	}
-	_, err := fmt.Fprintln(a.out, b.String())
+	_, err := fmt.Fprintln(a.out, strings.TrimRight(b.String(), " "))
 	return err
 }

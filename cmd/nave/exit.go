@@ -61,7 +61,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(a.errOut, "interrupted")
 		return exitInterrupted
 	}

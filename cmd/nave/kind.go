@@ -27,11 +27,18 @@ type kind struct {
 	header []string // its own columns of the table
 	cells  func(noun) []string
 	empty  func() noun
+	refs   []reference
 	get    func(context.Context, *client.Client, *navev1.GetRequest) (noun, error)
 	list   func(context.Context, *client.Client, *navev1.ListRequest) ([]noun, string, error)
 	page   func([]noun) proto.Message // the answer of a list, for programs
 	put    func(context.Context, *client.Client, noun, bool) (navev1.Outcome, error)
 	delete func(context.Context, *client.Client, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+}
+
+// reference is a field of a spec that names a definition of another kind.
+type reference struct {
+	field string
+	kind  *kind
 }
 
 // kinds are in the order in which documents are applied.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -39,19 +39,26 @@ func encodeJSON(m proto.Message, indent bool) ([]byte, error) {
 
 // escapeJSON writes what could steer a terminal as \u escapes. In JSON such characters stand inside strings only.
 func escapeJSON(raw []byte) []byte {
-	var b strings.Builder
+	return escape(raw, func(r rune) string {
+		if r < 0x10000 {
+			return fmt.Sprintf(`\u%04x`, r)
+		}
+		r -= 0x10000
+		return fmt.Sprintf(`\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+	})
+}
+
+// escape replaces what could steer a terminal, but for line breaks.
+func escape(raw []byte, as func(rune) string) []byte {
+	var b bytes.Buffer
 	for _, r := range string(raw) {
-		switch {
-		case r == '\n' || r == 0xfffd || !steers(r):
+		if r == '\n' || r == utf8.RuneError || !steers(r) {
 			b.WriteRune(r)
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			r -= 0x10000
-			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		} else {
+			b.WriteString(as(r))
 		}
 	}
-	return []byte(b.String())
+	return b.Bytes()
 }
 
 // printJSON prints one document.

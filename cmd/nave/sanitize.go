@@ -49,7 +49,7 @@ func steers(r rune) bool {
 		return true
 	case r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x206f: // separators, embeddings, isolates, invisible operators
 		return true
-	case r >= 0xe0000 && r <= 0xe007f: // tags
+	case r >= 0xe0000 && r <= 0xe007f, r&0xfffe == 0xfffe: // tags, and what is no character
 		return true
 	}
 	return false

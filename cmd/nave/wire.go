@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -85,8 +86,9 @@ func (a *app) root() *cobra.Command {
 and shows sessions, their events, and the reasons of their placement.
 
 The hub, its authority and the token are taken from a context, see "nave context".`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:      true,
+		DisableSuggestions: true, // they are of several lines, and rarely right
+		SilenceUsage:       true,
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.context, "context", "", "name of the context to use (default: $NAVE_CONTEXT, then the current one)")
@@ -114,6 +116,9 @@ func (a *app) do(body func(ctx context.Context, args []string) error, formats ..
 			}
 			return errors.New("-o " + a.output + " is not known here: use " + strings.Join(formats, ", "))
 		}
+		if a.timeout < 0 {
+			return errors.New("--timeout is negative: give a duration such as 30s")
+		}
 		a.started = true
 		return body(cmd.Context(), args)
 	}
@@ -129,21 +134,20 @@ func (a *app) contexts() (*client.Contexts, string, error) {
 	return cs, path, err
 }
 
+// chosen is the name of the context that was asked for; empty means the current one.
+func (a *app) chosen() string { return cmp.Or(a.context, a.env("NAVE_CONTEXT")) }
+
 // connect makes a client for the chosen context. The caller closes it.
 func (a *app) connect() (*client.Client, error) {
 	cs, _, err := a.contexts()
 	if err != nil {
 		return nil, err
 	}
-	name := a.context
-	if name == "" {
-		name = a.env("NAVE_CONTEXT")
-	}
-	if a.hub, err = cs.Find(name); err != nil {
+	if a.hub, err = cs.Find(a.chosen()); err != nil {
 		return nil, err
 	}
 	cfg := a.hub.Config()
-	cfg.Timeout = a.timeout
+	cfg.Timeout = min(a.timeout, time.Hour) // a longer one is meant for a whole wait
 	if a.organization != "" {
 		cfg.Organization = a.organization
 	}

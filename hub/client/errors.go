@@ -51,13 +51,16 @@ func decode(ctx context.Context, err error) error {
 	case errors.As(err, &done):
 		return done // what the transport wrapped around it says nothing more
 	case errors.Is(ctx.Err(), context.Canceled):
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	if e := trustError(err); e != nil {
 		return e
 	}
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
+		if ctx.Err() != nil {
+			return api.Errorf(api.CodeUnavailable, "no answer in time")
+		}
 		return &api.Error{Code: api.CodeUnavailable, Err: err}
 	}
 	if e := detailed(ce); e != nil {
