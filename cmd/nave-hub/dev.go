@@ -90,7 +90,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	defer doors.close()
 	h := &program{dir: dir, log: log, say: say, doors: doors}
 	h.overlay, err = local.New(local.Config{Dir: dir.Join("overlay"), Binary: binary, Listen: overlayIP, Log: log,
-		Progress: func(line string) { say("overlay: %s", line) }})
+		Progress: func(line string) { say("%s", line) }})
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (f *federation) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := hub.follow(ctx, "ready:"); err != nil {
+	if err := hub.follow(ctx, "ready: API"); err != nil {
 		return err
 	}
 	title("Two spokes, posing as clusters of two clouds")
