@@ -21,6 +21,7 @@ type Config struct {
 	Reader   Reader
 	Clusters Clusters
 	Leases   Leases
+	Bucket   Bucket
 	Resolver Resolver
 
 	LeaseTTL time.Duration // of a cluster; default 10 s
@@ -55,8 +56,8 @@ type Hub struct {
 
 // New checks the configuration and makes a hub that does nothing yet.
 func New(cfg Config) (*Hub, error) {
-	if cfg.Shards == nil || cfg.Archive == nil || cfg.Reader == nil || cfg.Clusters == nil || cfg.Leases == nil || cfg.Resolver == nil {
-		return nil, errors.New("hub: every port is required: shards, archive, reader, clusters, leases, resolver")
+	if cfg.Shards == nil || cfg.Archive == nil || cfg.Reader == nil || cfg.Clusters == nil || cfg.Leases == nil || cfg.Bucket == nil || cfg.Resolver == nil {
+		return nil, errors.New("hub: every port is required: shards, archive, reader, clusters, leases, bucket, resolver")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -126,6 +126,14 @@ type Reader interface {
 	Decisions(ctx context.Context, org api.OrgID, session api.SessionID, limit int) ([]api.Decision, error)
 }
 
+// Bucket keeps payloads that are too large for a record.
+type Bucket interface {
+	// Put writes a payload and returns its key. The same payload has the same key; it is durable when Put returns.
+	Put(ctx context.Context, org api.OrgID, payload []byte) (key string, err error)
+	// Fetch returns what was put under a key, verified.
+	Fetch(ctx context.Context, key string) ([]byte, error)
+}
+
 // LogPosition is how far a session's log reaches.
 type LogPosition struct {
 	Number  uint64                // last number

@@ -21,9 +21,9 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 	if len(r.Payload) == 0 {
 		return api.Accepted{}, api.Invalid("payload", "is empty: say something to the agent")
 	}
-	if len(r.Payload) > api.MaxPayloadInline {
+	if len(r.Payload) > api.MaxPayload {
 		return api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "payload",
-			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayloadInline)}
+			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
 	}
 	if len(r.IdempotencyKey) > api.MaxIdempotencyKey {
 		return api.Accepted{}, api.Invalid("idempotency_key", "%d bytes: at most %d are allowed", len(r.IdempotencyKey), api.MaxIdempotencyKey)
@@ -46,6 +46,12 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 	ev := evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, newID: api.NewSessionID(now, shard, e1), dryRun: r.DryRun, reply: reply,
 		signal: api.Signal{ID: api.SignalID(api.NewULID(now, e2)), IdempotencyKey: r.IdempotencyKey, Payload: r.Payload,
 			PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
+	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {
+		if ev.signal.PayloadRef, err = h.cfg.Bucket.Put(ctx, r.Org, r.Payload); err != nil {
+			return api.Accepted{}, err
+		}
+		ev.signal.Payload = nil
+	}
 	if err := h.post(ctx, shard, ev); err != nil {
 		return api.Accepted{}, err
 	}

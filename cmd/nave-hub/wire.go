@@ -20,6 +20,7 @@ import (
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/archive"
+	"github.com/nave-dev/nave/hub/bucket"
 	"github.com/nave-dev/nave/hub/dev"
 	"github.com/nave-dev/nave/hub/rpc"
 	"github.com/nave-dev/nave/hub/store"
@@ -66,13 +67,18 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 		return err
 	}
 	defer arch.Close()
-	p.say("store and archive are open")
+	objects, err := bucket.OpenDirectory(p.dir.Join("bucket"))
+	if err != nil {
+		return err
+	}
+	defer objects.Close()
+	p.say("store, archive and bucket are open")
 
 	catalog, err := hub.NewCatalog(hub.CatalogConfig{Store: st, NewID: newID[api.ObjectID]})
 	if err != nil {
 		return err
 	}
-	brain, err := hub.New(hub.Config{Shards: st, Archive: arch, Reader: arch, Clusters: st, Leases: st, Resolver: catalog, Log: p.log})
+	brain, err := hub.New(hub.Config{Shards: st, Archive: arch, Reader: arch, Clusters: st, Leases: st, Bucket: objects, Resolver: catalog, Log: p.log})
 	if err != nil {
 		return err
 	}
