@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,6 +155,57 @@ func testLoadsManyKeys(t *testing.T, s Stores) {
 	}
 	flush()
 	wantShard(t, s.Other, 9, b.From, want)
+}
+
+// testLoadsAtOneMoment loads a shard of several pages while its first and last session are changed together: they must be
+// seen equal.
+func testLoadsAtOneMoment(t *testing.T, s Stores) {
+	const sessions, loads = 2500, 15
+	b := hub.Batch{Shard: 9, From: claim(t, s.One, 9)}
+	put := func(n int, sequence uint64) {
+		x := session(9, n)
+		x.LastSequence = sequence
+		b.Mutations = append(b.Mutations, hub.Mutation{PutSession: &x})
+	}
+	commit := func(ctx context.Context) error {
+		err := s.One.Commit(ctx, []hub.Batch{b})
+		b.From, b.Mutations = b.Next(), nil
+		return err
+	}
+	for n := range sessions {
+		if put(n, 0); len(b.Mutations) == 100 {
+			must(t, "Commit", commit(t.Context()))
+		}
+	}
+	g := run.NewGroup(t.Context())
+	var done atomic.Bool
+	g.Go("writer", func(ctx context.Context) error {
+		for n := uint64(1); !done.Load(); n++ {
+			put(0, n)
+			put(sessions-1, n)
+			if err := commit(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go("loader", func(ctx context.Context) error {
+		defer done.Store(true)
+		for range loads {
+			c, err := s.Other.Load(ctx, 9)
+			if err != nil {
+				return err
+			}
+			if len(c.Sessions) != sessions {
+				return fmt.Errorf("%d sessions, want %d", len(c.Sessions), sessions)
+			}
+			if a, z := c.Sessions[0].LastSequence, c.Sessions[sessions-1].LastSequence; a != z {
+				return fmt.Errorf("the first session is of change %d and the last of %d", a, z)
+			}
+		}
+		return nil
+	})
+	must(t, "writer and loader", g.Wait())
 }
 
 func testRefusesDefects(t *testing.T, s Stores) {
