@@ -117,7 +117,8 @@ func (s *Store) checkFormat(ctx context.Context) error {
 	return nil
 }
 
-// bound gives a call to etcd its deadline.
+// bound gives a call to etcd its deadline. A server in this process may answer a call whose context has ended; get and txn
+// look before, so that such a call has no outcome.
 func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.timeout)
 }
@@ -126,6 +127,9 @@ func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc)
 func (s *Store) get(ctx context.Context, op, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return nil, failure(op, err)
+	}
 	resp, err := s.client.Get(ctx, key, opts...)
 	if err != nil {
 		return nil, failure(op, err)
@@ -137,6 +141,9 @@ func (s *Store) get(ctx context.Context, op, key string, opts ...clientv3.OpOpti
 func (s *Store) txn(ctx context.Context, op string, cmps []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return nil, failure(op, err)
+	}
 	resp, err := s.client.Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
 	if err != nil {
 		return nil, failure(op, err)

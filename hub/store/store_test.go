@@ -3,7 +3,9 @@ package store_test
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -34,6 +36,32 @@ func open(tb testing.TB, c *clientv3.Client, prefix string) *store.Store {
 
 func TestConformance(t *testing.T) {
 	c, n := server(t), 0
+	storetest.Run(t, func(t *testing.T) storetest.Stores {
+		n++
+		prefix := fmt.Sprintf("/test%d/", n)
+		return storetest.Stores{One: open(t, c, prefix), Other: open(t, c, prefix)}
+	})
+}
+
+// TestConformanceOverASocket has the server's client in between, as with an etcd in another process.
+func TestConformanceOverASocket(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "nave-etcd-") // paths of sockets are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	address := "unix://" + dir + "/s"
+	srv, err := embedded.Start(t.Context(), embedded.Config{Dir: dir + "/etcd", Listen: address, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{address}, DialTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	n := 0
 	storetest.Run(t, func(t *testing.T) storetest.Stores {
 		n++
 		prefix := fmt.Sprintf("/test%d/", n)

@@ -88,7 +88,7 @@ func testLeaseExpiry(t *testing.T, s Stores) {
 	wantHolders(t, s.Other, map[api.ClusterID]hub.LeaseHolder{renewed: holder("b", "j")})
 	wantCode(t, "a renewal of the lease that ran out", s.One.Renew(ctx, short, "b"), api.CodeConflict)
 	must(t, "Take by another journal", s.Other.Take(ctx, short, holder("b2", "j2"), ttl))
-	wantCode(t, "a commit of the first holder's boot", s.One.Renew(ctx, short, "b"), api.CodeConflict)
+	wantCode(t, "a renewal of the first holder", s.One.Renew(ctx, short, "b"), api.CodeConflict)
 }
 
 func testConcurrentTake(t *testing.T, s Stores) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func putSession(shard api.Shard, from api.Head, n int) hub.Batch {
 	return hub.Batch{Shard: shard, From: from, Mutations: []hub.Mutation{{PutSession: &s}}}
 }
 
-func wantShard(t *testing.T, r Replica, shard api.Shard, head api.Head, want hub.ShardContents) {
+func wantShard(t tester, r Replica, shard api.Shard, head api.Head, want hub.ShardContents) {
 	t.Helper()
 	h, err := r.Head(t.Context(), shard)
 	must(t, "Head", err)
@@ -156,6 +157,57 @@ func testLoadsManyKeys(t *testing.T, s Stores) {
 	wantShard(t, s.Other, 9, b.From, want)
 }
 
+// testLoadsAtOneMoment loads a shard of several pages while its first and last session are changed together: they must be
+// seen equal.
+func testLoadsAtOneMoment(t *testing.T, s Stores) {
+	const sessions, loads = 2500, 15
+	b := hub.Batch{Shard: 9, From: claim(t, s.One, 9)}
+	put := func(n int, sequence uint64) {
+		x := session(9, n)
+		x.LastSequence = sequence
+		b.Mutations = append(b.Mutations, hub.Mutation{PutSession: &x})
+	}
+	commit := func(ctx context.Context) error {
+		err := s.One.Commit(ctx, []hub.Batch{b})
+		b.From, b.Mutations = b.Next(), nil
+		return err
+	}
+	for n := range sessions {
+		if put(n, 0); len(b.Mutations) == 100 {
+			must(t, "Commit", commit(t.Context()))
+		}
+	}
+	g := run.NewGroup(t.Context())
+	var done atomic.Bool
+	g.Go("writer", func(ctx context.Context) error {
+		for n := uint64(1); !done.Load(); n++ {
+			put(0, n)
+			put(sessions-1, n)
+			if err := commit(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go("loader", func(ctx context.Context) error {
+		defer done.Store(true)
+		for range loads {
+			c, err := s.Other.Load(ctx, 9)
+			if err != nil {
+				return err
+			}
+			if len(c.Sessions) != sessions {
+				return fmt.Errorf("%d sessions, want %d", len(c.Sessions), sessions)
+			}
+			if a, z := c.Sessions[0].LastSequence, c.Sessions[sessions-1].LastSequence; a != z {
+				return fmt.Errorf("the first session is of change %d and the last of %d", a, z)
+			}
+		}
+		return nil
+	})
+	must(t, "writer and loader", g.Wait())
+}
+
 func testRefusesDefects(t *testing.T, s Stores) {
 	h := claim(t, s.One, 5)
 	for what, batches := range map[string][]hub.Batch{
@@ -259,7 +311,7 @@ func testShardModel(t *testing.T, s Stores) {
 			}
 		}
 		for shard, m := range models {
-			wantShard(t, s.Other, shard, m.head, m.contents())
+			wantShard(rt, s.Other, shard, m.head, m.contents())
 		}
 	})
 }

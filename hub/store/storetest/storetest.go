@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"Shards/CommitIsAllOrNone":             testCommitAllOrNone,
 		"Shards/AliveIsCompared":               testAliveCompared,
 		"Shards/LoadsManyKeys":                 testLoadsManyKeys,
+		"Shards/LoadsAtOneMoment":              testLoadsAtOneMoment,
 		"Shards/RefusesDefects":                testRefusesDefects,
 		"Shards/Model":                         testShardModel,
 		"Clusters/Life":                        testClusterLife,
@@ -87,21 +88,28 @@ var began = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 // entropy of the ids of the tests, so that ids differ from each other only in their number.
 func id(n int) string { return api.NewULID(began.Add(time.Duration(n)*time.Millisecond), [10]byte{9}) }
 
-func wantCode(t *testing.T, what string, err error, code api.Code) {
+// tester is what both testing and rapid offer.
+type tester interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Context() context.Context
+}
+
+func wantCode(t tester, what string, err error, code api.Code) {
 	t.Helper()
 	if api.CodeOf(err) != code {
 		t.Fatalf("%s = %v (code %q), want code %q", what, err, api.CodeOf(err), code)
 	}
 }
 
-func must(t *testing.T, what string, err error) {
+func must(t tester, what string, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }
 
-func wantSame(t *testing.T, what string, got, want any, opts ...cmp.Option) {
+func wantSame(t tester, what string, got, want any, opts ...cmp.Option) {
 	t.Helper()
 	if d := cmp.Diff(want, got, append(opts, cmpopts.EquateEmpty())...); d != "" {
 		t.Fatalf("%s differs (-want +got):\n%s", what, d)

@@ -1,0 +1,20 @@
+// Package archive keeps history in SQL: the events of sessions, how far each log reaches, settled signals with their
+// idempotency keys, and explanations of placements. It implements [hub.Archive] and [hub.Reader] on SQLite and
+// PostgreSQL.
+//
+// The way of an event: the owner of its shard numbers it and hands it to [Archive.Append] with whatever else is to be
+// recorded; one transaction compares the generation of every shard with shard_owner, checks that numbers continue what
+// logs and positions say, inserts with prepared statements, moves logs and positions, and commits; readers see it then.
+//
+// Invariants:
+//
+//  1. A session's log is dense from 1, and so is each of its sources; the unique keys (session, number) and (session,
+//     source, source_number) hold it together.
+//  2. Every append compares the generations in shard_owner in its own transaction; a call writes all or nothing.
+//  3. What is there is never overwritten: the same content again is skipped, another content is CodeInternal.
+//  4. logs and positions equal the maxima of events; they move in the transaction of the events.
+//  5. An append that was acknowledged is synced.
+//  6. Migrations only go forward; a database of a newer version is refused.
+//
+// The package imports hub, api, the two drivers and the migration library. It starts no goroutines and does not log.
+package archive
