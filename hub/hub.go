@@ -35,10 +35,11 @@ type Config struct {
 type Resolver interface {
 	// Agent returns the id of an agent, or CodeNotFound.
 	Agent(ctx context.Context, org api.OrgID, name string) (api.ObjectID, error)
-	// Resolve closes the present revision of an agent over what it refers to now.
-	Resolve(ctx context.Context, org api.OrgID, name string) (api.ResolvedRevision, error)
+	// ResolveRevision closes a revision of an agent (0: the present one) over what it refers to now. An agent of another id
+	// that took over the name is not found.
+	ResolveRevision(ctx context.Context, org api.OrgID, id api.ObjectID, name string, revision uint64) (api.ResolvedRevision, error)
 	// ResolveAt closes the revisions that an assignment names. CodeNotFound when one of them is gone.
-	ResolveAt(ctx context.Context, org api.OrgID, agent string, a api.Assignment) (*api.ResolvedRevision, error)
+	ResolveAt(ctx context.Context, org api.OrgID, agent api.ObjectID, a api.Assignment) (*api.ResolvedRevision, error)
 }
 
 // Hub owns the sessions of its shards. Run serves; the other methods are for any goroutine while it runs.

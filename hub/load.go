@@ -42,7 +42,7 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 			continue
 		}
 		// Without it the spoke still has the revision in its journal.
-		if s.revision, err = l.h.cfg.Resolver.ResolveAt(ctx, s.Org, s.AgentName, *s.Assignment); err != nil {
+		if s.revision, err = l.h.cfg.Resolver.ResolveAt(ctx, s.Org, s.Agent, *s.Assignment); err != nil {
 			l.h.log.Warn("revision of an assignment not found", "session", s.ID, "error", err)
 		}
 	}

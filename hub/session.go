@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -118,15 +119,14 @@ func (h *Hub) Session(ctx context.Context, org api.OrgID, id api.SessionID) (Ses
 
 // Sessions lists sessions by id, after the page token, which is the last id of the page before.
 func (h *Hub) Sessions(ctx context.Context, org api.OrgID, f SessionFilter, pageSize int, pageToken string) ([]SessionView, string, error) {
-	if pageToken != "" {
-		if _, err := api.ParseULID(pageToken); err != nil {
-			return nil, "", api.Invalid("page_token", "is not one of this list's tokens: begin without one")
-		}
+	pages, err := NewPager(pageSize, pageToken, "sessions", string(org), fmt.Sprint(f))
+	if err != nil {
+		return nil, "", err
 	}
 	var all []SessionView
-	err := h.query(ctx, func(m *machine) {
+	err = h.query(ctx, func(m *machine) {
 		for id, s := range m.sessions {
-			if s.Org == org && string(id) > pageToken && f.matches(s) {
+			if s.Org == org && string(id) > pages.After && f.matches(s) {
 				all = append(all, s.view())
 			}
 		}
@@ -135,8 +135,8 @@ func (h *Hub) Sessions(ctx context.Context, org api.OrgID, f SessionFilter, page
 		return nil, "", err
 	}
 	slices.SortFunc(all, func(a, b SessionView) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	if len(all) > pageSize {
-		return all[:pageSize], string(all[pageSize-1].ID), nil
+	if len(all) > pages.Size {
+		return all[:pages.Size], pages.Token(string(all[pages.Size-1].ID)), nil
 	}
 	return all, "", nil
 }

@@ -183,7 +183,8 @@ func (effStale) isEffect()  {}
 type placeRequest struct {
 	session api.SessionID
 	org     api.OrgID
-	agent   string
+	agent   api.ObjectID
+	name    string // of the agent
 	last    api.ClusterID
 	refused map[api.ClusterID]string
 }

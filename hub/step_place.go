@@ -13,7 +13,7 @@ func (m *machine) place(o *output, s *session) {
 		return
 	}
 	s.placing = true
-	o.effect(effPlace{placeRequest{session: s.ID, org: s.Org, agent: s.AgentName, last: s.LastCluster, refused: maps.Clone(s.refused)}})
+	o.effect(effPlace{placeRequest{session: s.ID, org: s.Org, agent: s.Agent, name: s.AgentName, last: s.LastCluster, refused: maps.Clone(s.refused)}})
 }
 
 // placed takes a decision: a committed assignment begins with it, or the session waits with the reason.

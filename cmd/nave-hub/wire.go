@@ -55,7 +55,7 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 		return err
 	}
 	defer etcd.Close()
-	st, err := store.Open(ctx, store.Config{Client: etcd.Client(), Codec: codec{}})
+	st, err := store.Open(ctx, store.Config{Client: etcd.Client(), Codec: navev1.Codec{}})
 	if err != nil {
 		return err
 	}
@@ -252,12 +252,6 @@ func (n *network) DeleteIdentity(ctx context.Context, id string) error {
 	n.node.Disconnect(id)
 	return nil
 }
-
-// codec is how specs are kept: as messages of the public API.
-type codec struct{}
-
-func (codec) EncodeSpec(s api.Spec) ([]byte, error)             { return navev1.EncodeSpec(s) }
-func (codec) DecodeSpec(k api.Kind, b []byte) (api.Spec, error) { return navev1.DecodeSpec(k, b) }
 
 // newID makes an id of this moment.
 func newID[T ~string]() T {

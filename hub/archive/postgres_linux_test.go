@@ -17,6 +17,7 @@ import (
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/archive"
 	"github.com/nave-dev/nave/hub/archive/archivetest"
+	"github.com/nave-dev/nave/internal/realpart"
 	"github.com/nave-dev/nave/internal/run"
 )
 
@@ -110,17 +111,7 @@ func dsn(socket, database string) string {
 // it runs as another user then.
 func postgres(t *testing.T) string {
 	t.Helper()
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("PostgreSQL is not here: apt-get install postgresql")
-		}
-		t.Skip("did not run: PostgreSQL is not here; apt-get install postgresql")
-	}
-	bin := filepath.Dir(found[len(found)-1])
+	bin := filepath.Dir(realpart.Path(t, realpart.PostgreSQL))
 	dir, err := os.MkdirTemp("/tmp", "nave-pg-") // socket paths are short, and parents must let the other user in
 	if err != nil {
 		t.Fatal(err)

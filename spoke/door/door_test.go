@@ -332,7 +332,9 @@ func TestLeaseIsRenewed(t *testing.T) {
 	s.welcome()
 	begin := time.Now()
 	for range 3 {
-		d := until(s, func(m *harnessv1.ToHarness) (time.Duration, bool) { return m.GetLease().GetDuration().AsDuration(), m.GetLease() != nil })
+		d := until(s, func(m *harnessv1.ToHarness) (time.Duration, bool) {
+			return m.GetLease().GetDuration().AsDuration(), m.GetLease() != nil
+		})
 		if d != time.Second {
 			t.Fatalf("a lease of %v", d)
 		}

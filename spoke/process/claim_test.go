@@ -31,16 +31,18 @@ func spec(attempt uint32) spoke.WorkloadSpec {
 func TestRefuseNamesTheField(t *testing.T) {
 	rt, _ := newRuntime(t)
 	for field, change := range map[string]func(*api.EnvironmentSpec, *api.AgentSpec){
-		"":                      func(*api.EnvironmentSpec, *api.AgentSpec) {},
-		"spec.image":            func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Image = "alpine" },
-		"spec.command":          func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Command = []string{"init"} },
-		"spec.flavor":           func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Flavor = "huge" },
-		"spec.runtime_class":    func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.RuntimeClass = "gvisor" },
-		"spec.volumes":          func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Volumes = make([]api.Volume, 1) },
-		"spec.pull_secrets":     func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.PullSecrets = []string{"x"} },
-		"spec.warm_pool":        func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.WarmPool = 1 },
-		"spec.egress":           func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Egress = []api.EgressRule{{Host: "example.com"}} },
-		"spec.env[1].secret":    func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Env = []api.EnvVar{{Name: "A", Value: "b"}, {Name: "B", Secret: "s/k"}} },
+		"":                   func(*api.EnvironmentSpec, *api.AgentSpec) {},
+		"spec.image":         func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Image = "alpine" },
+		"spec.command":       func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Command = []string{"init"} },
+		"spec.flavor":        func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Flavor = "huge" },
+		"spec.runtime_class": func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.RuntimeClass = "gvisor" },
+		"spec.volumes":       func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Volumes = make([]api.Volume, 1) },
+		"spec.pull_secrets":  func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.PullSecrets = []string{"x"} },
+		"spec.warm_pool":     func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.WarmPool = 1 },
+		"spec.egress":        func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Egress = []api.EgressRule{{Host: "example.com"}} },
+		"spec.env[1].secret": func(e *api.EnvironmentSpec, _ *api.AgentSpec) {
+			e.Env = []api.EnvVar{{Name: "A", Value: "b"}, {Name: "B", Secret: "s/k"}}
+		},
 		"spec.harness.protocol": func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Harness.Protocol = api.ProtocolACP },
 		"spec.mcp_servers":      func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.MCPServers = make([]api.MCPServer, 1) },
 		"spec.skills":           func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Skills = make([]api.Skill, 1) },
