@@ -147,6 +147,12 @@ func TestDeadlineSurvivesARestart(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for procState(pid) != "T" && time.Now().Before(deadline) {
+		<-tick.C
+	}
 	if err := rt.Stop(t.Context(), w.ID, 300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +165,7 @@ func TestDeadlineSurvivesARestart(t *testing.T) {
 	}
 	g := run.NewGroup(context.Background())
 	g.Go("runtime", second.Run)
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for startTime(t, pid) != "" && time.Now().Before(deadline) {
+	for procState(pid) == "T" && time.Now().Before(deadline) {
 		<-tick.C
 	}
 	g.Stop()
@@ -249,16 +252,24 @@ func sleeper(t *testing.T, env string) *os.Process {
 	return p
 }
 
-// startTime is the start time of a process in ticks, empty when it does not run.
+// procState is the state of a process as proc(5) has it, empty when there is none.
+func procState(pid int) string { return procField(pid, 0) }
+
+// startTime is the start time of a process in ticks.
 func startTime(t *testing.T, pid int) string {
 	t.Helper()
+	s := procField(pid, 19)
+	if s == "" {
+		t.Fatalf("process %d does not run", pid)
+	}
+	return s
+}
+
+// procField is a field of /proc/PID/stat, counted behind the name.
+func procField(pid, n int) string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return ""
 	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if f[0] == "Z" {
-		return ""
-	}
-	return f[19]
+	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))[n]
 }
