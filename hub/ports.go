@@ -65,8 +65,9 @@ func (b Batch) Next() api.Head {
 	return api.Head{Generation: b.From.Generation, Batch: b.From.Batch + 1}
 }
 
-// Mutation changes one record: exactly one of the fields is set.
+// Mutation changes one record of an organization: exactly one of the other fields is set.
 type Mutation struct {
+	Org           api.OrgID
 	PutSession    *api.Session
 	PutSignal     *api.Signal
 	DeleteSignal  *SignalKey

@@ -203,9 +203,13 @@ type guard struct {
 	assigned evAssigned // what comes back, but for ok
 }
 
-func (o *output) put(s api.Session)    { o.mutations = append(o.mutations, Mutation{PutSession: &s}) }
-func (o *output) effect(e ...effect)   { o.effects = append(o.effects, e...) }
-func (o *output) mutate(m ...Mutation) { o.mutations = append(o.mutations, m...) }
+func (o *output) put(s api.Session)  { o.mutate(s.Org, Mutation{PutSession: &s}) }
+func (o *output) effect(e ...effect) { o.effects = append(o.effects, e...) }
+
+func (o *output) mutate(org api.OrgID, m Mutation) {
+	m.Org = org
+	o.mutations = append(o.mutations, m)
+}
 
 // step is the shard's machine: it changes memory and returns what is to be made durable and what is to be done after that.
 func (m *machine) step(now time.Time, ev event) output {
@@ -279,7 +283,7 @@ func (m *machine) report(o *output, s *session, now time.Time, ev api.Event, d *
 	s.HubNumber++
 	ev.Session, ev.Source, ev.SourceNumber, ev.Time = s.ID, api.HubSource, s.HubNumber, now
 	item := OutboxItem{Event: ev, Decision: d}
-	o.mutate(Mutation{PutOutbox: &item})
+	o.mutate(s.Org, Mutation{PutOutbox: &item})
 	m.enqueue(s, ev, d)
 }
 

@@ -44,7 +44,7 @@ func (m *machine) placed(o *output, now time.Time, ev evPlaced) {
 	item := OutboxItem{Event: api.Event{Session: s.ID, Source: api.HubSource, SourceNumber: rec.HubNumber, Type: api.EventPlaced, Time: now,
 		Text: d.Summary, Attributes: map[string]string{"cluster": string(d.Cluster), "epoch": d.Epoch.String()}}, Decision: &d}
 	o.put(rec)
-	o.mutate(Mutation{PutOutbox: &item})
+	o.mutate(s.Org, Mutation{PutOutbox: &item})
 	o.guard = &guard{cluster: d.Cluster, assigned: evAssigned{record: rec, rev: ev.revision, placed: item}}
 }
 

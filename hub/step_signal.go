@@ -51,7 +51,7 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 	if scope.Key != "" {
 		m.idem[scope] = &sig
 	}
-	o.mutate(Mutation{PutSignal: &sig})
+	o.mutate(s.Org, Mutation{PutSignal: &sig})
 	m.report(o, s, now, api.Event{Type: api.EventAccepted, Signals: []uint64{sig.Sequence},
 		Attributes: map[string]string{"signal": string(sig.ID), "sender": sig.Sender}}, nil)
 	if s.Phase == api.PhaseDormant {
