@@ -38,7 +38,8 @@ type session struct {
 	revision *api.ResolvedRevision
 	placing  bool // a decision was asked for and has not come back
 	refused  map[api.ClusterID]string
-	gone     bool // the spoke has nothing any more; its last events are on their way to the archive
+	idle     *api.Held // the assigned spoke's last word, if it is that nothing is to be done: looked at again when signals are settled
+	gone     bool      // the spoke has nothing any more; its last events are on their way to the archive
 	log      sessionLog
 }
 
@@ -267,6 +268,7 @@ func (s *session) setPhase(to api.Phase, reason string) {
 
 // assign changes the assignment; nil ends it.
 func (m *machine) assign(s *session, a *api.Assignment) {
+	s.idle = nil
 	if s.Assignment != nil {
 		if m.assignedTo[s.Assignment.Cluster]--; m.assignedTo[s.Assignment.Cluster] == 0 {
 			delete(m.assignedTo, s.Assignment.Cluster)

@@ -87,6 +87,9 @@ func (m *machine) held(o *output, now time.Time, cluster api.ClusterID, h api.He
 		o.effect(effStale{cluster, h.Session, h.Epoch})
 		return
 	}
+	if s.idle = nil; h.State == api.HeldIdle {
+		s.idle = &h
+	}
 	switch h.State {
 	case api.HeldAdmitted:
 		if s.Phase == api.PhaseRunning || s.Phase == api.PhaseLost {

@@ -167,6 +167,9 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 	if resend && len(kept) > 0 {
 		m.send(o, s)
 	}
+	if s.idle != nil { // it was said before the archive had this turn, and is not said again
+		m.idle(o, s, *s.idle)
+	}
 }
 
 // after reports whether a position is later than another one: by epoch, attempt, number.
