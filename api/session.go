@@ -121,7 +121,8 @@ type Accepted struct {
 	Signal    SignalID
 	Session   SessionID
 	Sequence  uint64
-	Duplicate bool // the key was used before with the same payload: this is the first one's answer
+	Duplicate bool   // the key was used before with the same payload: this is the first one's answer
+	After     uint64 // whatever the signal leads to has a higher number in the log; 0 for a duplicate
 }
 
 // EventType says what an event reports.

@@ -70,7 +70,7 @@ func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition,
 			m.assignedTo[s.Assignment.Cluster]++
 		}
 		if p, ok := positions[s.ID]; ok {
-			s.log.number = p.Number
+			s.log.number, s.log.kept = p.Number, p.Number
 			for src, n := range p.Sources {
 				s.log.taken[src], s.log.settled[src] = n, n
 			}

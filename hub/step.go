@@ -46,6 +46,7 @@ type session struct {
 // sessionLog is how far the log reaches: what was given a number, and what the archive has.
 type sessionLog struct {
 	number  uint64                // last number given
+	kept    uint64                // last number that the archive has: it stays, whoever owns the shard
 	taken   map[api.Source]uint64 // last source number that was given a number, per source
 	settled map[api.Source]uint64 // last source number that the archive has, per source
 }

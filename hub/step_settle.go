@@ -96,7 +96,7 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 		}
 		for i, ev := range a.Events {
 			s := m.sessions[ev.Session]
-			s.log.settled[ev.Source] = ev.SourceNumber
+			s.log.settled[ev.Source], s.log.kept = ev.SourceNumber, ev.Number
 			switch {
 			case ev.Source == api.HubSource:
 				o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})

@@ -58,7 +58,7 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 		s.setPhase(api.PhasePlacing, "")
 	}
 	o.put(s.Session)
-	answer(api.Accepted{Signal: sig.ID, Session: s.ID, Sequence: sig.Sequence}, nil)
+	answer(api.Accepted{Signal: sig.ID, Session: s.ID, Sequence: sig.Sequence, After: s.log.kept}, nil)
 	m.place(o, s)
 	if m.inWindow(s, sig.Sequence) {
 		m.send(o, s)

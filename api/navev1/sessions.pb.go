@@ -284,6 +284,7 @@ type SignalResponse struct {
 	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	Sequence      uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Duplicate     bool                   `protobuf:"varint,4,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	AfterEvent    uint64                 `protobuf:"varint,5,opt,name=after_event,json=afterEvent,proto3" json:"after_event,omitempty"` // whatever the signal leads to has a higher number; 0 for a duplicate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -344,6 +345,13 @@ func (x *SignalResponse) GetDuplicate() bool {
 		return x.Duplicate
 	}
 	return false
+}
+
+func (x *SignalResponse) GetAfterEvent() uint64 {
+	if x != nil {
+		return x.AfterEvent
+	}
+	return 0
 }
 
 type GetSessionRequest struct {
@@ -1110,13 +1118,15 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\tR\x03key\x12\x18\n" +
 	"\apayload\x18\x04 \x01(\fR\apayload\x12'\n" +
 	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\x86\x01\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\xa7\x01\n" +
 	"\x0eSignalResponse\x12\x1b\n" +
 	"\tsignal_id\x18\x01 \x01(\tR\bsignalId\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
-	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"G\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate\x12\x1f\n" +
+	"\vafter_event\x18\x05 \x01(\x04R\n" +
+	"afterEvent\"G\n" +
 	"\x11GetSessionRequest\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\xd7\x01\n" +

@@ -131,7 +131,7 @@ func (a *app) signal(ctx context.Context, c *client.Client, req *navev1.SignalRe
 	ctx, cancel := a.whole(ctx)
 	defer cancel()
 	w := &waiter{app: a, sequence: res.GetSequence()}
-	if err := c.Follow(ctx, &navev1.EventsRequest{SessionId: res.GetSessionId(), Follow: true}, w.take); err != nil {
+	if err := c.Follow(ctx, &navev1.EventsRequest{SessionId: res.GetSessionId(), From: res.GetAfterEvent() + 1, Follow: true}, w.take); err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return api.Errorf(api.CodeFailed, "the turn did not end within %v; the signal is accepted: follow it with nave events %s --follow", a.timeout, res.GetSessionId())
 		}

@@ -41,7 +41,7 @@ func (h *sessions) Signal(ctx context.Context, req *navev1.SignalRequest) (*nave
 	if err != nil {
 		return nil, err
 	}
-	return &navev1.SignalResponse{SignalId: string(a.Signal), SessionId: string(a.Session), Sequence: a.Sequence, Duplicate: a.Duplicate}, nil
+	return &navev1.SignalResponse{SignalId: string(a.Signal), SessionId: string(a.Session), Sequence: a.Sequence, Duplicate: a.Duplicate, AfterEvent: a.After}, nil
 }
 
 func (h *sessions) Get(ctx context.Context, req *navev1.GetSessionRequest) (*navev1.Session, error) {
