@@ -7,6 +7,9 @@ VERSION := $(or $(shell [ -e .git ] && git describe --tags --always --dirty 2>/d
 TOOL := go tool -modfile=tools/go.mod
 MODULES = $(shell find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -printf '%h\n' | sort)
 
+# Static programs, and one build cache for programs and tests. The race detector alone needs cgo.
+export CGO_ENABLED := $(if $(findstring -race,$(TESTFLAGS)),1,0)
+
 # In CI results are never taken from the cache.
 ifeq ($(CI),true)
 TESTFLAGS ?= -count=1

@@ -21,6 +21,7 @@ type Config struct {
 	Reader   Reader
 	Clusters Clusters
 	Leases   Leases
+	Bucket   Bucket
 	Resolver Resolver
 
 	LeaseTTL time.Duration // of a cluster; default 10 s
@@ -34,10 +35,11 @@ type Config struct {
 type Resolver interface {
 	// Agent returns the id of an agent, or CodeNotFound.
 	Agent(ctx context.Context, org api.OrgID, name string) (api.ObjectID, error)
-	// Resolve closes the present revision of an agent over what it refers to now.
-	Resolve(ctx context.Context, org api.OrgID, name string) (api.ResolvedRevision, error)
+	// ResolveRevision closes a revision of an agent (0: the present one) over what it refers to now. An agent of another id
+	// that took over the name is not found.
+	ResolveRevision(ctx context.Context, org api.OrgID, id api.ObjectID, name string, revision uint64) (api.ResolvedRevision, error)
 	// ResolveAt closes the revisions that an assignment names. CodeNotFound when one of them is gone.
-	ResolveAt(ctx context.Context, org api.OrgID, agent string, a api.Assignment) (*api.ResolvedRevision, error)
+	ResolveAt(ctx context.Context, org api.OrgID, agent api.ObjectID, a api.Assignment) (*api.ResolvedRevision, error)
 }
 
 // Hub owns the sessions of its shards. Run serves; the other methods are for any goroutine while it runs.
@@ -55,8 +57,8 @@ type Hub struct {
 
 // New checks the configuration and makes a hub that does nothing yet.
 func New(cfg Config) (*Hub, error) {
-	if cfg.Shards == nil || cfg.Archive == nil || cfg.Reader == nil || cfg.Clusters == nil || cfg.Leases == nil || cfg.Resolver == nil {
-		return nil, errors.New("hub: every port is required: shards, archive, reader, clusters, leases, resolver")
+	if cfg.Shards == nil || cfg.Archive == nil || cfg.Reader == nil || cfg.Clusters == nil || cfg.Leases == nil || cfg.Bucket == nil || cfg.Resolver == nil {
+		return nil, errors.New("hub: every port is required: shards, archive, reader, clusters, leases, bucket, resolver")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

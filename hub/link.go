@@ -93,7 +93,7 @@ func (l *liveness) detach(a *Attachment) {
 func (a *Attachment) Next(ctx context.Context) (api.HubMessage, error) {
 	for {
 		if msg, ok := a.take(); ok {
-			return msg, nil
+			return msg, a.fill(ctx, msg)
 		}
 		select {
 		case <-ctx.Done():
@@ -129,10 +129,30 @@ func (a *Attachment) take() (api.HubMessage, bool) {
 	return out, n > 0
 }
 
+// fill brings in the payloads that are in the bucket. Without one the link ends and begins anew: a signal is handed over
+// whole or not at all.
+func (a *Attachment) fill(ctx context.Context, m api.HubMessage) error {
+	for _, u := range m.Updates {
+		for _, d := range u.Sessions {
+			for i, s := range d.Signals {
+				if s.PayloadRef == "" {
+					continue
+				}
+				payload, err := a.h.cfg.Bucket.Fetch(ctx, s.PayloadRef)
+				if err != nil {
+					return err
+				}
+				d.Signals[i].Payload = payload
+			}
+		}
+	}
+	return nil
+}
+
 func desiredSize(d api.Desired) int {
 	n := 256
 	for _, s := range d.Signals {
-		n += 128 + len(s.Payload)
+		n += 128 + payloadSize(s)
 	}
 	if d.Revision != nil {
 		n += 4096

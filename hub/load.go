@@ -42,7 +42,7 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 			continue
 		}
 		// Without it the spoke still has the revision in its journal.
-		if s.revision, err = l.h.cfg.Resolver.ResolveAt(ctx, s.Org, s.AgentName, *s.Assignment); err != nil {
+		if s.revision, err = l.h.cfg.Resolver.ResolveAt(ctx, s.Org, s.Agent, *s.Assignment); err != nil {
 			l.h.log.Warn("revision of an assignment not found", "session", s.ID, "error", err)
 		}
 	}
@@ -82,7 +82,7 @@ func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition,
 	for _, sig := range c.Signals {
 		s := m.sessions[sig.Session]
 		if settled[sig.ID] {
-			o.mutate(Mutation{DeleteSignal: &SignalKey{sig.Session, sig.Sequence}})
+			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{sig.Session, sig.Sequence}})
 			continue
 		}
 		s.pending = append(s.pending, sig)
@@ -93,7 +93,7 @@ func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition,
 	for _, item := range c.Outbox {
 		s := m.sessions[item.Event.Session]
 		if item.Event.SourceNumber <= s.log.settled[api.HubSource] {
-			o.mutate(Mutation{DeleteOutbox: &OutboxKey{s.ID, item.Event.SourceNumber}})
+			o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, item.Event.SourceNumber}})
 			continue
 		}
 		m.enqueue(s, item.Event, item.Decision)

@@ -51,8 +51,8 @@ func (p *placer) run(ctx context.Context) error {
 // round decides a set of requests on one view of the clusters.
 func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 	type agentKey struct {
-		org  api.OrgID
-		name string
+		org api.OrgID
+		id  api.ObjectID
 	}
 	type resolved struct {
 		rev *api.ResolvedRevision
@@ -63,7 +63,7 @@ func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 		k := agentKey{r.org, r.agent}
 		v, ok := revisions[k]
 		if !ok {
-			rev, err := p.h.cfg.Resolver.Resolve(ctx, r.org, r.agent)
+			rev, err := p.h.cfg.Resolver.ResolveRevision(ctx, r.org, r.agent, r.name, 0)
 			v = resolved{&rev, err}
 			revisions[k] = v
 		}

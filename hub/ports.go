@@ -65,8 +65,9 @@ func (b Batch) Next() api.Head {
 	return api.Head{Generation: b.From.Generation, Batch: b.From.Batch + 1}
 }
 
-// Mutation changes one record: exactly one of the fields is set.
+// Mutation changes one record of an organization: exactly one of the other fields is set.
 type Mutation struct {
+	Org           api.OrgID
 	PutSession    *api.Session
 	PutSignal     *api.Signal
 	DeleteSignal  *SignalKey
@@ -124,6 +125,14 @@ type Reader interface {
 	Events(ctx context.Context, org api.OrgID, session api.SessionID, from uint64, limit int) ([]api.Event, error)
 	// Decisions returns up to limit decisions, newest first.
 	Decisions(ctx context.Context, org api.OrgID, session api.SessionID, limit int) ([]api.Decision, error)
+}
+
+// Bucket keeps payloads that are too large for a record.
+type Bucket interface {
+	// Put writes a payload and returns its key. The same payload has the same key; it is durable when Put returns.
+	Put(ctx context.Context, org api.OrgID, payload []byte) (key string, err error)
+	// Fetch returns what was put under a key, verified.
+	Fetch(ctx context.Context, key string) ([]byte, error)
 }
 
 // LogPosition is how far a session's log reaches.

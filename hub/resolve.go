@@ -15,10 +15,9 @@ func (c *Catalog) Agent(ctx context.Context, org api.OrgID, name string) (api.Ob
 	return d.ID, err
 }
 
-// ResolveAt closes exactly the revisions that an assignment names. CodeNotFound when one of them cannot be read by its name
-// any more.
-func (c *Catalog) ResolveAt(ctx context.Context, org api.OrgID, agent string, a api.Assignment) (*api.ResolvedRevision, error) {
-	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, agent, a.AgentRevision)
+// ResolveAt closes exactly the revisions that an assignment names. CodeNotFound when one of them cannot be read any more.
+func (c *Catalog) ResolveAt(ctx context.Context, org api.OrgID, agent api.ObjectID, a api.Assignment) (*api.ResolvedRevision, error) {
+	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, string(agent), a.AgentRevision)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,9 +22,9 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 	if len(r.Payload) == 0 {
 		return api.Accepted{}, api.Invalid("payload", "is empty: say something to the agent")
 	}
-	if len(r.Payload) > api.MaxPayloadInline {
+	if len(r.Payload) > api.MaxPayload {
 		return api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "payload",
-			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayloadInline)}
+			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
 	}
 	if len(r.IdempotencyKey) > api.MaxIdempotencyKey {
 		return api.Accepted{}, api.Invalid("idempotency_key", "%d bytes: at most %d are allowed", len(r.IdempotencyKey), api.MaxIdempotencyKey)
@@ -46,6 +47,12 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 	ev := evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, newID: api.NewSessionID(now, shard, e1), dryRun: r.DryRun, reply: reply,
 		signal: api.Signal{ID: api.SignalID(api.NewULID(now, e2)), IdempotencyKey: r.IdempotencyKey, Payload: r.Payload,
 			PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
+	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {
+		if ev.signal.PayloadRef, err = h.cfg.Bucket.Put(ctx, r.Org, r.Payload); err != nil {
+			return api.Accepted{}, err
+		}
+		ev.signal.Payload = nil
+	}
 	if err := h.post(ctx, shard, ev); err != nil {
 		return api.Accepted{}, err
 	}
@@ -112,15 +119,14 @@ func (h *Hub) Session(ctx context.Context, org api.OrgID, id api.SessionID) (Ses
 
 // Sessions lists sessions by id, after the page token, which is the last id of the page before.
 func (h *Hub) Sessions(ctx context.Context, org api.OrgID, f SessionFilter, pageSize int, pageToken string) ([]SessionView, string, error) {
-	if pageToken != "" {
-		if _, err := api.ParseULID(pageToken); err != nil {
-			return nil, "", api.Invalid("page_token", "is not one of this list's tokens: begin without one")
-		}
+	pages, err := NewPager(pageSize, pageToken, "sessions", string(org), fmt.Sprint(f))
+	if err != nil {
+		return nil, "", err
 	}
 	var all []SessionView
-	err := h.query(ctx, func(m *machine) {
+	err = h.query(ctx, func(m *machine) {
 		for id, s := range m.sessions {
-			if s.Org == org && string(id) > pageToken && f.matches(s) {
+			if s.Org == org && string(id) > pages.After && f.matches(s) {
 				all = append(all, s.view())
 			}
 		}
@@ -129,8 +135,8 @@ func (h *Hub) Sessions(ctx context.Context, org api.OrgID, f SessionFilter, page
 		return nil, "", err
 	}
 	slices.SortFunc(all, func(a, b SessionView) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	if len(all) > pageSize {
-		return all[:pageSize], string(all[pageSize-1].ID), nil
+	if len(all) > pages.Size {
+		return all[:pages.Size], pages.Token(string(all[pages.Size-1].ID)), nil
 	}
 	return all, "", nil
 }

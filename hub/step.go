@@ -38,7 +38,8 @@ type session struct {
 	revision *api.ResolvedRevision
 	placing  bool // a decision was asked for and has not come back
 	refused  map[api.ClusterID]string
-	gone     bool // the spoke has nothing any more; its last events are on their way to the archive
+	idle     *api.Held // the assigned spoke's last word, if it is that nothing is to be done: looked at again when signals are settled
+	gone     bool      // the spoke has nothing any more; its last events are on their way to the archive
 	log      sessionLog
 }
 
@@ -183,7 +184,8 @@ func (effStale) isEffect()  {}
 type placeRequest struct {
 	session api.SessionID
 	org     api.OrgID
-	agent   string
+	agent   api.ObjectID
+	name    string // of the agent
 	last    api.ClusterID
 	refused map[api.ClusterID]string
 }
@@ -202,9 +204,13 @@ type guard struct {
 	assigned evAssigned // what comes back, but for ok
 }
 
-func (o *output) put(s api.Session)    { o.mutations = append(o.mutations, Mutation{PutSession: &s}) }
-func (o *output) effect(e ...effect)   { o.effects = append(o.effects, e...) }
-func (o *output) mutate(m ...Mutation) { o.mutations = append(o.mutations, m...) }
+func (o *output) put(s api.Session)  { o.mutate(s.Org, Mutation{PutSession: &s}) }
+func (o *output) effect(e ...effect) { o.effects = append(o.effects, e...) }
+
+func (o *output) mutate(org api.OrgID, m Mutation) {
+	m.Org = org
+	o.mutations = append(o.mutations, m)
+}
 
 // step is the shard's machine: it changes memory and returns what is to be made durable and what is to be done after that.
 func (m *machine) step(now time.Time, ev event) output {
@@ -262,6 +268,7 @@ func (s *session) setPhase(to api.Phase, reason string) {
 
 // assign changes the assignment; nil ends it.
 func (m *machine) assign(s *session, a *api.Assignment) {
+	s.idle = nil
 	if s.Assignment != nil {
 		if m.assignedTo[s.Assignment.Cluster]--; m.assignedTo[s.Assignment.Cluster] == 0 {
 			delete(m.assignedTo, s.Assignment.Cluster)
@@ -278,7 +285,7 @@ func (m *machine) report(o *output, s *session, now time.Time, ev api.Event, d *
 	s.HubNumber++
 	ev.Session, ev.Source, ev.SourceNumber, ev.Time = s.ID, api.HubSource, s.HubNumber, now
 	item := OutboxItem{Event: ev, Decision: d}
-	o.mutate(Mutation{PutOutbox: &item})
+	o.mutate(s.Org, Mutation{PutOutbox: &item})
 	m.enqueue(s, ev, d)
 }
 

@@ -13,7 +13,7 @@ func (m *machine) place(o *output, s *session) {
 		return
 	}
 	s.placing = true
-	o.effect(effPlace{placeRequest{session: s.ID, org: s.Org, agent: s.AgentName, last: s.LastCluster, refused: maps.Clone(s.refused)}})
+	o.effect(effPlace{placeRequest{session: s.ID, org: s.Org, agent: s.Agent, name: s.AgentName, last: s.LastCluster, refused: maps.Clone(s.refused)}})
 }
 
 // placed takes a decision: a committed assignment begins with it, or the session waits with the reason.
@@ -44,7 +44,7 @@ func (m *machine) placed(o *output, now time.Time, ev evPlaced) {
 	item := OutboxItem{Event: api.Event{Session: s.ID, Source: api.HubSource, SourceNumber: rec.HubNumber, Type: api.EventPlaced, Time: now,
 		Text: d.Summary, Attributes: map[string]string{"cluster": string(d.Cluster), "epoch": d.Epoch.String()}}, Decision: &d}
 	o.put(rec)
-	o.mutate(Mutation{PutOutbox: &item})
+	o.mutate(s.Org, Mutation{PutOutbox: &item})
 	o.guard = &guard{cluster: d.Cluster, assigned: evAssigned{record: rec, rev: ev.revision, placed: item}}
 }
 
@@ -86,6 +86,9 @@ func (m *machine) held(o *output, now time.Time, cluster api.ClusterID, h api.He
 	if s == nil || s.Assignment == nil || s.Assignment.Cluster != cluster || s.Assignment.Epoch != h.Epoch {
 		o.effect(effStale{cluster, h.Session, h.Epoch})
 		return
+	}
+	if s.idle = nil; h.State == api.HeldIdle {
+		s.idle = &h
 	}
 	switch h.State {
 	case api.HeldAdmitted:

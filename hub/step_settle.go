@@ -99,7 +99,7 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 			s.log.settled[ev.Source] = ev.SourceNumber
 			switch {
 			case ev.Source == api.HubSource:
-				o.mutate(Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
+				o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
 			default:
 				acks = appendAck(acks, effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 			}
@@ -151,13 +151,13 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 	for _, sig := range s.pending {
 		switch {
 		case settled[sig.ID]:
-			o.mutate(Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})
 			resend = true
 			continue
 		case ev.Outcome == api.OutcomeFailed && slices.Contains(ev.Signals, sig.Sequence):
 			sig.Deliveries++
-			o.mutate(Mutation{PutSignal: &sig})
+			o.mutate(s.Org, Mutation{PutSignal: &sig})
 			resend = true
 		}
 		kept = append(kept, sig)
@@ -166,6 +166,9 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 	o.put(s.Session)
 	if resend && len(kept) > 0 {
 		m.send(o, s)
+	}
+	if s.idle != nil { // it was said before the archive had this turn, and is not said again
+		m.idle(o, s, *s.idle)
 	}
 }
 

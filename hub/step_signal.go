@@ -51,7 +51,7 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 	if scope.Key != "" {
 		m.idem[scope] = &sig
 	}
-	o.mutate(Mutation{PutSignal: &sig})
+	o.mutate(s.Org, Mutation{PutSignal: &sig})
 	m.report(o, s, now, api.Event{Type: api.EventAccepted, Signals: []uint64{sig.Sequence},
 		Attributes: map[string]string{"signal": string(sig.ID), "sender": sig.Sender}}, nil)
 	if s.Phase == api.PhaseDormant {
@@ -88,12 +88,20 @@ func (m *machine) add(rec api.Session) *session {
 func (m *machine) window(s *session) []api.Signal {
 	bytes := 0
 	for i, sig := range s.pending {
-		bytes += len(sig.Payload)
+		bytes += payloadSize(sig)
 		if i == m.limits.Window || i > 0 && bytes > m.limits.WindowBytes {
 			return s.pending[:i:i]
 		}
 	}
 	return s.pending[:len(s.pending):len(s.pending)]
+}
+
+// payloadSize is the bytes that a signal's payload takes on a link.
+func payloadSize(s api.Signal) int {
+	if s.PayloadRef != "" {
+		return api.MaxPayload
+	}
+	return len(s.Payload)
 }
 
 // inWindow reports whether a pending signal is among those that a spoke gets now.
@@ -126,10 +134,18 @@ func (m *machine) desired(s *session, withRevision bool) api.Desired {
 // attach gives a spoke's new link everything of this shard that is assigned to its cluster.
 func (m *machine) attach(o *output, cluster api.ClusterID) {
 	var all []api.Desired
+	bytes, parts := 0, 0
 	for _, s := range m.ordered() {
-		if s.Assignment != nil && s.Assignment.Cluster == cluster {
-			all = append(all, m.desired(s, true))
+		if s.Assignment == nil || s.Assignment.Cluster != cluster {
+			continue
 		}
+		d := m.desired(s, true)
+		if bytes += desiredSize(d); len(all) > 0 && bytes > messageBytes {
+			o.effect(effSend{cluster: cluster, sessions: all})
+			all, bytes, parts = nil, desiredSize(d), parts+1
+		}
+		all = append(all, d)
 	}
-	o.effect(effSend{cluster: cluster, full: true, sessions: all})
+	// Only what is in one message is all there is.
+	o.effect(effSend{cluster: cluster, full: parts == 0, sessions: all})
 }

@@ -156,6 +156,48 @@ func (w *shardWorld) atRest() bool {
 	return len(w.signals) == 0 && w.writing == nil && len(w.m.queue) == 0
 }
 
+// A spoke says once that a session is idle. That may be before the archive has the turn that made it so: after an outage of
+// either of them the turn and the report arrive together.
+func TestIdleIsRememberedUntilTheTurnIsArchived(t *testing.T) {
+	w := newShardWorld()
+	id := w.signal("alice", "", "x", false).accepted.Session
+	w.place("aws", true, false)
+	w.turn("aws", id, api.OutcomeDone)
+	w.idle("aws", id)
+	if s := w.m.sessions[id]; s.Phase != api.PhaseRunning || len(s.pending) != 1 {
+		t.Fatalf("before the archive has the turn: %s with %d pending signals, want Running with 1", s.Phase, len(s.pending))
+	}
+	for w.writing != nil {
+		w.archived(t, false)
+	}
+	if s := w.m.sessions[id]; s.Phase != api.PhaseStopping || !w.spokes["aws"][id].released {
+		t.Fatalf("after the archive has it: %s, released %t; want Stopping, and the spoke told", s.Phase, w.spokes["aws"][id].released)
+	}
+}
+
+// What the spoke said before a later signal does not count any more.
+func TestIdleDoesNotOutliveALaterSignal(t *testing.T) {
+	w := newShardWorld()
+	id := w.signal("alice", "", "x", false).accepted.Session
+	w.place("aws", true, false)
+	w.turn("aws", id, api.OutcomeDone)
+	w.idle("aws", id)
+	w.signal("alice", "", "y", false)
+	for w.writing != nil {
+		w.archived(t, false)
+	}
+	if s := w.m.sessions[id]; s.Phase != api.PhaseRunning {
+		t.Fatalf("with a later signal: %s, want Running", s.Phase)
+	}
+	w.turn("aws", id, api.OutcomeDone)
+	for w.writing != nil {
+		w.archived(t, false)
+	}
+	if s := w.m.sessions[id]; s.Phase != api.PhaseRunning {
+		t.Fatalf("idle was reported before the second signal, and now: %s, want Running until it is reported again", s.Phase)
+	}
+}
+
 func TestPhasesOnlyChangeByTheTable(t *testing.T) {
 	for _, from := range api.Phases() {
 		for _, to := range api.Phases() {

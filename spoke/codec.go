@@ -43,7 +43,7 @@ func encodeRecord(r record) ([]byte, error) {
 	case outboxRecord:
 		m.Change = &pb.Record_Outbox{Outbox: &pb.Outbox{Session: string(r.Session), Source: sourceOut(r.Source), Acked: r.Acked}}
 	case turnRecord:
-		m.Change = &pb.Record_Turn{Turn: &pb.Turn{Session: string(r.Session), Epoch: epochOut(r.Epoch), Open: r.Open, Signals: r.Signals, Failed: r.Failed, Done: r.Done}}
+		m.Change = &pb.Record_Turn{Turn: &pb.Turn{Session: string(r.Session), Epoch: epochOut(r.Epoch), Open: r.Open, Signals: r.Signals, Failed: r.Failed, Done: r.Done, Closed: r.Closed}}
 	default:
 		return nil, fmt.Errorf("encode journal record: %T has no encoding", r)
 	}
@@ -87,7 +87,7 @@ func decodeRecord(b []byte) (record, error) {
 		return outboxRecord{api.SessionID(c.Outbox.Session), sourceIn(c.Outbox.Source), c.Outbox.Acked}, nil
 	case *pb.Record_Turn:
 		p := c.Turn
-		return turnRecord{api.SessionID(p.Session), epochIn(p.Epoch), p.Open, p.Signals, p.Failed, p.Done}, nil
+		return turnRecord{api.SessionID(p.Session), epochIn(p.Epoch), p.Open, p.Signals, p.Failed, p.Done, p.Closed}, nil
 	}
 	return nil, api.Errorf(api.CodeUnsupported, "decode journal record: a change that this version does not know: a newer spoke wrote the journal, run that version")
 }

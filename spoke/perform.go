@@ -114,12 +114,10 @@ func (l *loop) end(s *session, a end) {
 		event(api.Event{Type: api.EventTurnDone, Outcome: a.Outcome, Signals: s.Turn, Text: "the workload ended during the turn: " + a.Reason})
 	}
 	first := uint64(1)
-	said := false
 	if o := l.st.find(s.Session, a.ID.Source()); o != nil {
 		first = o.last() + 1
-		said = len(o.events) > 0 && o.events[len(o.events)-1].Type == api.EventEnded
 	}
-	if !said || s.TurnOpen {
+	if !s.Closed {
 		event(api.Event{Type: api.EventEnded, Text: a.Reason})
 	}
 	for i := range events {

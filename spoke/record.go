@@ -76,6 +76,7 @@ type (
 		Signals []uint64
 		Failed  bool
 		Done    []uint64
+		Closed  bool
 	}
 )
 

@@ -28,7 +28,7 @@ func (st *state) snapshot() []record {
 	// Turns are last: the events above tell of turns too, but perhaps not of all.
 	for _, id := range sortedKeys(st.sessions) {
 		s := st.sessions[id]
-		out = append(out, turnRecord{id, s.Epoch, s.TurnOpen, s.Turn, s.Failed, sortedKeys(s.Done)})
+		out = append(out, turnRecord{id, s.Epoch, s.TurnOpen, s.Turn, s.Failed, sortedKeys(s.Done), s.Closed})
 		out = append(out, inboxRecord{Session: id, Epoch: s.Epoch, Put: s.Inbox})
 		if s.Ended {
 			out = append(out, endedRecord{id, s.workload().Source(), s.Reason})

@@ -241,6 +241,48 @@ func TestSignalRunsSleepsAndIsGone(t *testing.T) {
 	})
 }
 
+// The harness that is told to stop reports its end itself. The hub may have settled that report, so that the spoke has
+// forgotten it, before the workload is seen to be gone, and the spoke may have begun anew.
+func TestEndThatTheHarnessReportedIsNotAddedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		settled, restart bool
+	}{{name: "kept here"}, {name: "settled", settled: true}, {name: "settled, and the spoke restarted", settled: true, restart: true}} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.connect()
+				w.want(desired(sessionA, epoch1, 1))
+				id := workload(sessionA, epoch1, 1)
+				w.settle(0)
+				w.attach(id)
+				w.report(id, event(1, api.EventStarted, ""), event(2, api.EventTurn, "", 1), event(3, api.EventTurnDone, api.OutcomeDone, 1))
+				w.want(release(sessionA, epoch1))
+				w.settle(0)
+				w.report(id, event(4, api.EventEnded, ""))
+				w.settle(0)
+				if c.settled {
+					w.ack(sessionA, id.Source(), 4)
+				}
+				if c.restart {
+					w.down()
+					w.up()
+					w.log[id.Source()] = make([]api.Event, 4) // what this hub acknowledged before
+					w.connect()
+				}
+				w.door.Detach(id)
+				w.settle(20 * time.Second)
+				w.running()
+				if got := w.state(sessionA); got != api.HeldGone {
+					t.Fatalf("after the release: %q, want Gone", got)
+				}
+				if got := w.log[id.Source()]; len(got) != 4 {
+					t.Fatalf("events = %+v, want the 4 that the harness reported and no more", got)
+				}
+			})
+		})
+	}
+}
+
 func TestRestartAdoptsWhatRunsAndSendsUnsettledEventsAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.connect()

@@ -40,6 +40,7 @@ type desired struct {
 
 	Attempt uint32 // the last that was begun in this epoch; only grows, so that no number is used twice
 	Ended   bool   // the workload of Attempt is confirmed gone
+	Closed  bool   // the log of Attempt has its workload.ended, settled and forgotten here or not
 
 	Inbox    []api.Signal    // unsettled, by sequence; Deliveries is never below what the turn records here say
 	Seen     uint64          // highest sequence that was ever in Inbox
@@ -97,7 +98,8 @@ func (st *state) apply(r record) error {
 	id := sessionOf(r)
 	switch r := r.(type) { // an outbox may outlive its session
 	case outboxRecord:
-		st.outbox(r.Session, r.Source).acked = r.Acked
+		o := st.outbox(r.Session, r.Source)
+		o.acked, o.sent = r.Acked, r.Acked
 		return nil
 	case ackedRecord:
 		st.acked(r)
@@ -133,7 +135,7 @@ func (st *state) apply(r record) error {
 		if r.Source.Epoch != s.Epoch || r.Source.Attempt <= s.Attempt {
 			return fmt.Errorf("attempt %v of session %s after %v/%d", r.Source, id, s.Epoch, s.Attempt)
 		}
-		s.Attempt, s.Ended = r.Source.Attempt, false
+		s.Attempt, s.Ended, s.Closed = r.Source.Attempt, false, false
 	case endedRecord:
 		s.Ended, s.Reason = true, r.Reason
 		st.clear(id)
@@ -147,7 +149,7 @@ func (st *state) apply(r record) error {
 		delete(st.sessions, id)
 		st.clear(id)
 	case turnRecord:
-		s.TurnOpen, s.Turn, s.Failed = r.Open, r.Signals, r.Failed
+		s.TurnOpen, s.Turn, s.Failed, s.Closed = r.Open, r.Signals, r.Failed, r.Closed
 		for _, n := range r.Done {
 			s.Done[n] = true
 		}
@@ -220,10 +222,12 @@ func (st *state) applyInbox(s *session, r inboxRecord) error {
 	return nil
 }
 
-// turns follows the turns of the present epoch.
+// turns follows the turns of the present epoch, and the end of its present attempt.
 func (d *desired) turns(events []api.Event) {
 	for _, e := range events {
 		switch e.Type {
+		case api.EventEnded:
+			d.Closed = true
 		case api.EventTurn:
 			d.TurnOpen, d.Turn = true, e.Signals
 		case api.EventTurnDone:

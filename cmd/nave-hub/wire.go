@@ -20,6 +20,7 @@ import (
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/archive"
+	"github.com/nave-dev/nave/hub/bucket"
 	"github.com/nave-dev/nave/hub/dev"
 	"github.com/nave-dev/nave/hub/rpc"
 	"github.com/nave-dev/nave/hub/store"
@@ -54,7 +55,7 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 		return err
 	}
 	defer etcd.Close()
-	st, err := store.Open(ctx, store.Config{Client: etcd.Client(), Codec: codec{}})
+	st, err := store.Open(ctx, store.Config{Client: etcd.Client(), Codec: navev1.Codec{}})
 	if err != nil {
 		return err
 	}
@@ -66,13 +67,18 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 		return err
 	}
 	defer arch.Close()
-	p.say("store and archive are open")
+	objects, err := bucket.OpenDirectory(p.dir.Join("bucket"))
+	if err != nil {
+		return err
+	}
+	defer objects.Close()
+	p.say("store, archive and bucket are open")
 
 	catalog, err := hub.NewCatalog(hub.CatalogConfig{Store: st, NewID: newID[api.ObjectID]})
 	if err != nil {
 		return err
 	}
-	brain, err := hub.New(hub.Config{Shards: st, Archive: arch, Reader: arch, Clusters: st, Leases: st, Resolver: catalog, Log: p.log})
+	brain, err := hub.New(hub.Config{Shards: st, Archive: arch, Reader: arch, Clusters: st, Leases: st, Bucket: objects, Resolver: catalog, Log: p.log})
 	if err != nil {
 		return err
 	}
@@ -246,12 +252,6 @@ func (n *network) DeleteIdentity(ctx context.Context, id string) error {
 	n.node.Disconnect(id)
 	return nil
 }
-
-// codec is how specs are kept: as messages of the public API.
-type codec struct{}
-
-func (codec) EncodeSpec(s api.Spec) ([]byte, error)             { return navev1.EncodeSpec(s) }
-func (codec) DecodeSpec(k api.Kind, b []byte) (api.Spec, error) { return navev1.DecodeSpec(k, b) }
 
 // newID makes an id of this moment.
 func newID[T ~string]() T {

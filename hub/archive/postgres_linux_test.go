@@ -13,8 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/archive"
 	"github.com/nave-dev/nave/hub/archive/archivetest"
+	"github.com/nave-dev/nave/internal/realpart"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 func TestPostgreSQL(t *testing.T) {
@@ -35,7 +39,68 @@ func TestPostgreSQL(t *testing.T) {
 	}
 	archivetest.Run(t, func(t *testing.T) archivetest.Database { return &database{cfg: create(t)} })
 	t.Run("TwoReplicasOpenAnEmptyDatabaseAtOnce", func(t *testing.T) { testOpenTogether(t, create(t)) })
+	t.Run("ARaiseWaitsForAnAppend", func(t *testing.T) { testRaiseWaits(t, admin, create(t)) })
 	t.Run("ARaiseFencesAnotherReplica", func(t *testing.T) { testFenceAcross(t, create(t)) })
+}
+
+// testRaiseWaits holds an append between its comparison and its commit; a raise must wait for it, or the append would be
+// written after the next owner read the positions.
+func testRaiseWaits(t *testing.T, admin *sql.DB, cfg archive.Config) {
+	const shard = api.Shard(9)
+	a := open(t, cfg)
+	defer func() { _ = a.Close() }()
+	if err := a.Raise(t.Context(), shard, api.Generation{Incarnation: 1, N: 1}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", cfg.PostgreSQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	hold, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = hold.Rollback() }()
+	if _, err := hold.Exec("LOCK TABLE logs IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func(n int) { // until n connections wait for a lock
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for got := -1; got != n; {
+			err := admin.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").Scan(&got)
+			if err != nil {
+				t.Fatalf("%d of %d connections wait for a lock: %v", got, n, err)
+			}
+		}
+	}
+	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	session := api.NewSessionID(began, shard, [10]byte{})
+	g := run.NewGroup(t.Context())
+	g.Go("append", func(ctx context.Context) error {
+		e := api.Event{Session: session, Number: 1, SourceNumber: 1, Type: api.EventWaiting, Time: began}
+		return a.Append(ctx, []hub.Append{{Shard: shard, Generation: api.Generation{Incarnation: 1, N: 1}, Org: api.DefaultOrg, Events: []api.Event{e}}})
+	})
+	waiting(1)
+	g.Go("raise", func(ctx context.Context) error {
+		if err := a.Raise(ctx, shard, api.Generation{Incarnation: 1, N: 2}); err != nil {
+			return err
+		}
+		p, err := a.Positions(ctx, shard)
+		if err == nil && p[session].Number != 1 {
+			err = fmt.Errorf("positions after the raise = %v, want the append in them", p)
+		}
+		return err
+	})
+	waiting(2)
+	if err := hold.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func dsn(socket, database string) string {
@@ -46,17 +111,7 @@ func dsn(socket, database string) string {
 // it runs as another user then.
 func postgres(t *testing.T) string {
 	t.Helper()
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("PostgreSQL is not here: apt-get install postgresql")
-		}
-		t.Skip("did not run: PostgreSQL is not here; apt-get install postgresql")
-	}
-	bin := filepath.Dir(found[len(found)-1])
+	bin := filepath.Dir(realpart.Path(t, realpart.PostgreSQL))
 	dir, err := os.MkdirTemp("/tmp", "nave-pg-") // socket paths are short, and parents must let the other user in
 	if err != nil {
 		t.Fatal(err)

@@ -95,10 +95,10 @@ func accept(head api.Head, shard api.Shard) hub.Batch {
 	id := api.NewSessionID(at, shard, [10]byte{})
 	n := head.Batch + 1
 	return hub.Batch{Shard: shard, From: head, Mutations: []hub.Mutation{
-		{PutSession: &api.Session{ID: id, Org: api.DefaultOrg, Agent: "01HZY0000000000000000000AA", AgentName: "agent", Key: "user-1", Intent: api.IntentActive,
+		{Org: api.DefaultOrg, PutSession: &api.Session{ID: id, Org: api.DefaultOrg, Agent: "01HZY0000000000000000000AA", AgentName: "agent", Key: "user-1", Intent: api.IntentActive,
 			Phase: api.PhasePlacing, CreatedAt: at, LastSequence: n, HubNumber: n}},
-		{PutSignal: &api.Signal{ID: "01HZY0000000000000000000AB", Session: id, Sequence: n, Payload: make([]byte, payload), Sender: "ci", AcceptedAt: at}},
-		{PutOutbox: &hub.OutboxItem{Event: api.Event{Session: id, SourceNumber: n, Type: api.EventAccepted, Time: at, Signals: []uint64{n}}}},
+		{Org: api.DefaultOrg, PutSignal: &api.Signal{ID: "01HZY0000000000000000000AB", Session: id, Sequence: n, Payload: make([]byte, payload), Sender: "ci", AcceptedAt: at}},
+		{Org: api.DefaultOrg, PutOutbox: &hub.OutboxItem{Event: api.Event{Session: id, SourceNumber: n, Type: api.EventAccepted, Time: at, Signals: []uint64{n}}}},
 	}}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -35,7 +36,7 @@ func (s *Store) CreateCluster(ctx context.Context, c api.Cluster, t api.JoinToke
 		return api.Cluster{}, err
 	}
 	if !resp.Succeeded {
-		return api.Cluster{}, &api.Error{Code: api.CodeExists, Op: op, Field: "name", Err: api.Errorf(api.CodeExists, "%q is taken: choose another name", c.Name).Err}
+		return api.Cluster{}, &api.Error{Code: api.CodeExists, Op: op, Field: "name", Err: fmt.Errorf("%q is taken: choose another name", c.Name)}
 	}
 	return clusterFrom(proto.Clone(r).(*recordv1.Cluster), resp.Header.Revision), nil
 }
@@ -53,7 +54,7 @@ func (s *Store) UpdateCluster(ctx context.Context, c api.Cluster) (api.Cluster, 
 		return api.Cluster{}, refuse(op, api.CodeConflict, "the cluster was changed by somebody else: read it again")
 	}
 	if string(c.Org) != r.GetOrg() {
-		return api.Cluster{}, &api.Error{Code: api.CodeInvalid, Op: op, Field: "organization", Err: api.Errorf(api.CodeInvalid, "cannot be changed").Err}
+		return api.Cluster{}, &api.Error{Code: api.CodeInvalid, Op: op, Field: "organization", Err: fmt.Errorf("cannot be changed")}
 	}
 	var (
 		ops  changes
@@ -66,7 +67,7 @@ func (s *Store) UpdateCluster(ctx context.Context, c api.Cluster) (api.Cluster, 
 			return api.Cluster{}, err
 		}
 		if len(taken.Kvs) > 0 {
-			return api.Cluster{}, &api.Error{Code: api.CodeExists, Op: op, Field: "name", Err: api.Errorf(api.CodeExists, "%q is taken: choose another name", c.Name).Err}
+			return api.Cluster{}, &api.Error{Code: api.CodeExists, Op: op, Field: "name", Err: fmt.Errorf("%q is taken: choose another name", c.Name)}
 		}
 		cmps = append(cmps, absent(name))
 		ops.delete(s.keys.clusterName(c.Org, r.GetName()))

@@ -24,9 +24,9 @@
 //	fingerprints/<cluster id>                      Fingerprint, recorded when the lease is first taken
 //	credentials/<hash>                             Credential
 //	shards/<shard, 3 digits>/head                  Head
-//	shards/<shard>/s/<session>                     Session
-//	shards/<shard>/q/<session>/<sequence, 20>      Signal
-//	shards/<shard>/o/<session>/<number, 20>        OutboxItem
+//	shards/<shard>/s/<org>/<session>               Session
+//	shards/<shard>/q/<org>/<session>/<seq., 20>    Signal
+//	shards/<shard>/o/<org>/<session>/<number, 20>  OutboxItem
 //
 // Invariants:
 //

@@ -69,16 +69,16 @@ func (k keys) credential(hash [32]byte) string {
 func (k keys) shard(s api.Shard) string { return fmt.Sprintf("%sshards/%03d/", k.prefix, s) }
 func (k keys) head(s api.Shard) string  { return k.shard(s) + "head" }
 
-func (k keys) session(s api.Shard, id api.SessionID) string {
-	return k.shard(s) + "s/" + url.PathEscape(string(id))
+func (k keys) session(s api.Shard, org api.OrgID, id api.SessionID) string {
+	return k.shard(s) + "s/" + url.PathEscape(string(org)) + "/" + url.PathEscape(string(id))
 }
 
-func (k keys) signal(s api.Shard, id api.SessionID, sequence uint64) string {
-	return k.shard(s) + "q/" + url.PathEscape(string(id)) + "/" + number(sequence)
+func (k keys) signal(s api.Shard, org api.OrgID, id api.SessionID, sequence uint64) string {
+	return k.shard(s) + "q/" + url.PathEscape(string(org)) + "/" + url.PathEscape(string(id)) + "/" + number(sequence)
 }
 
-func (k keys) outbox(s api.Shard, id api.SessionID, n uint64) string {
-	return k.shard(s) + "o/" + url.PathEscape(string(id)) + "/" + number(n)
+func (k keys) outbox(s api.Shard, org api.OrgID, id api.SessionID, n uint64) string {
+	return k.shard(s) + "o/" + url.PathEscape(string(org)) + "/" + url.PathEscape(string(id)) + "/" + number(n)
 }
 
 // number pads to the width of the largest number, so that keys sort as numbers do.

@@ -24,10 +24,11 @@ func sessionRecord(s *api.Session) *recordv1.Session {
 		Id: string(s.ID), Org: string(s.Org), Agent: string(s.Agent), AgentName: s.AgentName, Key: s.Key, Labels: s.Labels,
 		Intent: string(s.Intent), Phase: string(s.Phase), Reason: s.Reason, CreatedAt: timeRecord(s.CreatedAt),
 		LastSequence: s.LastSequence, HubNumber: s.HubNumber, Epoch: epochRecord(s.Epoch), LastCluster: string(s.LastCluster),
+		TurnEpoch: epochRecord(s.TurnSource.Epoch), TurnAttempt: s.TurnSource.Attempt, TurnNumber: s.TurnNumber,
 	}
 	if a := s.Assignment; a != nil {
 		r.Assignment = &recordv1.Assignment{Cluster: string(a.Cluster), Epoch: epochRecord(a.Epoch), AgentRevision: a.AgentRevision,
-			Summary: a.Summary, Releasing: a.Releasing}
+			EnvironmentRevision: a.EnvironmentRevision, PolicyRevision: a.PolicyRevision, Summary: a.Summary, Releasing: a.Releasing}
 	}
 	return r
 }
@@ -38,18 +39,19 @@ func sessionFrom(r *recordv1.Session) api.Session {
 		Labels: r.GetLabels(), Intent: api.Intent(r.GetIntent()), Phase: api.Phase(r.GetPhase()), Reason: r.GetReason(),
 		CreatedAt: timeFrom(r.GetCreatedAt()), LastSequence: r.GetLastSequence(), HubNumber: r.GetHubNumber(),
 		Epoch: epochFrom(r.GetEpoch()), LastCluster: api.ClusterID(r.GetLastCluster()),
+		TurnSource: api.Source{Epoch: epochFrom(r.GetTurnEpoch()), Attempt: r.GetTurnAttempt()}, TurnNumber: r.GetTurnNumber(),
 	}
 	if a := r.GetAssignment(); a != nil {
 		s.Assignment = &api.Assignment{Cluster: api.ClusterID(a.GetCluster()), Epoch: epochFrom(a.GetEpoch()), AgentRevision: a.GetAgentRevision(),
-			Summary: a.GetSummary(), Releasing: a.GetReleasing()}
+			EnvironmentRevision: a.GetEnvironmentRevision(), PolicyRevision: a.GetPolicyRevision(), Summary: a.GetSummary(), Releasing: a.GetReleasing()}
 	}
 	return s
 }
 
-func signalRecord(s *api.Signal) *recordv1.Signal {
+func signalRecord(org api.OrgID, s *api.Signal) *recordv1.Signal {
 	return &recordv1.Signal{
 		Id: string(s.ID), Session: string(s.Session), Sequence: s.Sequence, IdempotencyKey: s.IdempotencyKey, PayloadHash: s.PayloadHash[:],
-		Payload: s.Payload, PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timeRecord(s.AcceptedAt), Deliveries: s.Deliveries,
+		Payload: s.Payload, PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timeRecord(s.AcceptedAt), Deliveries: s.Deliveries, Org: string(org),
 	}
 }
 
@@ -78,8 +80,8 @@ func eventFrom(r *recordv1.Event) api.Event {
 	}
 }
 
-func outboxRecord(key string, o *hub.OutboxItem) (*recordv1.OutboxItem, error) {
-	r := &recordv1.OutboxItem{Event: eventRecord(&o.Event)}
+func outboxRecord(key string, org api.OrgID, o *hub.OutboxItem) (*recordv1.OutboxItem, error) {
+	r := &recordv1.OutboxItem{Event: eventRecord(&o.Event), Org: string(org)}
 	if o.Decision != nil {
 		b, err := json.Marshal(o.Decision)
 		if err != nil {

@@ -1,137 +1,93 @@
-package store_test
+package store
 
 import (
-	"bytes"
+	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
-	"github.com/nave-dev/nave/hub/store"
-	"github.com/nave-dev/nave/hub/store/storetest"
 )
 
-// unknown is a field that a later version may write.
-var unknown = protowire.AppendString(protowire.AppendTag(nil, 1000, protowire.BytesType), "of a later version")
+// A field that a record forgets is lost when the shard has its next owner: every field of the nouns comes back.
+func TestRecordsForgetNoField(t *testing.T) {
+	session := filled[api.Session](t)
+	if d := cmp.Diff(session, sessionFrom(sessionRecord(&session))); d != "" {
+		t.Errorf("session (-put +got):\n%s", d)
+	}
+	signal := filled[api.Signal](t)
+	if d := cmp.Diff(signal, signalFrom(signalRecord("acme", &signal))); d != "" {
+		t.Errorf("signal (-put +got):\n%s", d)
+	}
+	if got := signalRecord("acme", &signal).GetOrg(); got != "acme" {
+		t.Errorf("record of a signal is of organization %q, want acme", got)
+	}
+	item := filled[hub.OutboxItem](t)
+	rec, err := outboxRecord("key", "acme", &item)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := outboxFrom("key", rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(item, back); d != "" {
+		t.Errorf("outbox item (-put +got):\n%s", d)
+	}
+}
 
-// addUnknown appends the field to the only record below a prefix and returns the record's key.
-func addUnknown(t *testing.T, c *clientv3.Client, prefix string) string {
+// filled returns a value of which no field is zero.
+func filled[T any](t *testing.T) T {
 	t.Helper()
-	resp, err := c.Get(t.Context(), prefix, clientv3.WithPrefix())
-	if err != nil || len(resp.Kvs) != 1 {
-		t.Fatalf("records below %s: %v, %v; want one", prefix, resp, err)
-	}
-	key := string(resp.Kvs[0].Key)
-	if _, err := c.Put(t.Context(), key, string(append(resp.Kvs[0].Value, unknown...))); err != nil {
-		t.Fatal(err)
-	}
-	return key
+	var v T
+	n := 0
+	fill(t, reflect.ValueOf(&v).Elem(), &n)
+	return v
 }
 
-func TestKeepsFieldsOfLaterVersions(t *testing.T) {
-	c, ctx := server(t), t.Context()
-	s := open(t, c, "")
-	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	d := api.Definition{Meta: api.Meta{Org: "default", ID: "id", Name: "e", Revision: 1}, Spec: &api.EnvironmentSpec{Image: "a"}}
-	put := func(hub.DefinitionView) ([]hub.DefinitionWrite, error) { return []hub.DefinitionWrite{{Put: &d}}, nil }
-	if _, err := s.Update(ctx, "default", put); err != nil {
-		t.Fatal(err)
+func fill(t *testing.T, v reflect.Value, n *int) {
+	*n++
+	switch {
+	case v.Type() == reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(time.Unix(int64(1_700_000_000+*n), 123).UTC()))
+		return
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), n)
+		return
 	}
-	token := api.JoinToken{Hash: [32]byte{1}, Cluster: "c", Org: "default", ExpiresAt: at.Add(time.Hour)}
-	if _, err := s.CreateCluster(ctx, api.Cluster{ID: "c", Org: "default", Name: "c"}, token); err != nil {
-		t.Fatal(err)
-	}
-	written := []string{addUnknown(t, c, "/nave/defs/"), addUnknown(t, c, "/nave/clusters/"), addUnknown(t, c, "/nave/jointokens/")}
-
-	d.Revision, d.Spec = 2, &api.EnvironmentSpec{Image: "b"}
-	if _, err := s.Update(ctx, "default", put); err != nil {
-		t.Fatal(err)
-	}
-	all, err := s.Clusters(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all[0].Cordoned = true
-	if _, err := s.UpdateCluster(ctx, all[0]); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.BindToken(ctx, token.Hash, []byte("key"), at); err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range append(written, "/nave/revs/default/Environment/id/00000000000000000002") {
-		resp, err := c.Get(ctx, key)
-		if err != nil || len(resp.Kvs) != 1 || !bytes.Contains(resp.Kvs[0].Value, unknown) {
-			t.Errorf("%s lost the field that it does not know: %v, %v", key, resp, err)
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(fmt.Sprintf("text-%d", *n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*n))
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(*n))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i), n)
 		}
-	}
-}
-
-func TestNamesCannotLeaveTheirPlace(t *testing.T) {
-	c := server(t)
-	s := open(t, c, "")
-	d := api.Definition{Meta: api.Meta{Org: "a/../b", ID: "x/y", Name: "e/Environment", Revision: 1}, Spec: &api.AgentSpec{Environment: "../e"}}
-	if _, err := s.Update(t.Context(), d.Org, func(hub.DefinitionView) ([]hub.DefinitionWrite, error) {
-		return []hub.DefinitionWrite{{Put: &d}}, nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]bool{
-		"/nave/format": true, "/nave/incarnation": true, "/nave/defsversion/a%2F..%2Fb": true,
-		"/nave/defs/a%2F..%2Fb/Agent/e%2FEnvironment":                    true,
-		"/nave/revs/a%2F..%2Fb/Agent/x%2Fy/00000000000000000001":         true,
-		"/nave/uses/a%2F..%2Fb/Environment/..%2Fe/Agent/e%2FEnvironment": true,
-	}
-	resp, err := c.Get(t.Context(), "/", clientv3.WithPrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kv := range resp.Kvs {
-		if !want[string(kv.Key)] {
-			t.Errorf("key %s was written", kv.Key)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(t, v.Index(i), n)
 		}
-		delete(want, string(kv.Key))
-	}
-	if len(want) > 0 {
-		t.Errorf("keys %v were not written", want)
-	}
-}
-
-// TestLeavesNoLeases refuses and takes over; what is left must be the one lease that is held.
-func TestLeavesNoLeases(t *testing.T) {
-	c, ctx := server(t), t.Context()
-	s := open(t, c, "")
-	token := api.JoinToken{Hash: [32]byte{1}, Cluster: "c", Org: "default"}
-	if _, err := s.CreateCluster(ctx, api.Cluster{ID: "c", Org: "default", Name: "c"}, token); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		boot, journal, print string
-		want                 api.Code
-	}{{"b1", "j", "f", ""}, {"b1", "j", "f", ""}, {"b2", "j", "f", ""}, {"b3", "k", "f", api.CodeConflict}, {"b3", "j", "g", api.CodeDenied}} {
-		err := s.Take(ctx, "c", hub.LeaseHolder{Boot: tt.boot, Journal: tt.journal, Fingerprint: tt.print}, time.Minute)
-		if api.CodeOf(err) != tt.want {
-			t.Fatalf("Take by %s = %v, want code %q", tt.boot, err, tt.want)
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i), n)
 		}
-	}
-	leases, err := c.Leases(ctx)
-	if err != nil || len(leases.Leases) != 1 {
-		t.Fatalf("leases = %v, %v; want one", leases, err)
-	}
-}
-
-// TestTimesOut asks a server that is gone.
-func TestTimesOut(t *testing.T) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"127.0.0.1:1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	begin := time.Now()
-	_, err = store.Open(t.Context(), store.Config{Client: c, Codec: storetest.JSONCodec{}, Timeout: 300 * time.Millisecond})
-	if api.CodeOf(err) != api.CodeUnavailable || time.Since(begin) > 5*time.Second {
-		t.Fatalf("Open = %v after %v, want CodeUnavailable soon", err, time.Since(begin))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key, n)
+		fill(t, value, n)
+		v.SetMapIndex(key, value)
+	default:
+		t.Fatalf("no value for a %s", v.Type())
 	}
 }

@@ -159,24 +159,27 @@ func (s *Store) Commit(ctx context.Context, batches []hub.Batch) error {
 }
 
 func (s *Store) mutate(ops *changes, shard api.Shard, m *hub.Mutation) error {
+	org := m.Org
 	switch {
+	case org == "":
+		return api.Errorf(api.CodeInternal, "a mutation of shard %d names no organization", shard)
 	case m.PutSession != nil:
-		return ops.put(s.keys.session(shard, m.PutSession.ID), sessionRecord(m.PutSession))
+		return ops.put(s.keys.session(shard, org, m.PutSession.ID), sessionRecord(m.PutSession))
 	case m.PutSignal != nil:
-		return ops.put(s.keys.signal(shard, m.PutSignal.Session, m.PutSignal.Sequence), signalRecord(m.PutSignal))
+		return ops.put(s.keys.signal(shard, org, m.PutSignal.Session, m.PutSignal.Sequence), signalRecord(org, m.PutSignal))
 	case m.DeleteSignal != nil:
-		ops.delete(s.keys.signal(shard, m.DeleteSignal.Session, m.DeleteSignal.Sequence))
+		ops.delete(s.keys.signal(shard, org, m.DeleteSignal.Session, m.DeleteSignal.Sequence))
 	case m.PutOutbox != nil:
-		key := s.keys.outbox(shard, m.PutOutbox.Event.Session, m.PutOutbox.Event.SourceNumber)
-		r, err := outboxRecord(key, m.PutOutbox)
+		key := s.keys.outbox(shard, org, m.PutOutbox.Event.Session, m.PutOutbox.Event.SourceNumber)
+		r, err := outboxRecord(key, org, m.PutOutbox)
 		if err != nil {
 			return err
 		}
 		return ops.put(key, r)
 	case m.DeleteOutbox != nil:
-		ops.delete(s.keys.outbox(shard, m.DeleteOutbox.Session, m.DeleteOutbox.Number))
+		ops.delete(s.keys.outbox(shard, org, m.DeleteOutbox.Session, m.DeleteOutbox.Number))
 	case m.DeleteSession != "":
-		ops.delete(s.keys.session(shard, m.DeleteSession))
+		ops.delete(s.keys.session(shard, org, m.DeleteSession))
 	default:
 		return api.Errorf(api.CodeInternal, "a mutation of shard %d is empty", shard)
 	}

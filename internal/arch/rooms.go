@@ -43,15 +43,15 @@ var rooms = []room{
 	{folder: "transport/*", ours: list("api", "api/navev1", "transport", "transport/linkv1", shared)},
 	{folder: "transport/ziti/overlay"}, // a module of its own
 
-	{folder: "hub", ours: list("api", "placement", shared)},
+	{folder: "hub", ours: list("api", "placement", shared), tests: list("api/navev1")},
 	{folder: "hub/*", ours: list("api", "api/navev1/...", "hub", "internal/...")},
 	{folder: "hub/dashboard", ours: list("api", "api/navev1/...", "hub", "hub/dashboard/...", "console", "internal/...")},
 	{folder: "hub/store/recordv1", ours: list("api/navev1"), others: generated},
 
-	{folder: "spoke", ours: list("api", shared)},
+	{folder: "spoke", ours: list("api", "spoke/journalv1", shared)},
 	{folder: "spoke/*", ours: list("api", "api/navev1", "spoke", "spoke/harness/harnessv1", shared)},
 	{folder: "spoke/harness/harnessv1", ours: list("api/navev1"), others: generated},
-	{folder: "spoke/journal/journalv1", ours: list("api/navev1"), others: generated},
+	{folder: "spoke/journalv1", ours: list("api/navev1"), others: generated},
 
 	{folder: "provider", ours: list("api", "hub/client", shared), tests: list("hub/...", "spoke/...", "transport/...")},
 	{folder: "console", others: stdlib},

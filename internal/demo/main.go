@@ -1,7 +1,7 @@
 // Command demo shows a federation on this machine: a hub and two spokes that pose as clusters of two clouds, agents that do
 // real work, and the proof that everything is where it should be.
 //
-// The way of a run: [federation] starts the programs from bin/ in a fresh data directory; [story] does what a user would do,
+// The way of a run: [demonstration] starts the programs from bin/ in a fresh data directory; [story] does what a user would do,
 // by the nave command, and shows it; [read] takes the logs back through the API; [judge] compares them with what must be true
 // and with what the judge counted in the checkout by itself. The exit code is 0 only when every fact holds.
 //
@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/nave-dev/nave/internal/federation"
 )
 
 // options are the flags.
@@ -57,9 +59,13 @@ func demo(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	f := &federation{options: o, dir: dir}
+	f, err := federation.New(federation.Config{Bin: o.bin, Dir: dir, Show: os.Stdout})
+	if err != nil {
+		return errors.Join(err, os.Remove(dir))
+	}
+	d := &demonstration{o, f}
 	defer func() {
-		left := f.stop()
+		left := f.Stop()
 		if err = errors.Join(err, left); err != nil {
 			fmt.Printf("\nlogs are kept in %s\n", dir)
 			return
@@ -68,14 +74,14 @@ func demo(ctx context.Context, o options) (err error) {
 	}()
 	within, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not done within %v", o.within))
 	defer cancel()
-	if err := f.start(within); err != nil {
+	if err := d.start(within); err != nil {
 		return err
 	}
-	signals, err := f.story(within)
+	signals, err := d.story(within)
 	if err != nil {
 		return err
 	}
-	seen, err := f.read(within, signals)
+	seen, err := d.read(within, signals)
 	if err != nil {
 		return err
 	}
@@ -89,7 +95,7 @@ func demo(ctx context.Context, o options) (err error) {
 		return fmt.Errorf("%d of %d facts do not hold", n, len(facts))
 	}
 	if o.keep {
-		f.play(ctx)
+		d.play(ctx)
 	}
 	return nil
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/nave-dev/nave/api/navev1"
-	"github.com/nave-dev/nave/hub/client"
 )
 
 // seen is what the API says of one signal's session.
@@ -18,16 +16,8 @@ type seen struct {
 }
 
 // read takes sessions and their logs back through the API.
-func (f *federation) read(ctx context.Context, signals []*sent) ([]seen, error) {
-	contexts, err := client.LoadContexts(filepath.Join(f.dir, "config.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	dev, err := contexts.Find("dev")
-	if err != nil {
-		return nil, err
-	}
-	c, err := client.New(dev.Config())
+func (d *demonstration) read(ctx context.Context, signals []*sent) ([]seen, error) {
+	c, err := d.Client()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/nave-dev/nave/internal/federation"
 )
 
 // sent is one signal of the story and where its session must run.
@@ -22,14 +24,14 @@ type sent struct {
 }
 
 // story applies the quickstart, sends signals that must run in different clusters, and shows what comes back.
-func (f *federation) story(ctx context.Context) ([]*sent, error) {
+func (d *demonstration) story(ctx context.Context) ([]*sent, error) {
 	title("Agents, an environment and placement policies, as code")
-	examples, err := f.examples()
+	examples, err := d.examples()
 	if err != nil {
 		return nil, err
 	}
 	for _, again := range []string{"created", "unchanged"} {
-		out, err := f.nave(ctx, "apply", "-f", examples)
+		out, err := d.Nave(ctx, "apply", "-f", examples)
 		if err != nil {
 			return nil, err
 		}
@@ -44,42 +46,42 @@ func (f *federation) story(ctx context.Context) ([]*sent, error) {
 	}
 	for _, s := range signals {
 		title(fmt.Sprintf("A signal to %s: the answer streams in", s.agent))
-		if err := f.signal(ctx, s); err != nil {
+		if err := d.signal(ctx, s); err != nil {
 			return nil, err
 		}
 	}
 	title("Where it ran, and why")
 	for _, s := range signals {
-		if _, err := f.nave(ctx, "explain", s.session); err != nil {
+		if _, err := d.Nave(ctx, "explain", s.session); err != nil {
 			return nil, err
 		}
 	}
 	title("Idle sessions sleep, and cost nothing but their record")
-	err = f.await(ctx, "sessions asleep", func() (bool, error) {
-		out, err := f.quiet(ctx, "sessions")
+	err = d.Await(ctx, "sessions asleep", func() (bool, error) {
+		out, err := d.Quiet(ctx, "sessions")
 		return strings.Count(out, "Dormant") == len(signals), err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.nave(ctx, "sessions"); err != nil {
+	if _, err := d.Nave(ctx, "sessions"); err != nil {
 		return nil, err
 	}
-	_, err = f.nave(ctx, "clusters")
+	_, err = d.Nave(ctx, "clusters")
 	return signals, err
 }
 
 // examples returns the folder to apply: the quickstart, or a copy with the planted fault.
-func (f *federation) examples() (string, error) {
-	folder := filepath.Join(f.root, "examples", "quickstart")
-	switch f.plant {
+func (d *demonstration) examples() (string, error) {
+	folder := filepath.Join(d.root, "examples", "quickstart")
+	switch d.plant {
 	case "":
 		return folder, nil
 	case "wrong-cloud":
 	default:
-		return "", fmt.Errorf("there is no fault %q to plant", f.plant)
+		return "", fmt.Errorf("there is no fault %q to plant", d.plant)
 	}
-	copied := filepath.Join(f.dir, "quickstart")
+	copied := d.Path("quickstart")
 	if err := os.CopyFS(copied, os.DirFS(folder)); err != nil {
 		return "", err
 	}
@@ -99,15 +101,15 @@ func (f *federation) examples() (string, error) {
 const shown = 6
 
 // signal sends one and shows the answer while it streams in.
-func (f *federation) signal(ctx context.Context, s *sent) error {
-	payload, err := json.Marshal(map[string]string{"path": f.root, "detail": s.detail})
+func (d *demonstration) signal(ctx context.Context, s *sent) error {
+	payload, err := json.Marshal(map[string]string{"path": d.root, "detail": s.detail})
 	if err != nil {
 		return err
 	}
 	args := []string{"signal", s.agent, s.key, "-m", string(payload), "--wait"}
-	fmt.Printf("$ nave %s\n", quoted(args))
-	cmd := exec.CommandContext(ctx, filepath.Join(f.bin, "nave"), args...)
-	cmd.Env = f.env()
+	fmt.Printf("$ nave %s\n", federation.Quoted(args))
+	cmd := exec.CommandContext(ctx, d.Bin("nave"), args...)
+	cmd.Env = d.Env()
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()

@@ -15,7 +15,12 @@ type Part string
 
 // The parts that tests of Nave may need.
 const (
+	NaveHub     Part = "nave-hub"
+	NaveSpoke   Part = "nave-spoke"
+	NaveHarness Part = "nave-harness"
 	NaveOverlay Part = "nave-overlay" // an OpenZiti controller and routers
+	NaveCLI     Part = "nave"         // the command line
+	Auditor     Part = "auditor"      // the agent of the quickstart
 	PostgreSQL  Part = "postgresql"   // the server program; initdb and the rest lie beside it
 	Terraform   Part = "terraform"
 	Chromium    Part = "chromium"
@@ -32,11 +37,24 @@ type row struct {
 }
 
 var table = []row{
-	{NaveOverlay, "NAVE_OVERLAY_BIN", []string{"bin/nave-overlay"}, nil, "make build"},
+	ours(NaveHub, ""),
+	ours(NaveSpoke, ""),
+	ours(NaveHarness, ""),
+	ours(NaveOverlay, "NAVE_OVERLAY_BIN"),
+	ours(NaveCLI, ""),
+	ours(Auditor, ""),
 	{PostgreSQL, "NAVE_POSTGRES_BIN", []string{"/usr/lib/postgresql/*/bin/postgres"}, nil, "make deps"},
 	{Terraform, "TF_ACC_TERRAFORM_PATH", nil, []string{"terraform"}, "install terraform 1.5 or newer, see https://developer.hashicorp.com/terraform/install"},
 	{Chromium, "NAVE_CHROMIUM_BIN", nil, []string{"chromium", "chromium-browser", "google-chrome"}, "apt-get install chromium"},
 	{Git, "", nil, []string{"git"}, "make deps"},
+}
+
+// BinEnv names the folder of Nave's own programs. Without it they are looked for in bin/ of the repository.
+const BinEnv = "NAVE_BIN"
+
+// ours is the row of a program of Nave.
+func ours(p Part, env string) row {
+	return row{p, env, []string{filepath.Join("bin", string(p))}, nil, "make build"}
 }
 
 // Found is one part as it is on this machine.
@@ -84,7 +102,9 @@ func (r row) look(root string) (string, error) {
 	}
 	var looked []string
 	for _, pattern := range r.at {
-		if !filepath.IsAbs(pattern) {
+		if name, own := strings.CutPrefix(pattern, "bin/"); own && os.Getenv(BinEnv) != "" {
+			pattern = filepath.Join(os.Getenv(BinEnv), name)
+		} else if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(root, pattern)
 		}
 		looked = append(looked, pattern)

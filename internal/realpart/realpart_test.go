@@ -66,6 +66,38 @@ func TestNeed(t *testing.T) {
 	}
 }
 
+// Where a folder of programs is named, the one in the repository does not count.
+func TestBinFolder(t *testing.T) {
+	repository, folder := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(repository, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(repository, "bin", "nave-hub"), filepath.Join(repository, "bin", "nave-spoke"), filepath.Join(folder, "nave-hub")} {
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func() map[realpart.Part]string {
+		out := map[realpart.Part]string{}
+		for _, f := range realpart.All(repository) {
+			if f.Err == nil && f.Get == "make build" {
+				out[f.Part] = f.Path
+			}
+		}
+		return out
+	}
+	t.Setenv(realpart.BinEnv, "")
+	want := map[realpart.Part]string{realpart.NaveHub: filepath.Join(repository, "bin", "nave-hub"), realpart.NaveSpoke: filepath.Join(repository, "bin", "nave-spoke")}
+	if diff := cmp.Diff(want, found()); diff != "" {
+		t.Errorf("without the variable (-want +got):\n%s", diff)
+	}
+	t.Setenv(realpart.BinEnv, folder)
+	want = map[realpart.Part]string{realpart.NaveHub: filepath.Join(folder, "nave-hub")}
+	if diff := cmp.Diff(want, found()); diff != "" {
+		t.Errorf("with the variable (-want +got):\n%s", diff)
+	}
+}
+
 func TestAllHasARowForEveryPart(t *testing.T) {
 	t.Setenv("NAVE_POSTGRES_BIN", "/nowhere/postgres")
 	var parts []realpart.Part
@@ -78,7 +110,8 @@ func TestAllHasARowForEveryPart(t *testing.T) {
 			t.Errorf("found %s although the variable names a program that is not there", f.Path)
 		}
 	}
-	want := []realpart.Part{realpart.NaveOverlay, realpart.PostgreSQL, realpart.Terraform, realpart.Chromium, realpart.Git}
+	want := []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor,
+		realpart.PostgreSQL, realpart.Terraform, realpart.Chromium, realpart.Git}
 	if diff := cmp.Diff(want, parts); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
 	}

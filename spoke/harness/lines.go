@@ -12,7 +12,7 @@ import (
 // continued says that the next call goes on with the same line. It ends with r.
 func readLines(r io.Reader, limit int, f func(text string, continued bool)) error {
 	br := bufio.NewReaderSize(r, limit)
-	var rest []byte // cut off at the end of a part: the beginning of a character
+	var rest []byte // cut off at the end of a part: the beginning of a character, or of the line's end
 	for {
 		part, err := br.ReadSlice('\n')
 		more := errors.Is(err, bufio.ErrBufferFull)
@@ -21,6 +21,9 @@ func readLines(r io.Reader, limit int, f func(text string, continued bool)) erro
 			rest = nil
 			if more {
 				n := wholeRunes(line)
+				if n > 1 && line[n-1] == '\r' {
+					n-- // it may be the first half of the line's end
+				}
 				rest = append(rest, line[n:]...)
 				line = line[:n]
 			} else {

@@ -35,6 +35,8 @@ func TestReadLines(t *testing.T) {
 		{"0123456789abcdef", []part{{"0123456789abcdef", true}}},
 		{"0123456789abcdefgh\ni\n", []part{{"0123456789abcdef", true}, {"gh", false}, {"i", false}}},
 		{"0123456789abcdé\n", []part{{"0123456789abcdé", true}, {"", false}}},
+		{"0123456789abcde\r\ni", []part{{"0123456789abcde", true}, {"", false}, {"i", false}}},
+		{"0123456789abcde\ri", []part{{"0123456789abcde", true}, {"\ri", false}}},
 		{"0123456789abcdeé\n", []part{{"0123456789abcde", true}, {"é", false}}},
 		{"\xff\xfe\n", []part{{"\uFFFD", false}}},
 	} {

@@ -1360,6 +1360,7 @@ type Turn struct {
 	Signals       []uint64               `protobuf:"varint,4,rep,packed,name=signals,proto3" json:"signals,omitempty"` // of the open turn
 	Failed        bool                   `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`          // the last turn failed
 	Done          []uint64               `protobuf:"varint,6,rep,packed,name=done,proto3" json:"done,omitempty"`       // sequences that turn records consumed and that are not settled yet
+	Closed        bool                   `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`          // the present attempt's log has its workload.ended
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1434,6 +1435,13 @@ func (x *Turn) GetDone() []uint64 {
 		return x.Done
 	}
 	return nil
+}
+
+func (x *Turn) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
 }
 
 var File_spoke_journalv1_records_proto protoreflect.FileDescriptor
@@ -1543,14 +1551,15 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x06Outbox\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x14\n" +
-	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xae\x01\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xc6\x01\n" +
 	"\x04Turn\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\x12\x12\n" +
 	"\x04open\x18\x03 \x01(\bR\x04open\x12\x18\n" +
 	"\asignals\x18\x04 \x03(\x04R\asignals\x12\x16\n" +
 	"\x06failed\x18\x05 \x01(\bR\x06failed\x12\x12\n" +
-	"\x04done\x18\x06 \x03(\x04R\x04doneB4Z2github.com/nave-dev/nave/spoke/journalv1;journalv1b\x06proto3"
+	"\x04done\x18\x06 \x03(\x04R\x04done\x12\x16\n" +
+	"\x06closed\x18\a \x01(\bR\x06closedB4Z2github.com/nave-dev/nave/spoke/journalv1;journalv1b\x06proto3"
 
 var (
 	file_spoke_journalv1_records_proto_rawDescOnce sync.Once

@@ -262,5 +262,21 @@ func testReadDuringAppends(t *testing.T, db Database) {
 			return nil
 		})
 	}
+	g.Go("positions", func(ctx context.Context) error {
+		for seen := uint64(0); seen < sessions*batches*each; {
+			p, err := a.Positions(ctx, shard)
+			if err != nil {
+				return err
+			}
+			seen = 0
+			for s, x := range p {
+				if x.Number != x.Sources[spoke] {
+					return fmt.Errorf("log of %s reaches %d and its only source %d", s, x.Number, x.Sources[spoke])
+				}
+				seen += x.Number
+			}
+		}
+		return nil
+	})
 	must(t, "readers and writers", g.Wait())
 }

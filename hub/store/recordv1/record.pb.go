@@ -761,14 +761,16 @@ func (x *Epoch) GetN() uint64 {
 }
 
 type Assignment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Epoch         *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	AgentRevision uint64                 `protobuf:"varint,3,opt,name=agent_revision,json=agentRevision,proto3" json:"agent_revision,omitempty"`
-	Summary       string                 `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
-	Releasing     bool                   `protobuf:"varint,5,opt,name=releasing,proto3" json:"releasing,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Cluster             string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Epoch               *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	AgentRevision       uint64                 `protobuf:"varint,3,opt,name=agent_revision,json=agentRevision,proto3" json:"agent_revision,omitempty"`
+	Summary             string                 `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
+	Releasing           bool                   `protobuf:"varint,5,opt,name=releasing,proto3" json:"releasing,omitempty"`
+	EnvironmentRevision uint64                 `protobuf:"varint,6,opt,name=environment_revision,json=environmentRevision,proto3" json:"environment_revision,omitempty"`
+	PolicyRevision      uint64                 `protobuf:"varint,7,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
@@ -836,6 +838,20 @@ func (x *Assignment) GetReleasing() bool {
 	return false
 }
 
+func (x *Assignment) GetEnvironmentRevision() uint64 {
+	if x != nil {
+		return x.EnvironmentRevision
+	}
+	return 0
+}
+
+func (x *Assignment) GetPolicyRevision() uint64 {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return 0
+}
+
 type Session struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -853,6 +869,9 @@ type Session struct {
 	Epoch         *Epoch                 `protobuf:"bytes,13,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Assignment    *Assignment            `protobuf:"bytes,14,opt,name=assignment,proto3" json:"assignment,omitempty"`
 	LastCluster   string                 `protobuf:"bytes,15,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"`
+	TurnEpoch     *Epoch                 `protobuf:"bytes,16,opt,name=turn_epoch,json=turnEpoch,proto3" json:"turn_epoch,omitempty"` // source of the last turn record whose signals were settled
+	TurnAttempt   uint32                 `protobuf:"varint,17,opt,name=turn_attempt,json=turnAttempt,proto3" json:"turn_attempt,omitempty"`
+	TurnNumber    uint64                 `protobuf:"varint,18,opt,name=turn_number,json=turnNumber,proto3" json:"turn_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -992,6 +1011,27 @@ func (x *Session) GetLastCluster() string {
 	return ""
 }
 
+func (x *Session) GetTurnEpoch() *Epoch {
+	if x != nil {
+		return x.TurnEpoch
+	}
+	return nil
+}
+
+func (x *Session) GetTurnAttempt() uint32 {
+	if x != nil {
+		return x.TurnAttempt
+	}
+	return 0
+}
+
+func (x *Session) GetTurnNumber() uint64 {
+	if x != nil {
+		return x.TurnNumber
+	}
+	return 0
+}
+
 type Signal struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1004,6 +1044,7 @@ type Signal struct {
 	Sender         string                 `protobuf:"bytes,8,opt,name=sender,proto3" json:"sender,omitempty"`
 	AcceptedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
 	Deliveries     uint32                 `protobuf:"varint,10,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Org            string                 `protobuf:"bytes,11,opt,name=org,proto3" json:"org,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1106,6 +1147,13 @@ func (x *Signal) GetDeliveries() uint32 {
 		return x.Deliveries
 	}
 	return 0
+}
+
+func (x *Signal) GetOrg() string {
+	if x != nil {
+		return x.Org
+	}
+	return ""
 }
 
 type Event struct {
@@ -1244,6 +1292,7 @@ type OutboxItem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Event         *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	Decision      []byte                 `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"` // JSON of an explanation, for people; empty without one
+	Org           string                 `protobuf:"bytes,3,opt,name=org,proto3" json:"org,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1290,6 +1339,13 @@ func (x *OutboxItem) GetDecision() []byte {
 		return x.Decision
 	}
 	return nil
+}
+
+func (x *OutboxItem) GetOrg() string {
+	if x != nil {
+		return x.Org
+	}
+	return ""
 }
 
 var File_hub_store_recordv1_record_proto protoreflect.FileDescriptor
@@ -1366,14 +1422,16 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\x05batch\x18\x03 \x01(\x04R\x05batch\"7\n" +
 	"\x05Epoch\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\rR\vincarnation\x12\f\n" +
-	"\x01n\x18\x02 \x01(\x04R\x01n\"\xb1\x01\n" +
+	"\x01n\x18\x02 \x01(\x04R\x01n\"\x8d\x02\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12*\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x14.nave.store.v1.EpochR\x05epoch\x12%\n" +
 	"\x0eagent_revision\x18\x03 \x01(\x04R\ragentRevision\x12\x18\n" +
 	"\asummary\x18\x04 \x01(\tR\asummary\x12\x1c\n" +
-	"\treleasing\x18\x05 \x01(\bR\treleasing\"\xb8\x04\n" +
+	"\treleasing\x18\x05 \x01(\bR\treleasing\x121\n" +
+	"\x14environment_revision\x18\x06 \x01(\x04R\x13environmentRevision\x12'\n" +
+	"\x0fpolicy_revision\x18\a \x01(\x04R\x0epolicyRevision\"\xb1\x05\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03org\x18\x02 \x01(\tR\x03org\x12\x14\n" +
@@ -1395,10 +1453,15 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\n" +
 	"assignment\x18\x0e \x01(\v2\x19.nave.store.v1.AssignmentR\n" +
 	"assignment\x12!\n" +
-	"\flast_cluster\x18\x0f \x01(\tR\vlastCluster\x1a9\n" +
+	"\flast_cluster\x18\x0f \x01(\tR\vlastCluster\x123\n" +
+	"\n" +
+	"turn_epoch\x18\x10 \x01(\v2\x14.nave.store.v1.EpochR\tturnEpoch\x12!\n" +
+	"\fturn_attempt\x18\x11 \x01(\rR\vturnAttempt\x12\x1f\n" +
+	"\vturn_number\x18\x12 \x01(\x04R\n" +
+	"turnNumber\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xca\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x1a\n" +
@@ -1414,7 +1477,8 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\n" +
 	" \x01(\rR\n" +
-	"deliveries\"\xcf\x03\n" +
+	"deliveries\x12\x10\n" +
+	"\x03org\x18\v \x01(\tR\x03org\"\xcf\x03\n" +
 	"\x05Event\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12*\n" +
@@ -1433,11 +1497,12 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"attributes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"T\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"f\n" +
 	"\n" +
 	"OutboxItem\x12*\n" +
 	"\x05event\x18\x01 \x01(\v2\x14.nave.store.v1.EventR\x05event\x12\x1a\n" +
-	"\bdecision\x18\x02 \x01(\fR\bdecisionB6Z4github.com/nave-dev/nave/hub/store/recordv1;recordv1b\x06proto3"
+	"\bdecision\x18\x02 \x01(\fR\bdecision\x12\x10\n" +
+	"\x03org\x18\x03 \x01(\tR\x03orgB6Z4github.com/nave-dev/nave/hub/store/recordv1;recordv1b\x06proto3"
 
 var (
 	file_hub_store_recordv1_record_proto_rawDescOnce sync.Once
@@ -1490,16 +1555,17 @@ var file_hub_store_recordv1_record_proto_depIdxs = []int32{
 	20, // 11: nave.store.v1.Session.created_at:type_name -> google.protobuf.Timestamp
 	10, // 12: nave.store.v1.Session.epoch:type_name -> nave.store.v1.Epoch
 	11, // 13: nave.store.v1.Session.assignment:type_name -> nave.store.v1.Assignment
-	20, // 14: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	10, // 15: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
-	20, // 16: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
-	19, // 17: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
-	14, // 18: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	10, // 14: nave.store.v1.Session.turn_epoch:type_name -> nave.store.v1.Epoch
+	20, // 15: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	10, // 16: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
+	20, // 17: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
+	19, // 18: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
+	14, // 19: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_hub_store_recordv1_record_proto_init() }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func claim(t *testing.T, r Replica, shard api.Shard) api.Head {
 
 func putSession(shard api.Shard, from api.Head, n int) hub.Batch {
 	s := session(shard, n)
-	return hub.Batch{Shard: shard, From: from, Mutations: []hub.Mutation{{PutSession: &s}}}
+	return hub.Batch{Shard: shard, From: from, Mutations: []hub.Mutation{{Org: api.DefaultOrg, PutSession: &s}}}
 }
 
 func wantShard(t tester, r Replica, shard api.Shard, head api.Head, want hub.ShardContents) {
@@ -142,11 +143,11 @@ func testLoadsManyKeys(t *testing.T, s Stores) {
 	for n := range sessions {
 		x := session(9, n)
 		want.Sessions = append(want.Sessions, x)
-		b.Mutations = append(b.Mutations, hub.Mutation{PutSession: &x})
+		b.Mutations = append(b.Mutations, hub.Mutation{Org: api.DefaultOrg, PutSession: &x})
 		for q := range uint64(signals) {
 			y := signal(9, n, q+1)
 			want.Signals = append(want.Signals, y)
-			b.Mutations = append(b.Mutations, hub.Mutation{PutSignal: &y})
+			b.Mutations = append(b.Mutations, hub.Mutation{Org: api.DefaultOrg, PutSignal: &y})
 		}
 		if len(b.Mutations) > 80 {
 			flush()
@@ -154,6 +155,57 @@ func testLoadsManyKeys(t *testing.T, s Stores) {
 	}
 	flush()
 	wantShard(t, s.Other, 9, b.From, want)
+}
+
+// testLoadsAtOneMoment loads a shard of several pages while its first and last session are changed together: they must be
+// seen equal.
+func testLoadsAtOneMoment(t *testing.T, s Stores) {
+	const sessions, loads = 2500, 15
+	b := hub.Batch{Shard: 9, From: claim(t, s.One, 9)}
+	put := func(n int, sequence uint64) {
+		x := session(9, n)
+		x.LastSequence = sequence
+		b.Mutations = append(b.Mutations, hub.Mutation{Org: api.DefaultOrg, PutSession: &x})
+	}
+	commit := func(ctx context.Context) error {
+		err := s.One.Commit(ctx, []hub.Batch{b})
+		b.From, b.Mutations = b.Next(), nil
+		return err
+	}
+	for n := range sessions {
+		if put(n, 0); len(b.Mutations) == 100 {
+			must(t, "Commit", commit(t.Context()))
+		}
+	}
+	g := run.NewGroup(t.Context())
+	var done atomic.Bool
+	g.Go("writer", func(ctx context.Context) error {
+		for n := uint64(1); !done.Load(); n++ {
+			put(0, n)
+			put(sessions-1, n)
+			if err := commit(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go("loader", func(ctx context.Context) error {
+		defer done.Store(true)
+		for range loads {
+			c, err := s.Other.Load(ctx, 9)
+			if err != nil {
+				return err
+			}
+			if len(c.Sessions) != sessions {
+				return fmt.Errorf("%d sessions, want %d", len(c.Sessions), sessions)
+			}
+			if a, z := c.Sessions[0].LastSequence, c.Sessions[sessions-1].LastSequence; a != z {
+				return fmt.Errorf("the first session is of change %d and the last of %d", a, z)
+			}
+		}
+		return nil
+	})
+	must(t, "writer and loader", g.Wait())
 }
 
 func testRefusesDefects(t *testing.T, s Stores) {
@@ -277,13 +329,13 @@ func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 		if q%3 == 0 {
 			x.CreatedAt, x.Labels = time.Time{}, nil
 		}
-		return hub.Mutation{PutSession: &x}
+		return hub.Mutation{Org: api.DefaultOrg, PutSession: &x}
 	case 1:
 		x := signal(shard, n, q)
 		x.Payload = rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(rt, "payload")
-		return hub.Mutation{PutSignal: &x}
+		return hub.Mutation{Org: api.DefaultOrg, PutSignal: &x}
 	case 2:
-		return hub.Mutation{DeleteSignal: &hub.SignalKey{Session: sessionID(shard, n), Sequence: q}}
+		return hub.Mutation{Org: api.DefaultOrg, DeleteSignal: &hub.SignalKey{Session: sessionID(shard, n), Sequence: q}}
 	case 3:
 		x := outbox(shard, n, q)
 		x.Event.Text = rapid.String().Draw(rt, "text")
@@ -291,10 +343,10 @@ func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 			x.Decision = &api.Decision{Session: x.Event.Session, Epoch: api.Epoch{Incarnation: 1, N: q}, Time: began, Cluster: "c", Summary: "s", Candidates: []api.Candidate{
 				{Cluster: "c", Name: "n", Chosen: true, Score: -3, Terms: []api.ScoreTerm{{Name: "price", Value: -3, Detail: "d"}}}, {Cluster: "d", Reason: api.ReasonTaint}}}
 		}
-		return hub.Mutation{PutOutbox: &x}
+		return hub.Mutation{Org: api.DefaultOrg, PutOutbox: &x}
 	case 4:
-		return hub.Mutation{DeleteOutbox: &hub.OutboxKey{Session: sessionID(shard, n), Number: q}}
+		return hub.Mutation{Org: api.DefaultOrg, DeleteOutbox: &hub.OutboxKey{Session: sessionID(shard, n), Number: q}}
 	default:
-		return hub.Mutation{DeleteSession: sessionID(shard, n)}
+		return hub.Mutation{Org: api.DefaultOrg, DeleteSession: sessionID(shard, n)}
 	}
 }

@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"Shards/CommitIsAllOrNone":             testCommitAllOrNone,
 		"Shards/AliveIsCompared":               testAliveCompared,
 		"Shards/LoadsManyKeys":                 testLoadsManyKeys,
+		"Shards/LoadsAtOneMoment":              testLoadsAtOneMoment,
 		"Shards/RefusesDefects":                testRefusesDefects,
 		"Shards/Model":                         testShardModel,
 		"Clusters/Life":                        testClusterLife,

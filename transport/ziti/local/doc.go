@@ -21,8 +21,9 @@
 // Invariants:
 //
 //  1. At most one Run works on a directory: it holds hub.lock.
-//  2. A process is believed alive only while it holds its run.lock, and ready only if the file ready names the holder.
-//     So an id that the system gave to a stranger since is never taken for ours.
+//  2. A process is believed alive while it holds its run.lock, and after that until the one that was seen to hold it, by id
+//     and start time, has ended; it is ready only if the file ready names the holder. So an id that the system gave to a
+//     stranger since is never taken for ours, and a port is not called taken by what is about to let go of it.
 //  3. Ports and address never change after the first start. A port that is taken is an error that names it.
 //  4. Restarts are spaced: 200 ms doubling to 10 s, from the start again after half a minute of life.
 //

@@ -195,6 +195,9 @@ func (o *Overlay) Stop(ctx context.Context) error {
 // end ends processes together.
 func (o *Overlay) end(ctx context.Context, procs []*process) error {
 	for _, p := range procs {
+		if _, err := p.look(time.Now()); err != nil {
+			return err
+		}
 		p.signal(syscall.SIGTERM)
 	}
 	deadline := time.Now().Add(stopBound)

@@ -42,6 +42,7 @@ type process struct {
 	cfg    childConfig
 
 	child    int       // id of the one that we started and have not reaped, or 0
+	seen     running   // who held run.lock at the last look that found it held
 	alive    bool      // as of the last look
 	ready    bool      // as of the last look
 	since    time.Time // when it was first seen alive, or started
@@ -65,7 +66,11 @@ func (p *process) look(now time.Time) (died bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("look at %s: %w", p.cfg.Name, err)
 	}
-	p.alive = locked || p.child != 0
+	if locked {
+		p.seen = runningAs(p.holder())
+	}
+	// A process that ends lets go of its lock before the last of its listeners: until then its ports are taken.
+	p.alive = locked || p.child != 0 || p.seen.still()
 	p.ready = locked && p.holder() != 0 && p.holder() == readPID(p.path("ready"))
 	switch {
 	case p.alive && !was:

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nave-dev/nave/internal/realpart"
+)
+
+// childEnv makes this test binary be the demo.
+const childEnv = "NAVE_DEMO_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// TestDemoSeesAPlantedFault runs the whole demo with a policy that sends a session to the wrong cloud: it must say so.
+func TestDemoSeesAPlantedFault(t *testing.T) {
+	for _, p := range []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor} {
+		realpart.Need(t, p)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := realpart.Root(here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-plant", "wrong-cloud", "-root", root, "-bin", filepath.Dir(realpart.Path(t, realpart.NaveHub)))
+	cmd.Env = append(os.Environ(), childEnv+"=1", "TMPDIR="+short(t))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("the demo ended with %v, want exit code 1:\n%s", err, out)
+	}
+	var failed []string
+	for _, line := range strings.Split(string(out), "\n") {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "FAIL"); ok {
+			failed = append(failed, strings.TrimSpace(name))
+		}
+	}
+	// The session that may run anywhere may happen to join the other two.
+	if len(failed) == 2 && strings.HasPrefix(failed[1], "different clusters were used") {
+		failed = failed[:1]
+	}
+	if len(failed) != 1 || !strings.HasPrefix(failed[0], "auditor-gcp: ran in gcp only") {
+		t.Fatalf("facts that do not hold: %q, want that auditor-gcp did not run in gcp:\n%s", failed, out)
+	}
+	if strings.Contains(string(out), "left behind") {
+		t.Errorf("the demo left processes:\n%s", out)
+	}
+}
+
+// short is a folder with a short path, since sockets are made below it.
+func short(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "nd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}

@@ -1,0 +1,486 @@
+package harness_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/door"
+	"github.com/nave-dev/nave/spoke/harness"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// A harness kills the children of its process, so each test runs it in one of its own: this binary with a description.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && filepath.Base(os.Args[1]) == "workload.json" {
+		os.Exit(harness.Main(os.Args[1], "test", os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+const patience = 20 * time.Second
+
+// rig is a harness process and the spoke's side of it.
+type rig struct {
+	t    *testing.T
+	dir  string
+	id   spoke.WorkloadID
+	w    *harnessv1.Workload
+	cmd  *exec.Cmd
+	h    *handler
+	door *door.Door
+	open *run.Group // runs the door; nil while the spoke is away
+}
+
+func newRig(t *testing.T, script string) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nave") // short: the path of a socket is bounded
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}}
+	r.id = spoke.WorkloadID{Session: "01J00000000000000000000000", Epoch: api.Epoch{N: 1}, Attempt: 2}
+	r.w = &harnessv1.Workload{
+		Id: r.id.String(), Organization: "default", Session: string(r.id.Session), Key: "a key", Agent: "tester", Cluster: "01JC",
+		Protocol: "command", Command: []string{"/bin/sh", "-c", script}, Instructions: "be quick", Model: "m1",
+		TurnLimit: durationpb.New(patience), OnSignal: "wait",
+		Home: filepath.Join(dir, "home"), Workspace: filepath.Join(dir, "workspace"), Temp: filepath.Join(dir, "temp"),
+		Path: "/usr/bin:/bin", Socket: filepath.Join(dir, "door.sock"), ExitFile: filepath.Join(dir, "exit"),
+	}
+	return r
+}
+
+// begin starts the harness process and opens the door.
+func (r *rig) begin(lease time.Duration) {
+	r.t.Helper()
+	doc, err := protojson.Marshal(r.w)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	file := filepath.Join(r.dir, "workload.json")
+	if err := os.WriteFile(file, doc, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd = exec.Command(self, file)
+	r.cmd.Env = []string{"PATH=/usr/bin:/bin", "SECRET_OF_THE_HARNESS=1"}
+	r.cmd.Stderr = r.t.Output()
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.door, err = door.New(door.Config{
+		Socket: r.w.Socket, Lease: lease, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
+		Verify: func(id spoke.WorkloadID, pid int) error {
+			if id != r.id || pid != r.cmd.Process.Pid {
+				return errors.New("another process")
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.back()
+	r.t.Cleanup(func() {
+		if r.cmd.ProcessState == nil {
+			r.cmd.Process.Kill()
+			r.cmd.Wait()
+		}
+		r.away()
+	})
+}
+
+// back opens the door, away closes it as a spoke that ends does.
+func (r *rig) back() {
+	r.open = run.NewGroup(context.Background())
+	r.open.Go("door", func(ctx context.Context) error { return r.door.Run(ctx, r.h) })
+}
+
+func (r *rig) away() {
+	if r.open == nil {
+		return
+	}
+	r.open.Stop()
+	if err := r.open.Wait(); err != nil {
+		r.t.Errorf("door: %v", err)
+	}
+	r.open = nil
+}
+
+// end asks the harness to end and returns its exit code and what it says of why.
+func (r *rig) end() (int, string) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		r.t.Fatal(err)
+	}
+	return r.wait()
+}
+
+func (r *rig) wait() (int, string) {
+	r.t.Helper()
+	timer := time.AfterFunc(patience, func() { r.cmd.Process.Kill() })
+	defer timer.Stop()
+	var exit *exec.ExitError
+	if err := r.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		r.t.Fatal(err)
+	}
+	text, err := os.ReadFile(r.w.ExitFile)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.cmd.ProcessState.ExitCode(), string(text)
+}
+
+// handler keeps events durably: what it has survives every closing of the door.
+type handler struct {
+	block atomic.Bool // Events waits for the end of the connection
+
+	mu      sync.Mutex
+	events  []api.Event
+	changed chan struct{}
+}
+
+func (h *handler) Attached(context.Context, spoke.WorkloadID) (uint64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return uint64(len(h.events)), nil
+}
+
+func (h *handler) Events(ctx context.Context, _ spoke.WorkloadID, events []api.Event) error {
+	if h.block.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, events...)
+	close(h.changed)
+	h.changed = make(chan struct{})
+	return nil
+}
+
+func (h *handler) Detached(spoke.WorkloadID) {}
+
+// await returns all events when one of them is as wanted, and checks that they are dense.
+func (r *rig) await(what string, is func(api.Event) bool) []api.Event {
+	r.t.Helper()
+	deadline := time.After(patience)
+	seen := 0
+	for {
+		r.h.mu.Lock()
+		events, changed := slices.Clone(r.h.events), r.h.changed
+		r.h.mu.Unlock()
+		for ; seen < len(events); seen++ {
+			if n := events[seen].SourceNumber; n != uint64(seen+1) {
+				r.t.Fatalf("event %d has number %d", seen+1, n)
+			}
+			if is(events[seen]) {
+				return events
+			}
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			for _, e := range events[max(0, len(events)-10):] {
+				r.t.Logf("event %d: %s %v %s %.80s", e.SourceNumber, e.Type, e.Signals, e.Outcome, e.Text)
+			}
+			r.t.Fatalf("not in %v: %s", patience, what)
+		}
+	}
+}
+
+func (r *rig) message(text string) {
+	r.t.Helper()
+	r.await("message "+text, func(e api.Event) bool { return e.Type == api.EventMessage && e.Text == text })
+}
+
+// records are the turn records, when there are n.
+func (r *rig) records(n int) []api.Event {
+	r.t.Helper()
+	var records []api.Event
+	r.await(fmt.Sprintf("%d turn records", n), func(e api.Event) bool {
+		if e.Type == api.EventTurnDone {
+			records = append(records, e)
+		}
+		return len(records) == n
+	})
+	return records
+}
+
+func orders(ss ...api.Signal) spoke.Orders { return spoke.Orders{Signals: ss} }
+
+func sig(n uint64, deliveries uint32, payload string) api.Signal {
+	return api.Signal{ID: api.SignalID(fmt.Sprintf("id-%d", n)), Sequence: n, Deliveries: deliveries, Payload: []byte(payload), Sender: "user:ada"}
+}
+
+func TestRequestAndEnvironment(t *testing.T) {
+	r := newRig(t, `env | sort; pwd; cat "$HOME/etc/conf"; cat "$HOME/made"; echo; cat`)
+	r.w.Env = []*harnessv1.EnvVar{{Name: "GRANTED", Value: "yes"}, {Name: "TMPDIR", Value: "/tmp"}}
+	r.w.Files = []*harnessv1.File{{Path: "etc/conf", Content: "configured\n"}}
+	r.w.InitScripts = []*harnessv1.InitScript{{Name: "one", Script: `echo made > "$HOME/made"`}}
+	r.begin(0)
+	r.door.Tell(r.id, orders(sig(1, 0, "plain"), sig(2, 1, "\xff\x00")))
+	events := r.await("the end of the turn", func(e api.Event) bool { return e.Type == api.EventTurnDone })
+	var got []string
+	for _, e := range events {
+		if e.Type == api.EventMessage {
+			got = append(got, e.Text)
+		}
+	}
+	doc := harness.Request{}
+	if err := json.Unmarshal([]byte(got[len(got)-1]), &doc); err != nil {
+		t.Fatalf("request %q: %v", got[len(got)-1], err)
+	}
+	want := harness.Request{Session: r.w.Session, Key: "a key", Agent: "tester", Instructions: "be quick", Model: "m1", Signals: []harness.RequestSignal{
+		{ID: "id-1", Sequence: 1, Delivery: 1, Sender: "user:ada", Payload: "plain"},
+		{ID: "id-2", Sequence: 2, Delivery: 2, Sender: "user:ada", Payload: "/wA=", Encoding: "base64"},
+	}}
+	if diff := cmp.Diff(want, doc); diff != "" {
+		t.Errorf("request (-want +got)\n%s", diff)
+	}
+	lines := []string{
+		"GRANTED=yes", "HOME=" + r.w.Home, "NAVE_AGENT=tester", "NAVE_CLUSTER=01JC", "NAVE_KEY=a key", "NAVE_ORGANIZATION=default",
+		"NAVE_SESSION=" + r.w.Session, "NAVE_WORKLOAD=" + r.w.Id, "NAVE_WORKSPACE=" + r.w.Workspace, "PATH=/usr/bin:/bin", "PWD=" + r.w.Workspace,
+		"TMPDIR=/tmp", r.w.Workspace, "configured", "made", "",
+	}
+	if diff := cmp.Diff(lines, got[:len(got)-1]); diff != "" {
+		t.Errorf("environment (-want +got)\n%s", diff)
+	}
+	if code, text := r.end(); code != 0 || text != "stopped" {
+		t.Errorf("ended with %d, %q", code, text)
+	}
+	if last := r.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded }); last[0].Attributes["attempt"] != "2" {
+		t.Errorf("the first event is %+v", last[0])
+	}
+}
+
+// The spoke goes and comes back while the agent prints: everything arrives, once, in order.
+func TestNothingIsLostWhileTheSpokeIsAway(t *testing.T) {
+	const lines = 30_000
+	r := newRig(t, fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "line $i"; done`, lines))
+	r.begin(0)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	for _, n := range []int{10, 8000, 16_000, 24_000} {
+		r.message(fmt.Sprintf("line %d", n))
+		r.away()
+		r.back()
+	}
+	record := r.records(1)[0]
+	if record.Outcome != api.OutcomeDone {
+		t.Fatalf("turn record %+v", record)
+	}
+	n := 0
+	for _, e := range r.await("the record", func(api.Event) bool { return true }) {
+		if e.Type == api.EventMessage {
+			if n++; e.Text != fmt.Sprintf("line %d", n) {
+				t.Fatalf("message %d is %q", n, e.Text)
+			}
+		}
+	}
+	if n != lines {
+		t.Fatalf("%d messages, want %d", n, lines)
+	}
+}
+
+// A spoke that takes no events stops the agent from printing; when it takes them again, all are there.
+func TestBackPressureReachesTheAgent(t *testing.T) {
+	// The outbox and the pipe hold a part of it. The agent says how far it came.
+	r := newRig(t, `line=$(head -c 1000 /dev/zero | tr '\0' x); i=0
+while [ $i -lt 10000 ]; do i=$((i+1)); echo "$line"; case $i in *0) echo $i > progress; esac; done; echo finished`)
+	r.begin(0)
+	r.h.block.Store(true)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	r.awaitStandstill()
+	at, err := os.ReadFile(filepath.Join(r.w.Workspace, "progress"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if _, err := fmt.Sscan(string(at), &n); err != nil || n < 4000 || n > 6000 {
+		t.Fatalf("the agent is held up at line %d (%v), want it near the 4096 events that fit", n, err)
+	}
+	r.h.block.Store(false)
+	r.away()
+	r.back()
+	r.message("finished")
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone || record.SourceNumber != 10_000+4 {
+		t.Fatalf("turn record %+v, want it after 10001 lines", record)
+	}
+}
+
+// awaitStandstill waits until the agent makes no progress.
+func (r *rig) awaitStandstill() {
+	r.t.Helper()
+	var before string
+	same := 0
+	r.eventually("the agent is held up", func() bool {
+		b, err := os.ReadFile(filepath.Join(r.w.Workspace, "progress"))
+		if err != nil || len(b) == 0 || string(b) != before {
+			before, same = string(b), 0
+			return false
+		}
+		same++
+		return same >= 50 // half a second without a line, of thousands in a second
+	})
+}
+
+func (r *rig) eventually(what string, ok func() bool) {
+	r.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.t.Fatalf("not in %v: %s", patience, what)
+		}
+	}
+}
+
+// The harness kills its agent when the lease runs out, and runs the turn again under a new one.
+func TestLease(t *testing.T) {
+	r := newRig(t, `trap '' TERM; [ -f again ] && exit 0; touch again; echo $$; exec sleep 3600`)
+	r.begin(time.Second)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	events := r.await("the agent's number", func(e api.Event) bool { return e.Type == api.EventMessage })
+	pid := events[len(events)-1].Text
+	alive := func() bool { _, err := os.Stat("/proc/" + pid); return err == nil }
+	if !alive() {
+		t.Fatalf("agent %s does not run", pid)
+	}
+	r.away()
+	gone := time.Now()
+	r.eventually("the agent is dead", func() bool { return !alive() })
+	if took := time.Since(gone); took > 3*time.Second {
+		t.Errorf("the agent lived %v without a lease of 1s", took)
+	}
+	r.back()
+	records := r.records(2)
+	if records[0].Outcome != api.OutcomeCut || !strings.Contains(records[0].Text, "lease") || records[1].Outcome != api.OutcomeDone {
+		t.Fatalf("turn records %+v, want one cut by the lease, one done", records)
+	}
+}
+
+func TestFailuresWaitForTheNextDelivery(t *testing.T) {
+	r := newRig(t, `echo run; echo oops >&2; [ -f good ] || exit 3`)
+	r.begin(0)
+	r.door.Tell(r.id, orders(sig(1, 0, "go"), sig(2, 0, "go")))
+	first := r.records(1)[0]
+	if diff := cmp.Diff([]uint64{1, 2}, first.Signals); diff != "" || first.Outcome != api.OutcomeFailed || first.Text != "exit status 3:\noops" {
+		t.Fatalf("turn record %+v", first)
+	}
+	r.door.Tell(r.id, orders(sig(1, 0, "go"), sig(2, 0, "go"), sig(3, 0, "go"))) // nothing may run
+	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 1, "go"), sig(2, 1, "go"), sig(3, 0, "go")}, Single: true})
+	if second := r.records(2)[1]; !slices.Equal(second.Signals, []uint64{1}) || second.Outcome != api.OutcomeFailed {
+		t.Fatalf("second turn record %+v", second)
+	}
+	if err := os.WriteFile(filepath.Join(r.w.Workspace, "good"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 2, "go"), sig(2, 1, "go"), sig(3, 0, "go")}, Single: true})
+	r.records(5)
+	r.door.Tell(r.id, orders(sig(3, 0, "go"), sig(4, 0, "go"))) // 3 was consumed
+	records := r.records(6)
+	var got [][]uint64
+	for _, e := range records[2:] {
+		if e.Outcome != api.OutcomeDone {
+			t.Errorf("turn record %+v", e)
+		}
+		got = append(got, e.Signals)
+	}
+	if diff := cmp.Diff([][]uint64{{1}, {2}, {3}, {4}}, got); diff != "" {
+		t.Errorf("turns (-want +got)\n%s", diff)
+	}
+}
+
+func TestTurnLimit(t *testing.T) {
+	r := newRig(t, `(setsid sleep 3600 &); echo $$; exec sleep 3600`)
+	r.w.TurnLimit = durationpb.New(300 * time.Millisecond)
+	r.begin(0)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	record := r.records(1)[0]
+	if record.Outcome != api.OutcomeFailed || !strings.Contains(record.Text, "limit of 300ms") {
+		t.Fatalf("turn record %+v", record)
+	}
+	if code, _ := r.end(); code != 0 {
+		t.Errorf("ended with %d", code)
+	}
+}
+
+func TestStopByOrders(t *testing.T) {
+	r := newRig(t, `echo ready; exec sleep 3600`)
+	r.begin(0)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	r.message("ready")
+	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, "go")}, Stop: true})
+	if code, text := r.wait(); code != 0 || text != "stopped" {
+		t.Errorf("ended with %d, %q", code, text)
+	}
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeCut {
+		t.Errorf("turn record %+v", record)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	r := newRig(t, `[ -f again ] && exit 0; touch again; echo ready; exec sleep 3600`)
+	r.w.OnSignal = "interrupt"
+	r.begin(0)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	r.message("ready")
+	r.door.Tell(r.id, orders(sig(1, 0, "go"), sig(2, 0, "stop that")))
+	records := r.records(2)
+	if records[0].Outcome != api.OutcomeCut || records[1].Outcome != api.OutcomeDone || !slices.Equal(records[1].Signals, []uint64{1, 2}) {
+		t.Errorf("turn records %+v", records)
+	}
+}
+
+// Orders larger than a message arrive whole, and long lines in parts.
+func TestLargeOrdersAndLines(t *testing.T) {
+	r := newRig(t, `cat; echo`)
+	r.begin(0)
+	var ss []api.Signal
+	for n := range uint64(80) {
+		ss = append(ss, sig(n+1, 0, strings.Repeat("p", api.MaxPayloadInline)))
+	}
+	r.door.Tell(r.id, orders(ss...))
+	if record := r.records(1)[0]; len(record.Signals) != 80 || record.Outcome != api.OutcomeDone {
+		t.Fatalf("turn record of %d signals, %s", len(record.Signals), record.Outcome)
+	}
+	var line strings.Builder
+	for _, e := range r.await("all", func(api.Event) bool { return true }) {
+		if e.Type == api.EventMessage {
+			if len(e.Text) > api.MaxEventBytes {
+				t.Fatalf("an event has %d bytes", len(e.Text))
+			}
+			line.WriteString(e.Text)
+		}
+	}
+	var doc harness.Request
+	if err := json.Unmarshal([]byte(line.String()), &doc); err != nil || len(doc.Signals) != 80 {
+		t.Fatalf("%d signals came through the agent (%v)", len(doc.Signals), err)
+	}
+}

@@ -1,0 +1,42 @@
+package local
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+)
+
+// running is one process that was seen: its id and when it started, so that an id that was given again is not taken for it.
+// The zero value was not seen.
+type running struct {
+	pid   int
+	start string // field 22 of /proc/PID/stat
+}
+
+// runningAs looks at a process. Where there is no /proc nothing is seen.
+func runningAs(pid int) running {
+	if pid == 0 {
+		return running{}
+	}
+	if state, start := stat(pid); start != "" && state != "Z" && state != "X" {
+		return running{pid, start}
+	}
+	return running{}
+}
+
+// still reports that the process exists and has not ended. A zombie has closed its files.
+func (r running) still() bool { return r.pid != 0 && runningAs(r.pid) == r }
+
+// stat reads state and start time, see proc_pid_stat(5).
+func stat(pid int) (state, start string) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", ""
+	}
+	// The name in parentheses may hold anything.
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 20 {
+		return "", ""
+	}
+	return string(f[0]), string(f[19])
+}
