@@ -52,6 +52,7 @@ type Hub struct {
 	placer   *placer
 	fleet    *liveness
 	feed     *feed
+	quota    *quota
 	loaded   atomic.Int32 // shards that are owned and loaded
 }
 
@@ -78,7 +79,7 @@ func New(cfg Config) (*Hub, error) {
 	if cfg.Limits == (Limits{}) {
 		cfg.Limits = DefaultLimits()
 	}
-	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed()}
+	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota()}
 	h.commits = newCommitter(cfg.Shards)
 	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.post)
 	h.fleet = newLiveness(h)

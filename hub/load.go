@@ -86,6 +86,7 @@ func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition,
 			continue
 		}
 		s.pending = append(s.pending, sig)
+		o.effect(effPending{s.Org, 1})
 		if sig.IdempotencyKey != "" {
 			m.idem[KeyScope{s.Agent, s.Key, sig.IdempotencyKey}] = &sig
 		}

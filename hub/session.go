@@ -45,6 +45,7 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 	now := time.Now().UTC()
 	reply := make(chan signalReply, 1)
 	ev := evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, newID: api.NewSessionID(now, shard, e1), dryRun: r.DryRun, reply: reply,
+		orgFull: h.quota.of(r.Org) >= h.cfg.Limits.PendingPerOrg,
 		signal: api.Signal{ID: api.SignalID(api.NewULID(now, e2)), IdempotencyKey: r.IdempotencyKey, Payload: r.Payload,
 			PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
 	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {

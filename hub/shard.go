@@ -223,6 +223,8 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 			l.h.fleet.send(e.cluster, api.HubMessage{Updates: []api.ShardUpdate{{Position: at, Full: e.full, Sessions: e.sessions}}})
 		case effAck:
 			l.h.fleet.send(e.cluster, api.HubMessage{Acks: []api.Ack{e.ack}})
+		case effPending:
+			l.h.quota.add(e.org, e.n)
 		case effNotify:
 			l.h.feed.notify(e.session)
 		case effGap:

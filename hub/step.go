@@ -54,13 +54,14 @@ type sessionLog struct {
 // Limits bound what a hub accepts.
 type Limits struct {
 	PendingPerSession int // unsettled signals of one session
+	PendingPerOrg     int // unsettled signals of one organization, on this replica
 	Window            int // signals handed to a spoke at a time, per session
 	WindowBytes       int // bytes of their payloads
 }
 
 // DefaultLimits are the documented defaults.
 func DefaultLimits() Limits {
-	return Limits{PendingPerSession: api.MaxPendingPerSession, Window: 64, WindowBytes: 512 << 10}
+	return Limits{PendingPerSession: api.MaxPendingPerSession, PendingPerOrg: api.MaxPendingPerOrg, Window: 64, WindowBytes: 512 << 10}
 }
 
 // event is an input of step.
@@ -78,6 +79,7 @@ type (
 		settled   *SettledSignal
 		unknown   error // the archive did not answer: the key may have been used
 		dryRun    bool
+		orgFull   bool               // the organization is at its limit of unsettled signals
 		reply     chan<- signalReply // buffered; answered once
 	}
 	// evPlaced is the answer to effPlace.
@@ -157,6 +159,11 @@ type (
 		cluster api.ClusterID
 		ack     api.Ack
 	}
+	// effPending tells how many more unsettled signals an organization has.
+	effPending struct {
+		org api.OrgID
+		n   int
+	}
 	// effNotify tells readers that a session's log has grown.
 	effNotify struct{ session api.SessionID }
 	// effGap tells that a spoke left numbers out: its link must begin anew.
@@ -172,14 +179,15 @@ type (
 	}
 )
 
-func (effReply) isEffect()  {}
-func (effPlace) isEffect()  {}
-func (effAppend) isEffect() {}
-func (effSend) isEffect()   {}
-func (effAck) isEffect()    {}
-func (effNotify) isEffect() {}
-func (effGap) isEffect()    {}
-func (effStale) isEffect()  {}
+func (effReply) isEffect()   {}
+func (effPlace) isEffect()   {}
+func (effAppend) isEffect()  {}
+func (effSend) isEffect()    {}
+func (effAck) isEffect()     {}
+func (effPending) isEffect() {}
+func (effNotify) isEffect()  {}
+func (effGap) isEffect()     {}
+func (effStale) isEffect()   {}
 
 // placeRequest is what the placer needs to decide.
 type placeRequest struct {

@@ -152,6 +152,7 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 		switch {
 		case settled[sig.ID]:
 			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+			o.effect(effPending{s.Org, -1})
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})
 			resend = true
 			continue

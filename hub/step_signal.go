@@ -32,6 +32,11 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 			Err: api.Errorf(api.CodeLimit, "session %s has %d unsettled signals, the limit: wait until some are settled", s.ID, len(s.pending))})
 		return
 	}
+	if ev.orgFull {
+		answer(api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "organization",
+			Err: api.Errorf(api.CodeLimit, "organization %s has %d unsettled signals or more, the limit: wait until some are settled", ev.org, m.limits.PendingPerOrg)})
+		return
+	}
 	if ev.dryRun {
 		a := api.Accepted{Session: ev.newID, Sequence: 1}
 		if s != nil {
@@ -52,6 +57,7 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 		m.idem[scope] = &sig
 	}
 	o.mutate(s.Org, Mutation{PutSignal: &sig})
+	o.effect(effPending{s.Org, 1})
 	m.report(o, s, now, api.Event{Type: api.EventAccepted, Signals: []uint64{sig.Sequence},
 		Attributes: map[string]string{"signal": string(sig.ID), "sender": sig.Sender}}, nil)
 	if s.Phase == api.PhaseDormant {

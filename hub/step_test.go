@@ -214,3 +214,23 @@ func TestPhasesOnlyChangeByTheTable(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOrganizationsLimitRefusesNewSignalsAndAnswersOldOnes(t *testing.T) {
+	w := newShardWorld()
+	first := w.signal("alice", "k", "x", false)
+	ask := func(idem string) signalReply {
+		reply := make(chan signalReply, 1)
+		w.do(evSignal{org: api.DefaultOrg, agent: worldAgent, agentName: "a", key: "alice", orgFull: true, reply: reply,
+			signal: api.Signal{ID: "sig-new", IdempotencyKey: idem, Payload: []byte("x"), PayloadHash: [32]byte{'x'}}}, true, false)
+		return <-reply
+	}
+	if r := ask("other"); api.CodeOf(r.err) != api.CodeLimit || api.FieldOf(r.err) != "organization" {
+		t.Errorf("a new signal at the limit = %+v, want CodeLimit that names the organization", r)
+	}
+	if r := ask("k"); r.err != nil || !r.accepted.Duplicate || r.accepted.Signal != first.accepted.Signal {
+		t.Errorf("the repeat of an accepted one at the limit = %+v, want the first one's answer", r)
+	}
+	if n := len(w.signals); n != 1 {
+		t.Errorf("%d signals are pending, want 1", n)
+	}
+}
