@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -41,6 +42,9 @@ func (r *Runtime) launchLocked(c claim, w spoke.WorkloadSpec) (pid int, err erro
 		return 0, err
 	}
 	defer null.Close()
+	if err := keepFiles(); err != nil {
+		return 0, err
+	}
 	// The mark is how the sweep finds what the harness and the agent started, whatever happened to them.
 	proc, err := os.StartProcess(r.c.Harness, []string{r.c.Harness, c.path("workload.json")}, &os.ProcAttr{
 		Dir:   c.dir,
@@ -63,6 +67,21 @@ func (r *Runtime) launchLocked(c claim, w spoke.WorkloadSpec) (pid int, err erro
 		return 0, err
 	}
 	return pid, nil
+}
+
+// keepFiles makes every open file of this process one that programs do not inherit. What Go opens is so; what this process
+// was started with may not be, and a harness that outlives the spoke would hold it open: a lock, a listening socket.
+func keepFiles() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list open files: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // state is a directory of the session, the same for all its attempts.

@@ -301,7 +301,7 @@ func testBadStart(b *bench) {
 
 func testTurnLeftovers(b *bench) {
 	tok := token()
-	w := b.spec("(setsid sleep 3600." + tok + " &); sleep 3600." + tok + " & echo done")
+	w := b.spec("setsid sh -c 'echo > apart; exec sleep 3600." + tok + "' & sleep 3600." + tok + " & while [ ! -e apart ]; do sleep 0.01; done; sleep 0.1; echo done")
 	b.start(w)
 	b.Door.Tell(w.ID, signals(1, 1))
 	if record := b.turn(w.ID, 1); record.Outcome != api.OutcomeDone {
