@@ -133,6 +133,7 @@ const (
 	EventAccepted EventType = "signal.accepted"  // hub: a signal was accepted
 	EventPlaced   EventType = "session.placed"   // hub: an assignment was made
 	EventWaiting  EventType = "session.waiting"  // hub: nothing fits; the reason
+	EventDead     EventType = "signal.dead"      // hub: a signal failed too often and left the inbox; the reason
 	EventSlept    EventType = "session.slept"    // hub: the workload is gone, the session is dormant
 	EventStarted  EventType = "workload.started" // spoke: the harness of an attempt began
 	EventEnded    EventType = "workload.ended"   // spoke: the workload of an attempt is gone

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -24,7 +25,7 @@ func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.
 			o.effect(effGap{cluster, api.Errorf(api.CodeFailed, "session %s source %s: event %d after %d", s.ID, b.Source, ev.SourceNumber, taken)})
 			return
 		case ev.SourceNumber <= taken:
-			m.again(o, s, ev)
+			m.again(o, now, s, ev)
 			continue
 		}
 		a := m.enqueue(s, ev, nil)
@@ -47,14 +48,20 @@ func (m *machine) late(o *output, s *session, cluster api.ClusterID, b api.Event
 // again handles an event that was taken before. If the archive has it, the spoke did not get the acknowledgement. After a
 // change of owner the failures that a turn record counts may be missing, so they are applied now; the signals that it
 // settled left the inbox when the shard was loaded.
-func (m *machine) again(o *output, s *session, ev api.Event) {
+func (m *machine) again(o *output, now time.Time, s *session, ev api.Event) {
 	if settled := s.log.settled[ev.Source]; ev.SourceNumber <= settled {
 		if ev.Type == api.EventTurnDone {
-			m.digest(o, s, ev, nil)
+			m.digest(o, now, s, ev, nil)
 		}
 		o.effect(effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 	}
 }
+
+// How a signal left the inbox.
+const (
+	settledDone = "done"
+	settledDead = "dead"
+)
 
 // settles lists the signals that leave the inbox with a turn record: consumed, or failed too often.
 func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSignal {
@@ -78,9 +85,9 @@ func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSign
 func (m *machine) fate(s *session, sig api.Signal, outcome api.Outcome) string {
 	switch {
 	case outcome == api.OutcomeDone:
-		return "done"
+		return settledDone
 	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries)+1 >= s.revision.Agent.MaxDeliveries:
-		return "dead"
+		return settledDead
 	}
 	return ""
 }
@@ -90,9 +97,9 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 	m.writing = false
 	var acks []effAck
 	for _, a := range appends {
-		settled := make(map[api.SignalID]bool, len(a.Settled))
+		settled := make(map[api.SignalID]string, len(a.Settled))
 		for _, row := range a.Settled {
-			settled[row.Signal.ID] = true
+			settled[row.Signal.ID] = row.Outcome
 		}
 		for i, ev := range a.Events {
 			s := m.sessions[ev.Session]
@@ -104,7 +111,7 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 				acks = appendAck(acks, effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 			}
 			if ev.Type == api.EventTurnDone {
-				m.digest(o, s, ev, settled)
+				m.digest(o, now, s, ev, settled)
 			}
 			if i == len(a.Events)-1 || a.Events[i+1].Session != ev.Session {
 				o.effect(effNotify{ev.Session})
@@ -141,7 +148,7 @@ func (s *session) allSettled() bool {
 
 // digest applies an archived turn record to the inbox, once: the record's position is kept with the session. A signal
 // leaves the inbox only if its row is in the archive; another one that a failed turn names counts a failure.
-func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.SignalID]bool) {
+func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, settled map[api.SignalID]string) {
 	if !after(ev.Source, ev.SourceNumber, s.TurnSource, s.TurnNumber) {
 		return
 	}
@@ -150,7 +157,11 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 	resend := false
 	for _, sig := range s.pending {
 		switch {
-		case settled[sig.ID]:
+		case settled[sig.ID] != "":
+			if settled[sig.ID] == settledDead {
+				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: fmt.Sprintf("failed %d times", sig.Deliveries+1),
+					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
+			}
 			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 			o.effect(effPending{s.Org, -1})
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})

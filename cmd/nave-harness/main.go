@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/nave-dev/nave/internal/version"
 	"github.com/nave-dev/nave/spoke/harness"
 )
-
-// version is set when the program is built: -ldflags "-X main.version=…".
-var version = "dev"
 
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: nave-harness DESCRIPTION")
 		os.Exit(2)
 	}
-	os.Exit(harness.Main(os.Args[1], version, os.Stderr))
+	os.Exit(harness.Main(os.Args[1], version.Version, os.Stderr))
 }
