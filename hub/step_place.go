@@ -43,6 +43,10 @@ func (m *machine) placed(o *output, now time.Time, ev evPlaced) {
 	rec.HubNumber++
 	item := OutboxItem{Event: api.Event{Session: s.ID, Source: api.HubSource, SourceNumber: rec.HubNumber, Type: api.EventPlaced, Time: now,
 		Text: d.Summary, Attributes: map[string]string{"cluster": string(d.Cluster), "epoch": d.Epoch.String()}}, Decision: &d}
+	if s.LastCluster != "" && s.LastCluster != d.Cluster {
+		// Without checkpoints its state directory stays behind: that must not go unsaid.
+		item.Event.Attributes["state"] = "empty: it ran last in cluster " + string(s.LastCluster)
+	}
 	o.put(rec)
 	o.mutate(s.Org, Mutation{PutOutbox: &item})
 	o.guard = &guard{cluster: d.Cluster, assigned: evAssigned{record: rec, rev: ev.revision, placed: item}}

@@ -53,6 +53,7 @@ var rooms = []room{
 	{folder: "spoke/harness/harnessv1", ours: list("api/navev1"), others: generated},
 	{folder: "spoke/journalv1", ours: list("api/navev1"), others: generated},
 
+	{folder: "docs", others: stdlib},
 	{folder: "provider", ours: list("api", "hub/client", shared), tests: list("hub/...", "spoke/...", "transport/...")},
 	{folder: "console", others: stdlib},
 	{folder: "cmd", ours: list("...")},
