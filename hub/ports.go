@@ -160,7 +160,7 @@ type KeyScope struct {
 
 // SettledSignal is a signal that left the inbox, with what later duplicates are answered with.
 type SettledSignal struct {
-	Signal    api.Signal // without its payload
+	Signal    api.Signal // done: without its payload
 	Scope     KeyScope   // Key empty: not deduplicated
 	Outcome   string     // "done" or "dead"
 	SettledAt time.Time

@@ -74,7 +74,9 @@ func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSign
 		if outcome == "" {
 			continue
 		}
-		sig.Payload = nil
+		if outcome == settledDone {
+			sig.Payload = nil // a dead one keeps it, to be sent again
+		}
 		out = append(out, SettledSignal{Signal: sig, Outcome: outcome, SettledAt: now,
 			Scope: KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}})
 	}

@@ -258,7 +258,7 @@ func (t *tx) settle(org api.OrgID, s *hub.SettledSignal) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return refuse(t.op, api.CodeInternal, "the idempotency key of signal %s was settled with another signal", s.Signal.ID)
 	}
-	if err == nil && is != row {
+	if err == nil && !is.same(&row) {
 		return refuse(t.op, api.CodeInternal, "signal %s is settled with another content", s.Signal.ID)
 	}
 	return err

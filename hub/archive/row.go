@@ -103,12 +103,13 @@ func (r *eventRow) event() (api.Event, error) {
 	return e, nil
 }
 
-// settledRow is a settled signal as it is stored. Two rows are the same when they are equal.
+// settledRow is a settled signal as it is stored.
 type settledRow struct {
 	signal, org, agent, sessionKey, key, session string
 	sequence                                     int64
 	hash                                         [32]byte
 	ref, sender                                  string
+	payload                                      []byte // of a dead signal
 	acceptedAt                                   int64
 	deliveries                                   int64
 	outcome                                      string
@@ -117,7 +118,7 @@ type settledRow struct {
 
 func settledRowOf(org api.OrgID, s *hub.SettledSignal) (r settledRow, err error) {
 	r = settledRow{signal: string(s.Signal.ID), org: string(org), agent: string(s.Scope.Agent), sessionKey: s.Scope.SessionKey, key: s.Scope.Key,
-		session: string(s.Signal.Session), hash: s.Signal.PayloadHash, ref: s.Signal.PayloadRef, sender: s.Signal.Sender, acceptedAt: nanos(s.Signal.AcceptedAt),
+		session: string(s.Signal.Session), hash: s.Signal.PayloadHash, ref: s.Signal.PayloadRef, payload: s.Signal.Payload, sender: s.Signal.Sender, acceptedAt: nanos(s.Signal.AcceptedAt),
 		deliveries: int64(s.Signal.Deliveries), outcome: s.Outcome, settledAt: nanos(s.SettledAt)}
 	r.sequence, err = signed("sequence of a signal", s.Signal.Sequence)
 	return r, err
@@ -125,19 +126,25 @@ func settledRowOf(org api.OrgID, s *hub.SettledSignal) (r settledRow, err error)
 
 func (r *settledRow) scan(row interface{ Scan(...any) error }) error {
 	var hash []byte
-	err := row.Scan(&r.signal, &r.org, &r.agent, &r.sessionKey, &r.key, &r.session, &r.sequence, &hash, &r.ref, &r.sender, &r.acceptedAt, &r.deliveries, &r.outcome, &r.settledAt)
+	err := row.Scan(&r.signal, &r.org, &r.agent, &r.sessionKey, &r.key, &r.session, &r.sequence, &hash, &r.ref, &r.payload, &r.sender, &r.acceptedAt, &r.deliveries, &r.outcome, &r.settledAt)
 	copy(r.hash[:], hash)
 	return err
 }
 
 func (r *settledRow) args() []any {
-	return []any{r.signal, r.org, r.agent, r.sessionKey, r.key, r.session, r.sequence, r.hash[:], r.ref, r.sender, r.acceptedAt, r.deliveries, r.outcome, r.settledAt}
+	return []any{r.signal, r.org, r.agent, r.sessionKey, r.key, r.session, r.sequence, r.hash[:], r.ref, r.payload, r.sender, r.acceptedAt, r.deliveries, r.outcome, r.settledAt}
+}
+
+// same reports that two rows are of one signal. When and how it was settled is the first row's to say.
+func (r *settledRow) same(o *settledRow) bool {
+	return r.signal == o.signal && r.org == o.org && r.agent == o.agent && r.sessionKey == o.sessionKey && r.key == o.key && r.session == o.session &&
+		r.sequence == o.sequence && r.hash == o.hash
 }
 
 func (r *settledRow) settled() hub.SettledSignal {
 	return hub.SettledSignal{
 		Signal: api.Signal{ID: api.SignalID(r.signal), Session: api.SessionID(r.session), Sequence: uint64(r.sequence), IdempotencyKey: r.key, PayloadHash: r.hash,
-			PayloadRef: r.ref, Sender: r.sender, AcceptedAt: timeOf(r.acceptedAt), Deliveries: uint32(r.deliveries)},
+			PayloadRef: r.ref, Payload: r.payload, Sender: r.sender, AcceptedAt: timeOf(r.acceptedAt), Deliveries: uint32(r.deliveries)},
 		Scope:     hub.KeyScope{Agent: api.ObjectID(r.agent), SessionKey: r.sessionKey, Key: r.key},
 		Outcome:   r.outcome,
 		SettledAt: timeOf(r.settledAt),

@@ -29,7 +29,7 @@ func settle(t *testing.T, a Archive, s ...hub.SettledSignal) error {
 func testKeys(t *testing.T, db Database) {
 	a := raised(t, db)
 	one, two, none, dead := settled(1, "one"), settled(2, "two"), settled(3, ""), settled(4, "dead")
-	dead.Outcome, dead.Signal.AcceptedAt = "dead", time.Time{}
+	dead.Outcome, dead.Signal.AcceptedAt, dead.Signal.Payload = "dead", time.Time{}, []byte{0, 'x', 0xff}
 	must(t, "settle", settle(t, a, one, two, none, dead))
 	otherAgent, otherSession := scope("one"), scope("one")
 	otherAgent.Agent, otherSession.SessionKey = "x", "x"
@@ -46,15 +46,15 @@ func testSettled(t *testing.T, db Database) {
 	is := settled(1, "k")
 	must(t, "settle", settle(t, a, is))
 	must(t, "the same again", settle(t, a, is, settled(2, "l")))
+	again := settled(1, "k") // by a later turn: the first one counts
+	again.Outcome, again.SettledAt, again.Signal.Deliveries = "dead", began, 9
+	must(t, "the same signal in another way", settle(t, a, again))
 	must(t, "signals without a key", settle(t, a, settled(3, ""), settled(4, "")))
 	for what, change := range map[string]func(*hub.SettledSignal){
-		"outcome":    func(s *hub.SettledSignal) { s.Outcome = "dead" },
-		"time":       func(s *hub.SettledSignal) { s.SettledAt = began },
-		"payload":    func(s *hub.SettledSignal) { s.Signal.PayloadHash[31]++ },
-		"sequence":   func(s *hub.SettledSignal) { s.Signal.Sequence++ },
-		"key":        func(s *hub.SettledSignal) { s.Scope.Key = "m" },
-		"deliveries": func(s *hub.SettledSignal) { s.Signal.Deliveries++ },
-		"signal":     func(s *hub.SettledSignal) { s.Signal.ID = "other" }, // its key is taken
+		"payload":  func(s *hub.SettledSignal) { s.Signal.PayloadHash[31]++ },
+		"sequence": func(s *hub.SettledSignal) { s.Signal.Sequence++ },
+		"key":      func(s *hub.SettledSignal) { s.Scope.Key = "m" },
+		"signal":   func(s *hub.SettledSignal) { s.Signal.ID = "other" }, // its key is taken
 	} {
 		s := settled(1, "k")
 		change(&s)

@@ -54,6 +54,7 @@ CREATE TABLE settled (
   sequence        BIGINT NOT NULL,
   payload_hash    BYTEA   NOT NULL,
   payload_ref     TEXT    NOT NULL,
+  payload         BYTEA,           -- of dead signals, so that they can be sent again
   sender          TEXT    NOT NULL,
   accepted_at     BIGINT NOT NULL,
   deliveries      BIGINT NOT NULL,

@@ -53,6 +53,7 @@ CREATE TABLE settled (
   sequence        INTEGER NOT NULL,
   payload_hash    BLOB    NOT NULL,
   payload_ref     TEXT    NOT NULL,
+  payload         BLOB ,           -- of dead signals, so that they can be sent again
   sender          TEXT    NOT NULL,
   accepted_at     INTEGER NOT NULL,
   deliveries      INTEGER NOT NULL,
