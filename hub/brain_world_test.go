@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nave-dev/nave/api"
-	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/archive"
 	"github.com/nave-dev/nave/hub/store"
@@ -36,7 +35,7 @@ func newBrains(t *testing.T) *brains {
 	etcd, err := embedded.Start(t.Context(), embedded.Config{Dir: dir + "/etcd", Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(etcd.Close)
-	b.store, err = store.Open(t.Context(), store.Config{Client: etcd.Client(), Codec: navev1.Codec{}})
+	b.store, err = store.Open(t.Context(), store.Config{Client: etcd.Client(), Codec: jsonCodec{}})
 	must(t, err)
 	b.archive, err = archive.Open(t.Context(), archive.Config{File: filepath.Join(dir, "archive.db")})
 	must(t, err)
