@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -16,8 +19,12 @@ const archiveRows = 4000
 type archiver struct {
 	archive Archive
 	log     *slog.Logger
+	metrics *metrics
 	post    func(context.Context, api.Shard, event) error
 	in      chan shardAppends // one per shard at most
+
+	mu    sync.Mutex
+	stuck map[api.Shard]error // guarded by mu: the archive contradicts what the shard wants to append
 }
 
 type shardAppends struct {
@@ -25,8 +32,8 @@ type shardAppends struct {
 	appends []Append
 }
 
-func newArchiver(a Archive, log *slog.Logger, post func(context.Context, api.Shard, event) error) *archiver {
-	return &archiver{archive: a, log: log, post: post, in: make(chan shardAppends, api.Shards)}
+func newArchiver(a Archive, log *slog.Logger, m *metrics, post func(context.Context, api.Shard, event) error) *archiver {
+	return &archiver{archive: a, log: log, metrics: m, post: post, in: make(chan shardAppends, api.Shards), stuck: map[api.Shard]error{}}
 }
 
 // submit hands appends over. A shard has one submission under way at most, so that the channel never fills.
@@ -85,7 +92,12 @@ func (a *archiver) write(ctx context.Context, all []shardAppends) []shardAppends
 				flat, owner = append(flat, ap), append(owner, i)
 			}
 		}
+		began, rows := time.Now(), 0
+		for _, s := range all {
+			rows += s.rows()
+		}
 		err := a.archive.Append(ctx, flat)
+		a.metrics.archived(rows, began, err)
 		if err == nil {
 			return all
 		}
@@ -112,10 +124,15 @@ func (a *archiver) write(ctx context.Context, all []shardAppends) []shardAppends
 			}
 			return done
 		}
-		a.log.Error("append to the archive repeated", "error", err)
 		if api.CodeOf(err) == api.CodeInternal {
-			return nil // kept in the store and at the spoke; this shard settles no more until it is loaded anew
+			// Kept in the store and at the spoke; this shard settles no more until it is loaded anew.
+			a.log.Error("append contradicts the archive", "shard", all[0].shard, "error", err)
+			a.mu.Lock()
+			a.stuck[all[0].shard] = err
+			a.mu.Unlock()
+			return nil
 		}
+		a.log.Warn("append to the archive repeated", "error", err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -123,4 +140,21 @@ func (a *archiver) write(ctx context.Context, all []shardAppends) []shardAppends
 		}
 	}
 	return nil
+}
+
+// broken returns an error that names the shards whose appends contradict the archive, or nil.
+func (a *archiver) broken() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.stuck) == 0 {
+		return nil
+	}
+	shards := slices.Sorted(maps.Keys(a.stuck))
+	return api.Errorf(api.CodeInternal, "%d shards settle nothing until the hub is restarted, the first is %d: %w", len(shards), shards[0], a.stuck[shards[0]])
+}
+
+func (a *archiver) stuckShards() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.stuck)
 }

@@ -20,15 +20,16 @@ import (
 type FleetConfig struct {
 	Store         Clusters
 	Overlay       Overlay
-	Status        func(api.ClusterID) api.ClusterStatus // what this replica observed of a cluster; must not block
-	Now           func() time.Time                      // default time.Now
-	NewID         func() api.ClusterID                  // a new ULID, never the same twice
-	Random        io.Reader                             // of join secrets; default crypto/rand
-	HubIdentities func() []string                       // overlay identities of the hub's replicas; default none
-	Service       string                                // overlay service that spokes dial
-	Authority     []byte                                // PEM of the overlay's authority
-	Controllers   []string                              // base URLs of the overlay's controllers
-	Log           *slog.Logger                          // default: nothing is logged
+	Status        func(api.ClusterID) api.ClusterStatus                // what this replica observed of a cluster; must not block
+	Sessions      func(context.Context) (map[api.ClusterID]int, error) // sessions per cluster now; default: those of Status
+	Now           func() time.Time                                     // default time.Now
+	NewID         func() api.ClusterID                                 // a new ULID, never the same twice
+	Random        io.Reader                                            // of join secrets; default crypto/rand
+	HubIdentities func() []string                                      // overlay identities of the hub's replicas; default none
+	Service       string                                               // overlay service that spokes dial
+	Authority     []byte                                               // PEM of the overlay's authority
+	Controllers   []string                                             // base URLs of the overlay's controllers
+	Log           *slog.Logger                                         // default: nothing is logged
 }
 
 // Fleet keeps the clusters of an installation and enrolls their spokes. It has no state of its own and is safe for
@@ -140,7 +141,40 @@ func (f *Fleet) Cluster(ctx context.Context, org api.OrgID, name string) (api.Cl
 	if err != nil {
 		return api.Cluster{}, err
 	}
-	return f.find(ctx, org, name)
+	c, err := f.find(ctx, org, name)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	return f.counted(ctx, c)
+}
+
+// counted fills in how many sessions the cluster has now.
+func (f *Fleet) counted(ctx context.Context, c api.Cluster) (api.Cluster, error) {
+	n, err := f.count(ctx)
+	if err == nil && n != nil {
+		c.Status.Sessions = n[c.ID]
+	}
+	return c, err
+}
+
+// countWithin bounds the wait for shards that are busy.
+const countWithin = 10 * time.Second
+
+// count returns how many sessions each cluster has now, nil when only the status knows.
+func (f *Fleet) count(ctx context.Context) (map[api.ClusterID]int, error) {
+	if f.cfg.Sessions == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, countWithin)
+	defer cancel()
+	n, err := f.cfg.Sessions(ctx)
+	if err != nil {
+		return nil, &api.Error{Code: api.CodeUnavailable, Op: "count sessions", Err: err}
+	}
+	if n == nil {
+		n = map[api.ClusterID]int{}
+	}
+	return n, nil
 }
 
 func (f *Fleet) find(ctx context.Context, org api.OrgID, name string) (api.Cluster, error) {
@@ -201,6 +235,10 @@ func (f *Fleet) List(ctx context.Context, org api.OrgID, selector string, pageSi
 	if err != nil {
 		return nil, "", err
 	}
+	n, err := f.count(ctx)
+	if err != nil {
+		return nil, "", err
+	}
 	slices.SortFunc(all, func(a, b api.Cluster) int { return strings.Compare(a.Name, b.Name) })
 	var out []api.Cluster
 	for _, c := range all {
@@ -210,7 +248,11 @@ func (f *Fleet) List(ctx context.Context, org api.OrgID, selector string, pageSi
 		if len(out) == pages.Size {
 			return out, pages.Token(out[len(out)-1].Name), nil
 		}
-		out = append(out, f.observed(c))
+		c = f.observed(c)
+		if n != nil {
+			c.Status.Sessions = n[c.ID]
+		}
+		out = append(out, c)
 	}
 	return out, "", nil
 }
@@ -231,7 +273,8 @@ func (f *Fleet) Update(ctx context.Context, c api.Cluster, dryRun bool) (api.Clu
 			return api.Cluster{}, "", conflict("cluster %q has changed since it was read: read it again, then repeat", c.Name)
 		}
 		if maps.Equal(present.Labels, c.Labels) && slices.Equal(present.Taints, c.Taints) && present.Cordoned == c.Cordoned {
-			return present, Unchanged, nil
+			present, err = f.counted(ctx, present)
+			return present, Unchanged, err
 		}
 		next := present
 		next.Labels, next.Taints, next.Cordoned, next.UpdatedAt = maps.Clone(c.Labels), slices.Clone(c.Taints), c.Cordoned, f.cfg.Now().UTC()
@@ -246,7 +289,8 @@ func (f *Fleet) Update(ctx context.Context, c api.Cluster, dryRun bool) (api.Clu
 		if err != nil {
 			return api.Cluster{}, "", err
 		}
-		return f.observed(stored), Updated, nil
+		stored, err = f.counted(ctx, f.observed(stored))
+		return stored, Updated, err
 	}
 	return api.Cluster{}, "", conflict("cluster %q is being changed by others: repeat", c.Name)
 }
@@ -269,6 +313,9 @@ func (f *Fleet) Delete(ctx context.Context, org api.OrgID, name, etag string, dr
 		}
 		if etag != "" && etag != c.Etag {
 			return conflict("cluster %q has changed since it was read: read it again, then repeat", name)
+		}
+		if c, err = f.counted(ctx, c); err != nil {
+			return err
 		}
 		if n := c.Status.Sessions; n > 0 {
 			return api.Errorf(api.CodeInUse, "cluster %q has %d sessions: cordon it and wait until they are gone, then repeat", name, n)

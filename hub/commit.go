@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -19,8 +20,9 @@ const (
 // committer merges the waiting batches of several shards into one transaction. When a comparison fails each of them goes
 // alone, so that one shard's conflict is nobody else's.
 type committer struct {
-	store ShardStore
-	in    chan commitRequest // one per shard at most; a full channel makes shards wait
+	store   ShardStore
+	metrics *metrics
+	in      chan commitRequest // one per shard at most; a full channel makes shards wait
 }
 
 type commitRequest struct {
@@ -28,8 +30,8 @@ type commitRequest struct {
 	done  chan<- error // capacity 1
 }
 
-func newCommitter(store ShardStore) *committer {
-	return &committer{store: store, in: make(chan commitRequest, api.Shards)}
+func newCommitter(store ShardStore, m *metrics) *committer {
+	return &committer{store: store, metrics: m, in: make(chan commitRequest, api.Shards)}
 }
 
 // commit makes a batch durable. Errors are those of [ShardStore.Commit].
@@ -82,16 +84,23 @@ func (c *committer) together(ctx context.Context, reqs []commitRequest) {
 	for i, r := range reqs {
 		batches[i] = r.batch
 	}
-	err := c.store.Commit(ctx, batches)
+	err := c.write(ctx, batches)
 	if len(reqs) > 1 && api.CodeOf(err) == api.CodeConflict {
 		for _, r := range reqs {
-			r.done <- c.store.Commit(ctx, []Batch{r.batch})
+			r.done <- c.write(ctx, []Batch{r.batch})
 		}
 		return
 	}
 	for _, r := range reqs {
 		r.done <- err
 	}
+}
+
+func (c *committer) write(ctx context.Context, batches []Batch) error {
+	began := time.Now()
+	err := c.store.Commit(ctx, batches)
+	c.metrics.committed(len(batches), began, err)
+	return err
 }
 
 // size estimates the bytes of a batch by its payloads and texts.

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
@@ -26,9 +29,10 @@ type Config struct {
 
 	LeaseTTL time.Duration // of a cluster; default 10 s
 	Beat     time.Duration // between heartbeats; default 2 s
-	Limits   Limits        // zero: DefaultLimits
+	Limits   Limits        // zero fields: DefaultLimits
 	Log      *slog.Logger
-	Random   io.Reader // of ids; default crypto/rand
+	Random   io.Reader             // of ids; default crypto/rand
+	Metrics  prometheus.Registerer // gets the metrics; default: nobody reads them
 }
 
 // Resolver closes agents over what they refer to.
@@ -53,6 +57,7 @@ type Hub struct {
 	fleet    *liveness
 	feed     *feed
 	quota    *quota
+	metrics  *metrics
 	loaded   atomic.Int32 // shards that are owned and loaded
 }
 
@@ -76,16 +81,19 @@ func New(cfg Config) (*Hub, error) {
 	if cfg.LeaseTTL < 2*cfg.Beat {
 		return nil, errors.New("hub: the lease must be at least two beats long")
 	}
-	if cfg.Limits == (Limits{}) {
-		cfg.Limits = DefaultLimits()
-	}
-	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota()}
-	h.commits = newCommitter(cfg.Shards)
-	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.post)
+	cfg.Limits = cfg.Limits.withDefaults()
+	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), metrics: newMetrics()}
+	h.commits = newCommitter(cfg.Shards, h.metrics)
+	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.metrics, h.post)
 	h.fleet = newLiveness(h)
 	h.placer = newPlacer(h)
 	for i := range h.loops {
 		h.loops[i] = newLoop(h, api.Shard(i))
+	}
+	if cfg.Metrics != nil {
+		if err := h.metrics.register(cfg.Metrics, h); err != nil {
+			return nil, fmt.Errorf("hub: register metrics: %w", err)
+		}
 	}
 	return h, nil
 }
@@ -110,12 +118,12 @@ func (h *Hub) Run(ctx context.Context) error {
 // loadingAtOnce bounds how many shards are loaded side by side.
 const loadingAtOnce = 16
 
-// Ready returns nil when every shard is owned and loaded.
+// Ready returns nil when every shard is owned and loaded, and none contradicts the archive.
 func (h *Hub) Ready() error {
 	if n := h.loaded.Load(); n < api.Shards {
 		return api.Errorf(api.CodeUnavailable, "%d of %d shards are loaded", n, api.Shards)
 	}
-	return nil
+	return h.archiver.broken()
 }
 
 // post hands an event to a shard's loop. It blocks while the loop's inbox is full.

@@ -25,6 +25,7 @@ type Attachment struct {
 
 	mu    sync.Mutex
 	queue []api.HubMessage // guarded by mu
+	begun [api.Shards]bool // guarded by mu: the shard's full update was queued
 	err   error            // guarded by mu: why it ended
 }
 
@@ -77,6 +78,9 @@ func (l *liveness) attach(a *Attachment, hello api.Hello) {
 	}
 	m.link, m.heard, m.health = a, time.Now(), api.HealthLive
 	m.version, m.boot, m.capacity = hello.Version, hello.Boot, hello.Capacity
+	for _, held := range hello.Held {
+		delete(m.reserved, held.Session)
+	}
 	l.dirty = true
 }
 
@@ -160,9 +164,17 @@ func desiredSize(d api.Desired) int {
 	return n
 }
 
-// push queues a message. It never blocks.
+// push queues a message. It never blocks. What a shard changes before it has said everything is left out: everything comes,
+// and only that names the revisions.
 func (a *Attachment) push(m api.HubMessage) {
 	a.mu.Lock()
+	for _, u := range m.Updates {
+		if !u.Full && !a.begun[u.Position.Shard] {
+			a.mu.Unlock()
+			return
+		}
+		a.begun[u.Position.Shard] = true
+	}
 	full := len(a.queue) >= linkQueue
 	if !full {
 		a.queue = append(a.queue, m)
@@ -190,7 +202,7 @@ func (a *Attachment) route(ctx context.Context, held []api.Held, batches []api.E
 		if err != nil {
 			return api.Invalid("events.session", "%v", err)
 		}
-		if err := a.h.post(ctx, shard, evEvents{a.cluster, b}); err != nil {
+		if err := a.h.post(ctx, shard, evEvents{cluster: a.cluster, batch: b}); err != nil {
 			return err
 		}
 	}
@@ -240,6 +252,12 @@ func (a *Attachment) reason() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.err
+}
+
+func (a *Attachment) waiting() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.queue)
 }
 
 // Boot is the boot id that the link began with.

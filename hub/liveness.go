@@ -30,7 +30,6 @@ type member struct {
 	boot     string
 	capacity api.Capacity
 	reserved map[api.SessionID]string // flavor of placements that the spoke has not reported yet
-	sessions int
 }
 
 func newLiveness(h *Hub) *liveness { return &liveness{h: h, members: map[api.ClusterID]*member{}} }
@@ -42,13 +41,12 @@ const suspectBeats = 2.5
 func (l *liveness) run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for round := 1; ; round++ {
 		if err := l.refresh(ctx); err != nil {
 			// Absence is not evidence: without an answer everything stays as it is.
 			l.h.log.Warn("clusters not refreshed", "error", err)
 		}
-		l.count(ctx)
-		l.tell(ctx)
+		l.tell(ctx, round%everyRounds == 0)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -118,13 +116,17 @@ func judgeHealth(c api.Cluster, holdsLease, linked bool, silence, beat time.Dura
 	return api.HealthLive
 }
 
+// everyRounds is how often sessions that wait try again although this replica saw no fact change: definitions change too, and
+// the pauses after refusals end.
+const everyRounds = 5
+
 // tell lets waiting sessions try again when a fact has changed.
-func (l *liveness) tell(ctx context.Context) {
+func (l *liveness) tell(ctx context.Context, always bool) {
 	l.mu.Lock()
 	dirty := l.dirty
 	l.dirty = false
 	l.mu.Unlock()
-	if dirty && l.h.broadcast(ctx, evFacts{}) != nil {
+	if (dirty || always) && l.h.broadcast(ctx, evFacts{}) != nil {
 		l.changed(time.Now())
 	}
 }
@@ -136,22 +138,15 @@ func (l *liveness) changed(time.Time) {
 	l.mu.Unlock()
 }
 
-// count asks the shards how many sessions each cluster has.
-func (l *liveness) count(ctx context.Context) {
+// Counts asks the shards how many sessions are assigned to each cluster now. Clusters without any are left out.
+func (h *Hub) Counts(ctx context.Context) (map[api.ClusterID]int, error) {
 	total := map[api.ClusterID]int{}
-	err := l.h.query(ctx, func(m *machine) {
+	err := h.query(ctx, func(m *machine) {
 		for c, n := range m.assignedTo {
 			total[c] += n
 		}
 	})
-	if err != nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, m := range l.members {
-		m.sessions = total[id]
-	}
+	return total, err
 }
 
 // member returns the entry of a cluster, which it makes when there is none. The caller holds mu.
@@ -164,7 +159,7 @@ func (l *liveness) member(id api.ClusterID) *member {
 	return m
 }
 
-// Status is what this replica observed of a cluster.
+// Status is what this replica observed of a cluster. Its sessions are not counted: see [Hub.Counts].
 func (h *Hub) Status(id api.ClusterID) api.ClusterStatus {
 	l := h.fleet
 	l.mu.Lock()
@@ -173,7 +168,7 @@ func (h *Hub) Status(id api.ClusterID) api.ClusterStatus {
 	if m == nil {
 		return api.ClusterStatus{Health: api.HealthPending}
 	}
-	s := api.ClusterStatus{Health: m.health, Version: m.version, Boot: m.boot, Capacity: m.capacity, Sessions: m.sessions}
+	s := api.ClusterStatus{Health: m.health, Version: m.version, Boot: m.boot, Capacity: m.capacity}
 	if !m.heard.IsZero() {
 		s.Heard = m.heard.UTC()
 	}
@@ -186,6 +181,7 @@ func (l *liveness) decide(r placement.Request) api.Decision {
 	defer l.mu.Unlock()
 	var snap placement.Snapshot
 	for id, m := range l.members {
+		delete(m.reserved, r.Session)
 		if m.cluster.Org != r.Org {
 			continue // what an organization may not see does not exist for it
 		}
@@ -205,6 +201,22 @@ func (l *liveness) decide(r placement.Request) api.Decision {
 		m.reserved[r.Session] = flavor
 	}
 	return d
+}
+
+// unplace frees the room that was kept for a session whose placement came to nothing. A cluster that was not alive in the
+// store gets nothing more until it is heard, or the next look at the leases.
+func (l *liveness) unplace(id api.ClusterID, s api.SessionID, dead bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.members[id]
+	if m == nil {
+		return
+	}
+	delete(m.reserved, s)
+	l.dirty = true
+	if dead && m.health == api.HealthLive {
+		m.health = api.HealthSuspect
+	}
 }
 
 func (m *member) reservedFor(flavor string) (n int) {
@@ -270,4 +282,17 @@ func (l *liveness) identities() map[string]api.Cluster {
 		}
 	}
 	return out
+}
+
+// links returns how many links are open and how many messages wait for them.
+func (l *liveness) links() (open, messages int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.members {
+		if m.link != nil {
+			open++
+			messages += m.link.waiting()
+		}
+	}
+	return open, messages
 }

@@ -68,12 +68,14 @@ func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition,
 		s := m.add(rec)
 		if s.Assignment != nil {
 			m.assignedTo[s.Assignment.Cluster]++
+			s.admitted = true // nobody knows any more
 		}
 		if p, ok := positions[s.ID]; ok {
 			s.log.number, s.log.kept = p.Number, p.Number
 			for src, n := range p.Sources {
 				s.log.taken[src], s.log.settled[src] = n, n
 			}
+			s.log.forget(s.Epoch)
 		}
 		if s.Assignment != nil && s.Phase == api.PhaseRunning {
 			s.Phase = api.PhaseStarting // until its spoke says what is

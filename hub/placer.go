@@ -72,6 +72,12 @@ func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 			ev.decision = p.h.fleet.decide(placement.Request{Session: r.session, Org: r.org, Environment: v.rev.Environment,
 				Policy: v.rev.Policy, Last: r.last, Refused: r.refused})
 		}
+		switch {
+		case v.err != nil:
+			p.h.metrics.placements.WithLabelValues("failed").Inc()
+		case ev.decision.Cluster == "":
+			p.h.metrics.placements.WithLabelValues("waiting").Inc()
+		}
 		shard, err := r.session.Shard()
 		if err != nil {
 			return err
@@ -84,4 +90,11 @@ func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 		}
 	}
 	return nil
+}
+
+// waiting is how many requests nobody has begun with.
+func (p *placer) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
 }

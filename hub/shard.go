@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -20,6 +21,9 @@ type loop struct {
 	shard api.Shard
 	inbox chan event
 	m     *machine
+
+	census  atomic.Pointer[census] // what the metrics show
+	counted time.Time              // when census was made
 }
 
 func newLoop(h *Hub, shard api.Shard) *loop {
@@ -51,6 +55,7 @@ func (l *loop) run(ctx context.Context, gate chan struct{}) error {
 	if err := l.perform(ctx, first); err != nil {
 		return err
 	}
+	l.count()
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,7 +64,16 @@ func (l *loop) run(ctx context.Context, gate chan struct{}) error {
 			if err := l.turn(ctx, ev); err != nil {
 				return err
 			}
+			l.count()
 		}
+	}
+}
+
+// count makes the census, once a second at most.
+func (l *loop) count() {
+	if now := time.Now(); now.Sub(l.counted) >= censusEvery {
+		l.counted = now
+		l.census.Store(l.m.census())
 	}
 }
 
@@ -67,6 +81,7 @@ func (l *loop) run(ctx context.Context, gate chan struct{}) error {
 func (l *loop) turn(ctx context.Context, first event) error {
 	events := l.gather(first)
 	l.lookUpKeys(ctx, events)
+	l.lookUpSources(ctx, events)
 	var (
 		muts  []Mutation
 		effs  []effect
@@ -89,9 +104,17 @@ func (l *loop) turn(ctx context.Context, first event) error {
 		}
 		o := l.m.step(now, ev)
 		size := Batch{Mutations: o.mutations}.size()
-		if o.guard != nil || len(muts) > 0 && (len(muts)+len(o.mutations) > batchOps || bytes+size > batchBytes) {
+		if o.guard != nil || o.loose || len(muts) > 0 && (len(muts)+len(o.mutations) > batchOps || bytes+size > batchBytes) {
 			if err := settle(); err != nil {
 				return err
+			}
+		}
+		if o.loose {
+			for len(o.mutations) > batchOps {
+				if err := l.commit(ctx, o.mutations[:batchOps]); err != nil {
+					return err
+				}
+				o.mutations = o.mutations[batchOps:]
 			}
 		}
 		if o.guard != nil {
@@ -119,15 +142,19 @@ func (l *loop) gather(first event) []event {
 	return events
 }
 
-// lookUpKeys asks the archive for the idempotency keys that memory does not know. The loop is the only one who moves a key
-// from memory to the archive, so that a key is always found in one of them. Without an answer the signal is refused: it
+// lookUpKeys asks the archive for the idempotency keys that memory does not know, and for all of them when what was archived
+// leaves memory in the same turn. The loop is the only one who moves a key from memory to the archive, so that a key is
+// always found in one of them. Without an answer the signal is refused: it
 // may have been accepted before.
 func (l *loop) lookUpKeys(ctx context.Context, events []event) {
-	scopes := map[api.OrgID][]KeyScope{}
+	scopes, leaving := map[api.OrgID][]KeyScope{}, false
 	for _, ev := range events {
+		if _, ok := ev.(evArchived); ok {
+			leaving = true
+		}
 		if s, ok := ev.(evSignal); ok && s.signal.IdempotencyKey != "" {
 			scope := KeyScope{s.agent, s.key, s.signal.IdempotencyKey}
-			if l.m.idem[scope] == nil {
+			if leaving || l.m.idem[scope] == nil {
 				scopes[s.org] = append(scopes[s.org], scope)
 			}
 		}
@@ -150,6 +177,31 @@ func (l *loop) lookUpKeys(ctx context.Context, events []event) {
 	}
 }
 
+// lookUpSources asks the archive how far it has the sources of former epochs, which memory does not keep. Without an answer
+// the events stay at their spoke.
+func (l *loop) lookUpSources(ctx context.Context, events []event) {
+	var positions map[api.SessionID]LogPosition
+	for i, ev := range events {
+		e, ok := ev.(evEvents)
+		if !ok {
+			continue
+		}
+		s := l.m.sessions[e.batch.Session]
+		if s == nil || e.batch.Source.Epoch.Compare(s.Epoch) >= 0 || s.log.settled[e.batch.Source] > 0 {
+			continue
+		}
+		if positions == nil {
+			var err error
+			if positions, err = l.h.cfg.Archive.Positions(ctx, l.shard); err != nil {
+				l.h.log.Warn("positions of former epochs not read", "shard", l.shard, "error", err)
+				return
+			}
+		}
+		e.archived = positions[s.ID].Sources[e.batch.Source]
+		events[i] = e
+	}
+}
+
 // assign commits an assignment alone, guarded by the cluster's lease, and tells the machine how it ended.
 func (l *loop) assign(ctx context.Context, now time.Time, o output) error {
 	ok, err := l.write(ctx, Batch{Shard: l.shard, From: l.m.head, Mutations: o.mutations, Alive: []api.ClusterID{o.guard.cluster}})
@@ -161,6 +213,11 @@ func (l *loop) assign(ctx context.Context, now time.Time, o output) error {
 	}
 	ev := o.guard.assigned
 	ev.ok = ok
+	if ok {
+		l.h.metrics.placements.WithLabelValues("assigned").Inc()
+	} else {
+		l.h.metrics.placements.WithLabelValues("not_alive").Inc()
+	}
 	next := l.m.step(now, ev)
 	if err := l.commit(ctx, next.mutations); err != nil {
 		return err
@@ -197,6 +254,7 @@ func (l *loop) write(ctx context.Context, b Batch) (bool, error) {
 		case len(b.Alive) > 0 && api.CodeOf(err) == api.CodeConflict:
 			return false, nil
 		}
+		l.h.metrics.repeats.Inc()
 		l.h.log.Warn("commit repeated", "shard", l.shard, "error", err)
 		select {
 		case <-ctx.Done():
@@ -212,6 +270,7 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 	for _, e := range effs {
 		switch e := e.(type) {
 		case effReply:
+			l.h.metrics.signalled(e.reply)
 			e.to <- e.reply
 		case effPlace:
 			l.h.placer.ask(e.request)
@@ -227,9 +286,16 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 			l.h.quota.add(e.org, e.n)
 		case effNotify:
 			l.h.feed.notify(e.session)
+		case effUnplace:
+			if !e.dead {
+				l.h.metrics.placements.WithLabelValues("dropped").Inc()
+			}
+			l.h.fleet.unplace(e.cluster, e.session, e.dead)
 		case effGap:
+			l.h.metrics.gaps.Inc()
 			l.h.fleet.cut(e.cluster, e.err)
 		case effStale:
+			l.h.metrics.stale.Inc()
 			l.h.log.Warn("report of another epoch", "cluster", e.cluster, "session", e.session, "epoch", e.epoch.String())
 		}
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -38,8 +39,11 @@ type session struct {
 	revision *api.ResolvedRevision
 	placing  bool // a decision was asked for and has not come back
 	refused  map[api.ClusterID]string
-	idle     *api.Held // the assigned spoke's last word, if it is that nothing is to be done: looked at again when signals are settled
+	refusals int       // in a row; they make the pause longer after which the clusters that refused are asked again
+	askAgain time.Time // when that pause ends
+	admitted bool      // the spoke may have something of the present epoch
 	gone     bool      // the spoke has nothing any more; its last events are on their way to the archive
+	idle     *api.Held // sleep was proposed while signals were on their way to the archive
 	log      sessionLog
 }
 
@@ -62,6 +66,13 @@ type Limits struct {
 // DefaultLimits are the documented defaults.
 func DefaultLimits() Limits {
 	return Limits{PendingPerSession: api.MaxPendingPerSession, PendingPerOrg: api.MaxPendingPerOrg, Window: 64, WindowBytes: 512 << 10}
+}
+
+// withDefaults fills the zero fields.
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	return Limits{PendingPerSession: cmp.Or(l.PendingPerSession, d.PendingPerSession), PendingPerOrg: cmp.Or(l.PendingPerOrg, d.PendingPerOrg),
+		Window: cmp.Or(l.Window, d.Window), WindowBytes: cmp.Or(l.WindowBytes, d.WindowBytes)}
 }
 
 // event is an input of step.
@@ -105,8 +116,9 @@ type (
 	}
 	// evEvents is a batch of events from a spoke.
 	evEvents struct {
-		cluster api.ClusterID
-		batch   api.EventBatch
+		cluster  api.ClusterID
+		batch    api.EventBatch
+		archived uint64 // how far the archive has the source, where memory does not know it
 	}
 	// evArchived tells that the appends in flight are in the archive.
 	evArchived struct{ appends []Append }
@@ -166,6 +178,12 @@ type (
 	}
 	// effNotify tells readers that a session's log has grown.
 	effNotify struct{ session api.SessionID }
+	// effUnplace tells that a decision came to nothing: the room that was kept for it is free. Dead: the cluster was not alive.
+	effUnplace struct {
+		cluster api.ClusterID
+		session api.SessionID
+		dead    bool
+	}
 	// effGap tells that a spoke left numbers out: its link must begin anew.
 	effGap struct {
 		cluster api.ClusterID
@@ -186,6 +204,7 @@ func (effSend) isEffect()    {}
 func (effAck) isEffect()     {}
 func (effPending) isEffect() {}
 func (effNotify) isEffect()  {}
+func (effUnplace) isEffect() {}
 func (effGap) isEffect()     {}
 func (effStale) isEffect()   {}
 
@@ -205,6 +224,7 @@ type output struct {
 	mutations []Mutation
 	effects   []effect
 	guard     *guard
+	loose     bool // the mutations do not depend on each other: they may be committed in pieces
 }
 
 // guard makes a commit depend on a cluster being alive.
@@ -236,11 +256,12 @@ func (m *machine) step(now time.Time, ev event) output {
 	case evHeld:
 		m.held(&o, now, ev.cluster, ev.held)
 	case evEvents:
-		m.events(&o, now, ev.cluster, ev.batch)
+		m.events(&o, now, ev.cluster, ev.batch, ev.archived)
 	case evArchived:
 		m.archived(&o, now, ev.appends)
 	case evFacts:
 		for _, s := range m.ordered() {
+			s.forgive(now)
 			m.place(&o, s)
 		}
 	case evHealth:
@@ -303,8 +324,11 @@ func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision) *Append {
 	s.log.number++
 	ev.Number = s.log.number
 	s.log.taken[ev.Source] = ev.SourceNumber
-	i := slices.IndexFunc(m.queue, func(a Append) bool { return a.Org == s.Org })
-	if i < 0 {
+	i := len(m.queue) - 1
+	for i >= 0 && m.queue[i].Org != s.Org {
+		i--
+	}
+	if i < 0 || m.queue[i].rows() >= appendRows {
 		i = len(m.queue)
 		m.queue = append(m.queue, Append{Shard: m.shard, Org: s.Org})
 	}
@@ -316,15 +340,36 @@ func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision) *Append {
 	return a
 }
 
-// flush hands the queue to the archive unless an append is in flight.
+// appendRows bounds what goes to the archive at a time: what an append changes in the store once it is there must fit one
+// batch, however long the archive was away.
+const appendRows = 32
+
+// rows is about how many records of the store change when the append is archived.
+func (a Append) rows() int {
+	n := len(a.Events)
+	for _, ev := range a.Events {
+		if ev.Type == api.EventTurnDone {
+			n += 1 + len(ev.Signals)
+		}
+	}
+	return n
+}
+
+// flush hands the head of the queue to the archive unless an append is in flight.
 func (m *machine) flush(o *output) {
 	if m.writing || len(m.queue) == 0 {
 		return
 	}
 	m.writing = true
-	for i := range m.queue {
-		m.queue[i].Generation = m.head.Generation
+	n, rows := 1, m.queue[0].rows()
+	for n < len(m.queue) && rows+m.queue[n].rows() <= appendRows {
+		rows += m.queue[n].rows()
+		n++
 	}
-	o.effect(effAppend{m.queue})
-	m.queue = nil
+	appends := m.queue[:n:n]
+	for i := range appends {
+		appends[i].Generation = m.head.Generation
+	}
+	o.effect(effAppend{appends})
+	m.queue = m.queue[n:]
 }

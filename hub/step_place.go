@@ -19,17 +19,17 @@ func (m *machine) place(o *output, s *session) {
 // placed takes a decision: a committed assignment begins with it, or the session waits with the reason.
 func (m *machine) placed(o *output, now time.Time, ev evPlaced) {
 	s := m.sessions[ev.session]
-	if s == nil || !s.placing {
-		return
-	}
-	if s.Assignment != nil || len(s.pending) == 0 {
-		s.placing = false
+	if s == nil || !s.placing || s.Assignment != nil || len(s.pending) == 0 {
+		if ev.decision.Cluster != "" {
+			o.effect(effUnplace{cluster: ev.decision.Cluster, session: ev.session})
+		}
+		if s != nil {
+			s.placing = false
+		}
 		return
 	}
 	if ev.err != nil || ev.decision.Cluster == "" {
 		s.placing = false
-		// A cluster that refused may be asked again when something has changed.
-		s.refused = nil
 		m.wait(o, s, now, ev)
 		return
 	}
@@ -58,10 +58,11 @@ func (m *machine) wait(o *output, s *session, now time.Time, ev evPlaced) {
 	if ev.err != nil {
 		reason = ev.err.Error()
 	}
-	if s.Reason == reason && s.Phase == api.PhasePlacing {
+	before, phase := s.Reason, s.Phase
+	s.setPhase(api.PhasePlacing, reason)
+	if s.Reason == before && s.Phase == phase {
 		return
 	}
-	s.setPhase(api.PhasePlacing, reason)
 	d := ev.decision
 	d.Time = now
 	m.report(o, s, now, api.Event{Type: api.EventWaiting, Text: s.Reason}, &d)
@@ -73,14 +74,16 @@ func (m *machine) assigned(o *output, ev evAssigned) {
 	s := m.sessions[ev.record.ID]
 	s.placing = false
 	if !ev.ok {
+		o.effect(effUnplace{cluster: ev.record.Assignment.Cluster, session: s.ID, dead: true})
 		m.place(o, s)
 		return
 	}
 	s.setPhase(api.PhaseStarting, "")
 	m.assign(s, ev.record.Assignment)
 	s.Session = ev.record
-	s.revision, s.refused = ev.rev, nil
+	s.revision, s.admitted, s.gone, s.idle = ev.rev, false, false, nil
 	m.enqueue(s, ev.placed.Event, ev.placed.Decision)
+	s.log.forget(s.Epoch)
 	o.effect(effSend{cluster: s.Assignment.Cluster, sessions: []api.Desired{m.desired(s, true)}})
 }
 
@@ -91,8 +94,8 @@ func (m *machine) held(o *output, now time.Time, cluster api.ClusterID, h api.He
 		o.effect(effStale{cluster, h.Session, h.Epoch})
 		return
 	}
-	if s.idle = nil; h.State == api.HeldIdle {
-		s.idle = &h
+	if s.idle = nil; h.State != api.HeldRefused && h.State != api.HeldGone {
+		s.admitted, s.refused, s.refusals = true, nil, 0
 	}
 	switch h.State {
 	case api.HeldAdmitted:
@@ -108,7 +111,7 @@ func (m *machine) held(o *output, now time.Time, cluster api.ClusterID, h api.He
 	case api.HeldIdle:
 		m.idle(o, s, h)
 	case api.HeldRefused:
-		m.refusal(o, s, cluster, h.Reason)
+		m.refusal(o, s, now, cluster, h.Reason)
 	case api.HeldGone:
 		m.gone(o, s, now)
 	}
@@ -123,26 +126,55 @@ func (m *machine) idle(o *output, s *session, h api.Held) {
 	default:
 		return
 	}
-	if len(s.pending) > 0 || h.Seen != s.LastSequence {
+	if h.Seen != s.LastSequence {
 		return
 	}
+	if len(s.pending) > 0 {
+		s.idle = &h // the spoke says it once: decided when the archive has what it settled
+		return
+	}
+	m.release(o, s, "idle")
+}
+
+// release asks the spoke to stop the session. The assignment ends when it says that nothing is left.
+func (m *machine) release(o *output, s *session, why string) {
 	a := *s.Assignment
 	a.Releasing = true
 	m.assign(s, &a)
-	s.setPhase(api.PhaseStopping, "idle")
+	s.setPhase(api.PhaseStopping, why)
 	o.put(s.Session)
 	m.send(o, s)
 }
 
-// refusal places the session again, without the cluster that refused it.
-func (m *machine) refusal(o *output, s *session, cluster api.ClusterID, reason string) {
-	if s.Phase != api.PhaseStarting {
+// refusalPauses are how long clusters that refused a session are not asked again when no other one takes it.
+var refusalPauses = []time.Duration{time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute}
+
+// forgive lets the clusters that refused the session be asked again when the pause is over.
+func (s *session) forgive(now time.Time) {
+	if s.Phase == api.PhasePlacing && !s.placing && !now.Before(s.askAgain) {
+		s.refused = nil
+	}
+}
+
+// refusal places the session again, without the cluster that refused it. Where something of the epoch may run (the spoke
+// lost its memory), the epoch is released first, and the next one waits until the spoke says that nothing is left.
+func (m *machine) refusal(o *output, s *session, now time.Time, cluster api.ClusterID, reason string) {
+	if s.Phase == api.PhaseStopping {
 		return
 	}
 	if s.refused == nil {
 		s.refused = map[api.ClusterID]string{}
 	}
 	s.refused[cluster] = reason
+	s.askAgain = now.Add(refusalPauses[min(s.refusals, len(refusalPauses)-1)])
+	s.refusals++
+	if s.admitted || s.Phase != api.PhaseStarting {
+		if s.Phase == api.PhaseLost {
+			s.setPhase(api.PhaseStarting, "")
+		}
+		m.release(o, s, "refused: "+reason)
+		return
+	}
 	m.assign(s, nil)
 	s.revision = nil
 	s.setPhase(api.PhasePlacing, "refused: "+reason)
@@ -183,5 +215,6 @@ func (m *machine) health(o *output, cluster api.ClusterID, h api.Health) {
 		}
 		s.setPhase(api.PhaseLost, "the cluster is not heard")
 		o.put(s.Session)
+		o.loose = true
 	}
 }

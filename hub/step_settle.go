@@ -11,10 +11,10 @@ import (
 
 // events gives numbers to a spoke's events and queues them for the archive. What was taken before is skipped; a gap ends
 // the link, so that the spoke begins again from what is acknowledged.
-func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.EventBatch) {
+func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.EventBatch, archived uint64) {
 	s := m.sessions[b.Session]
 	if s == nil || s.Assignment == nil || s.Assignment.Cluster != cluster || s.Assignment.Epoch != b.Source.Epoch || b.Source.Attempt == 0 {
-		m.late(o, s, cluster, b)
+		m.late(o, s, cluster, b, archived)
 		return
 	}
 	for _, ev := range b.Events {
@@ -37,8 +37,8 @@ func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.
 
 // late handles events that are not of the present epoch. What the archive has already may be forgotten; the rest stays at
 // its spoke.
-func (m *machine) late(o *output, s *session, cluster api.ClusterID, b api.EventBatch) {
-	if s == nil || len(b.Events) == 0 || b.Source == api.HubSource || b.Events[len(b.Events)-1].SourceNumber > s.log.settled[b.Source] {
+func (m *machine) late(o *output, s *session, cluster api.ClusterID, b api.EventBatch, archived uint64) {
+	if s == nil || len(b.Events) == 0 || b.Source == api.HubSource || b.Events[len(b.Events)-1].SourceNumber > max(s.log.settled[b.Source], archived) {
 		o.effect(effStale{cluster, b.Session, b.Source.Epoch})
 		return
 	}
@@ -122,8 +122,12 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 	}
 	for _, ack := range acks {
 		o.effect(ack)
-		if s := m.sessions[ack.ack.Session]; s.gone && s.allSettled() {
+		s := m.sessions[ack.ack.Session]
+		if s.gone && s.Assignment != nil && s.allSettled() {
 			m.gone(o, s, now)
+		}
+		if s.idle != nil && s.Assignment != nil && s.Phase == api.PhaseRunning && len(s.pending) == 0 {
+			m.idle(o, s, *s.idle)
 		}
 	}
 }
@@ -146,6 +150,17 @@ func (s *session) allSettled() bool {
 		}
 	}
 	return true
+}
+
+// forget drops the sources of epochs before the given one that the archive has all of: memory keeps the present epoch's and
+// the hub's, and the archive is asked about others.
+func (l *sessionLog) forget(before api.Epoch) {
+	for src, n := range l.taken {
+		if src != api.HubSource && src.Epoch.Compare(before) < 0 && l.settled[src] >= n {
+			delete(l.taken, src)
+			delete(l.settled, src)
+		}
+	}
 }
 
 // digest applies an archived turn record to the inbox, once: the record's position is kept with the session. A signal
@@ -178,11 +193,8 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	}
 	s.pending = kept
 	o.put(s.Session)
-	if resend && len(kept) > 0 {
+	if resend { // with none left too: the spoke keeps what failed too often until it is told
 		m.send(o, s)
-	}
-	if s.idle != nil { // it was said before the archive had this turn, and is not said again
-		m.idle(o, s, *s.idle)
 	}
 }
 

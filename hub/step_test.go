@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -87,6 +88,14 @@ func TestPromisesHold(t *testing.T) {
 				w.place(clusters.Draw(t, "cluster"), rapid.IntRange(0, 4).Draw(t, "guard") > 0, died)
 				crash(died)
 			},
+			"refuse": func(t *rapid.T) {
+				if c, id, ok := pick(); ok {
+					w.refuse(c, id)
+				}
+			},
+			"lost": func(t *rapid.T) {
+				w.do(evHealth{rapid.SampledFrom([]api.ClusterID{"aws", "gcp"}).Draw(t, "cluster"), api.HealthLost}, true, false)
+			},
 			"facts": func(t *rapid.T) { w.do(evFacts{}, true, false) },
 			"turn": func(t *rapid.T) {
 				if c, id, ok := pick(); ok {
@@ -125,6 +134,7 @@ func (w *shardWorld) settleAll(t *rapid.T) {
 		if round > 500 {
 			t.Fatalf("does not come to rest: %d signals pending, %d placements asked, sessions %+v", len(w.signals), len(w.placing), w.sessions)
 		}
+		w.now = w.now.Add(time.Hour) // the pauses after refusals are over
 		w.do(evFacts{}, true, false)
 		for len(w.placing) > 0 {
 			w.place("aws", true, false)
@@ -141,6 +151,13 @@ func (w *shardWorld) settleAll(t *rapid.T) {
 	}
 	if err := w.check(); err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range []api.ClusterID{"aws", "gcp"} {
+		w.do(evAttach{c}, true, false)
+		w.resend(c)
+		if len(w.boxes[c]) > 0 {
+			t.Fatalf("at rest spoke %s keeps events that nobody acknowledges: %v", c, w.boxes[c])
+		}
 	}
 	if len(w.outbox) > 0 {
 		t.Fatalf("at rest with %d events in outboxes", len(w.outbox))

@@ -1,9 +1,11 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -28,17 +30,24 @@ type shardWorld struct {
 	accepted map[api.SignalID]api.Accepted
 	byKey    map[KeyScope]api.Accepted
 	spokes   map[api.ClusterID]map[api.SessionID]*heldSession
+	boxes    map[api.ClusterID]map[spokeBox][]api.Event // what spokes keep until it is acknowledged
 	stale    int
 	next     int
 }
 
-// heldSession is one session at a spoke: it sends again what is not acknowledged.
+// spokeBox names an outbox of a spoke. It outlives the session there.
+type spokeBox struct {
+	session api.SessionID
+	source  api.Source
+}
+
+// heldSession is one session at a spoke.
 type heldSession struct {
 	desired  api.Desired
 	done     map[uint64]bool
 	source   api.Source
 	number   uint64
-	unacked  []api.Event
+	reported bool // that it runs
 	released bool
 }
 
@@ -48,7 +57,8 @@ func newShardWorld() *shardWorld {
 	w := &shardWorld{now: time.Unix(1_700_000_000, 0).UTC(), sessions: map[api.SessionID]api.Session{}, signals: map[SignalKey]api.Signal{}, outbox: map[OutboxKey]OutboxItem{},
 		log: map[api.SessionID][]api.Event{}, settled: map[api.SignalID]SettledSignal{}, decided: map[api.SessionID]int{},
 		accepted: map[api.SignalID]api.Accepted{}, byKey: map[KeyScope]api.Accepted{},
-		spokes: map[api.ClusterID]map[api.SessionID]*heldSession{"aws": {}, "gcp": {}}}
+		spokes: map[api.ClusterID]map[api.SessionID]*heldSession{"aws": {}, "gcp": {}},
+		boxes:  map[api.ClusterID]map[spokeBox][]api.Event{"aws": {}, "gcp": {}}}
 	w.m = newMachine(0, api.Head{Generation: api.Generation{Incarnation: 1, N: 1}}, Limits{PendingPerSession: 8, Window: 3, WindowBytes: 1 << 20})
 	return w
 }
@@ -113,9 +123,13 @@ func (w *shardWorld) perform(effs []effect) {
 				w.receive(e.cluster, d)
 			}
 		case effAck:
-			if h := w.spokes[e.cluster][e.ack.Session]; h != nil && h.source == e.ack.Source {
-				h.unacked = slices.DeleteFunc(h.unacked, func(ev api.Event) bool { return ev.SourceNumber <= e.ack.UpTo })
+			box := spokeBox{e.ack.Session, e.ack.Source}
+			left := slices.DeleteFunc(slices.Clone(w.boxes[e.cluster][box]), func(ev api.Event) bool { return ev.SourceNumber <= e.ack.UpTo })
+			if w.boxes[e.cluster][box] = left; len(left) == 0 {
+				delete(w.boxes[e.cluster], box)
 			}
+		case effGap:
+			panic("a gap where none was: " + e.err.Error())
 		case effStale:
 			w.stale++
 		}
@@ -250,15 +264,43 @@ func (w *shardWorld) restart() {
 
 // resend is a spoke's new link: everything that is not acknowledged goes up again.
 func (w *shardWorld) resend(c api.ClusterID) {
-	for _, id := range slices.Sorted(maps.Keys(w.spokes[c])) {
-		h := w.spokes[c][id]
-		w.do(evEvents{c, api.EventBatch{Session: id, Source: h.source, Events: slices.Clone(h.unacked)}}, true, false)
+	boxes := slices.SortedFunc(maps.Keys(w.boxes[c]), func(a, b spokeBox) int {
+		return cmp.Or(strings.Compare(string(a.session), string(b.session)), a.source.Epoch.Compare(b.source.Epoch), cmp.Compare(a.source.Attempt, b.source.Attempt))
+	})
+	for _, box := range boxes {
+		ev := evEvents{cluster: c, batch: api.EventBatch{Session: box.session, Source: box.source, Events: slices.Clone(w.boxes[c][box])}}
+		if box.source.Epoch.Compare(w.sessions[box.session].Epoch) < 0 {
+			ev.archived = w.reached(box) // as the loop looks it up
+		}
+		w.do(ev, true, false)
 	}
 }
 
 func testRevision() *api.ResolvedRevision {
 	return &api.ResolvedRevision{AgentID: worldAgent, AgentName: "a", AgentRevision: 1, EnvironmentRevision: 1,
 		Agent: &api.AgentSpec{MaxDeliveries: 2}, Environment: &api.EnvironmentSpec{}}
+}
+
+// reached is how far the archive has a source.
+func (w *shardWorld) reached(box spokeBox) (n uint64) {
+	for _, ev := range w.log[box.session] {
+		if ev.Source == box.source {
+			n = ev.SourceNumber
+		}
+	}
+	return n
+}
+
+// refuse lets a spoke refuse what it has not begun.
+func (w *shardWorld) refuse(c api.ClusterID, id api.SessionID) {
+	h := w.spokes[c][id]
+	if h.reported || h.released || h.number > 0 {
+		return
+	}
+	w.do(evHeld{c, api.Held{Session: id, Epoch: h.desired.Epoch, State: api.HeldRefused, Reason: "no room"}}, true, false)
+	if a := w.sessions[id].Assignment; a == nil || a.Epoch != h.desired.Epoch {
+		delete(w.spokes[c], id)
+	}
 }
 
 // turn lets a spoke run one turn over the signals that it has.
@@ -273,6 +315,8 @@ func (w *shardWorld) turn(c api.ClusterID, id api.SessionID, outcome api.Outcome
 	if len(seqs) == 0 || h.released {
 		return
 	}
+	h.reported = true
+	w.do(evHeld{c, api.Held{Session: id, Epoch: h.desired.Epoch, Attempt: 1, State: api.HeldRunning}}, true, false)
 	var events []api.Event
 	for _, typ := range []api.EventType{api.EventTurn, api.EventMessage, api.EventTurnDone} {
 		h.number++
@@ -287,8 +331,9 @@ func (w *shardWorld) turn(c api.ClusterID, id api.SessionID, outcome api.Outcome
 			h.done[n] = true
 		}
 	}
-	h.unacked = append(h.unacked, events...)
-	w.do(evEvents{c, api.EventBatch{Session: id, Source: h.source, Events: events}}, true, false)
+	box := spokeBox{id, h.source}
+	w.boxes[c][box] = append(w.boxes[c][box], events...)
+	w.do(evEvents{cluster: c, batch: api.EventBatch{Session: id, Source: h.source, Events: events}}, true, false)
 }
 
 // idle proposes sleep, or reports that nothing is left after a release.
@@ -307,6 +352,7 @@ func (w *shardWorld) idle(c api.ClusterID, id api.SessionID) {
 	if seen == 0 {
 		seen = w.sessions[id].LastSequence
 	}
+	h.reported = true
 	state := api.HeldIdle
 	if h.released {
 		state = api.HeldGone
@@ -332,6 +378,17 @@ func (w *shardWorld) check() error {
 			if ev.Number != uint64(i+1) {
 				return fmt.Errorf("P5: session %s: number %d at %d", id, ev.Number, i+1)
 			}
+		}
+	}
+	for id, row := range w.settled {
+		turns := map[api.Outcome]int{}
+		for _, ev := range w.log[row.Signal.Session] {
+			if ev.Type == api.EventTurnDone && slices.Contains(ev.Signals, row.Signal.Sequence) {
+				turns[ev.Outcome]++
+			}
+		}
+		if row.Outcome == "done" && turns[api.OutcomeDone] == 0 || row.Outcome == "dead" && turns[api.OutcomeFailed] < 2 {
+			return fmt.Errorf("P3: signal %s is %s after turns %v", id, row.Outcome, turns)
 		}
 	}
 	seen := map[KeyScope]api.SignalID{}

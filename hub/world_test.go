@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nave-dev/nave/api"
-	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/store"
 	"github.com/nave-dev/nave/hub/store/embedded"
@@ -35,7 +35,7 @@ func newWorld(t *testing.T) *world {
 	etcd, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir() + "/etcd", Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(etcd.Close)
-	w.store, err = store.Open(t.Context(), store.Config{Client: etcd.Client(), Codec: navev1.Codec{}})
+	w.store, err = store.Open(t.Context(), store.Config{Client: etcd.Client(), Codec: jsonCodec{}})
 	must(t, err)
 	w.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: w.store, Now: w.now, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
 	must(t, err)
@@ -45,6 +45,26 @@ func newWorld(t *testing.T) *world {
 	})
 	must(t, err)
 	return w
+}
+
+// jsonCodec keeps specs readable; how they are kept is the store's business.
+type jsonCodec struct{}
+
+func (jsonCodec) EncodeSpec(s api.Spec) ([]byte, error) { return json.Marshal(s) }
+
+func (jsonCodec) DecodeSpec(k api.Kind, b []byte) (api.Spec, error) {
+	var s api.Spec
+	switch k {
+	case api.KindAgent:
+		s = &api.AgentSpec{}
+	case api.KindEnvironment:
+		s = &api.EnvironmentSpec{}
+	case api.KindPlacementPolicy:
+		s = &api.PlacementPolicySpec{}
+	default:
+		return nil, api.Invalid("kind", "%q is unknown", k)
+	}
+	return s, json.Unmarshal(b, s)
 }
 
 func must(t *testing.T, err error) {

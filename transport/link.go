@@ -225,7 +225,14 @@ func beat(ctx context.Context, client linkv1.LinkClient, boot string, every time
 		_, err := client.Beat(call, &linkv1.BeatRequest{Boot: boot})
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			return fromStatus(err)
+			err = fromStatus(err)
+			if api.CodeOf(err) == api.CodeConflict { // the hub ended the link: its stream says why
+				select {
+				case <-ctx.Done():
+				case <-time.After(every):
+				}
+			}
+			return err
 		}
 		select {
 		case <-ctx.Done():

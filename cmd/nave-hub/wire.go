@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -78,7 +79,8 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 	if err != nil {
 		return err
 	}
-	brain, err := hub.New(hub.Config{Shards: st, Archive: arch, Reader: arch, Clusters: st, Leases: st, Bucket: objects, Resolver: catalog, Log: p.log})
+	metrics := prometheus.NewRegistry()
+	brain, err := hub.New(hub.Config{Shards: st, Archive: arch, Reader: arch, Clusters: st, Leases: st, Bucket: objects, Resolver: catalog, Log: p.log, Metrics: metrics})
 	if err != nil {
 		return err
 	}
@@ -108,7 +110,7 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 			return err
 		}
 		defer nw.node.Close()
-		fleet, err := hub.NewFleet(hub.FleetConfig{Store: st, Overlay: nw, Status: brain.Status, NewID: newID[api.ClusterID], Service: ziti.HubService,
+		fleet, err := hub.NewFleet(hub.FleetConfig{Store: st, Overlay: nw, Status: brain.Status, Sessions: brain.Counts, NewID: newID[api.ClusterID], Service: ziti.HubService,
 			HubIdentities: func() []string { return []string{nw.node.ID()} }, Authority: nw.endpoint.CA, Controllers: []string{nw.endpoint.Controller}, Log: p.log})
 		if err != nil {
 			return err
@@ -117,7 +119,7 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 		if err != nil {
 			return err
 		}
-		server, err := rpc.New(rpc.Config{Catalog: catalog, Fleet: fleet, Sessions: brain, Auth: auth, Version: version.Version, Log: p.log,
+		server, err := rpc.New(rpc.Config{Catalog: catalog, Fleet: fleet, Sessions: brain, Auth: auth, Version: version.Version, Log: p.log, Metrics: metrics,
 			Ready: func() map[string]error { return map[string]error{"shards": brain.Ready()} }})
 		if err != nil {
 			return err

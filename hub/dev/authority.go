@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
+	"os"
 	"time"
 )
 
@@ -59,9 +60,12 @@ func (d *Directory) ServerTLS(now time.Time, hosts ...string) (*tls.Config, []by
 
 // authority reads the local authority, or makes it.
 func (d *Directory) authority(now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	if _, err := os.Stat(d.Join("ca.pem")); errors.Is(err, fs.ErrNotExist) {
+		return d.newAuthority(now)
+	}
 	pair, err := tls.LoadX509KeyPair(d.Join("ca.pem"), d.Join("ca.key"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return d.newAuthority(now)
+		return nil, nil, fmt.Errorf("%s has lost its key: bring %s back, or remove the certificate; then everybody who trusts it must be told the new one: %w", d.Join("ca.pem"), d.Join("ca.key"), err)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -86,7 +86,8 @@ func recognize(path string) (fresh bool, err error) {
 			return false, fmt.Errorf("read data directory: %w", err)
 		}
 		for _, e := range entries {
-			if e.Name() != "hub.lock" {
+			// A first start that died may have left its lock and half a marker.
+			if e.Name() != "hub.lock" && !strings.HasPrefix(e.Name(), ".nave.json-") {
 				return false, api.Errorf(api.CodeFailed, "%s is not empty and not a data directory of nave-hub (it has %s): name an empty one with --data-dir", path, e.Name())
 			}
 		}

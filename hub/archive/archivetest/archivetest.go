@@ -38,6 +38,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		"Positions":          testPositions,
 		"Keys":               testKeys,
 		"Settled":            testSettled,
+		"SettledIDs":         testSettledIDs,
 		"Decisions":          testDecisions,
 		"Organizations":      testOrganizations,
 		"ReadDuringAppends":  testReadDuringAppends,

@@ -65,6 +65,38 @@ func testSettled(t *testing.T, db Database) {
 	}
 }
 
+// testSettledIDs: more signals than one statement asks for, some of them settled.
+func testSettledIDs(t *testing.T, db Database) {
+	a := raised(t, db)
+	const all = 1203
+	var rows []hub.SettledSignal
+	var ask []api.SignalID
+	want := map[api.SignalID]bool{}
+	for n := range all {
+		s := settled(n, "")
+		if n%3 == 0 {
+			s.Outcome = "dead"
+		}
+		ask = append(ask, s.Signal.ID)
+		if n%2 == 0 {
+			rows = append(rows, s)
+			want[s.Signal.ID] = true
+		}
+	}
+	must(t, "settle", settle(t, a, rows...))
+	for range 2 {
+		got, err := a.Settled(t.Context(), ask)
+		must(t, "Settled", err)
+		wantSame(t, "settled signals", got, want)
+		for what, ids := range map[string][]api.SignalID{"none": nil, "an unknown one": {"unknown", ""}} {
+			got, err := a.Settled(t.Context(), ids)
+			must(t, "Settled of "+what, err)
+			wantSame(t, "settled of "+what, got, map[api.SignalID]bool{})
+		}
+		a = db.Open(t)
+	}
+}
+
 func decision(s api.SessionID, n int) api.Decision {
 	return api.Decision{Session: s, Epoch: api.Epoch{Incarnation: 1, N: uint64(n)}, Time: began.Add(time.Duration(n)), Cluster: "c", Summary: fmt.Sprint("decision ", n),
 		Candidates: []api.Candidate{{Cluster: "c", Name: "n", Chosen: true, Score: 3, Terms: []api.ScoreTerm{{Name: "price", Value: 3, Detail: "d"}}},

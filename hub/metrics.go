@@ -1,0 +1,161 @@
+package hub
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// metrics declares the metrics of this room. The label outcome of signals is accepted, duplicate, dry_run or the code of the
+// refusal; of placements it is assigned, waiting, failed, not_alive or dropped.
+type metrics struct {
+	signals    *prometheus.CounterVec
+	batches    prometheus.Histogram
+	commits    *prometheus.HistogramVec
+	repeats    prometheus.Counter
+	appended   prometheus.Counter
+	appends    *prometheus.HistogramVec
+	placements *prometheus.CounterVec
+	stale      prometheus.Counter
+	gaps       prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	seconds := prometheus.ExponentialBuckets(0.0005, 2, 16)
+	return &metrics{
+		signals:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_signals_total", Help: "Signals at the door by outcome."}, []string{"outcome"}),
+		batches:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nave_hub_commit_batches", Help: "Batches of shards in one transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 2, 8)}),
+		commits:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nave_hub_commit_seconds", Help: "Duration of transactions of the store by result.", Buckets: seconds}, []string{"result"}),
+		repeats:    prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_commit_repeats_total", Help: "Batches that were committed again because nobody knew what had become of them."}),
+		appended:   prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_archived_events_total", Help: "Events that the archive has taken."}),
+		appends:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nave_hub_archive_seconds", Help: "Duration of appends to the archive by result.", Buckets: seconds}, []string{"result"}),
+		placements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_placements_total", Help: "Decisions by what became of them."}, []string{"outcome"}),
+		stale:      prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_stale_reports_total", Help: "Reports of spokes that were not of the present epoch."}),
+		gaps:       prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_gaps_total", Help: "Links that were ended because a spoke left numbers out."}),
+	}
+}
+
+// register adds the metrics and what is computed when they are read.
+func (m *metrics) register(r prometheus.Registerer, h *Hub) error {
+	var errs []error
+	for _, c := range []prometheus.Collector{m.signals, m.batches, m.commits, m.repeats, m.appended, m.appends, m.placements, m.stale, m.gaps, &levels{h: h}} {
+		errs = append(errs, r.Register(c))
+	}
+	return errors.Join(errs...)
+}
+
+func (m *metrics) signalled(r signalReply) {
+	outcome := "accepted"
+	switch {
+	case r.err != nil:
+		outcome = string(api.CodeOf(r.err))
+	case r.accepted.Duplicate:
+		outcome = "duplicate"
+	case r.accepted.Signal == "":
+		outcome = "dry_run"
+	}
+	m.signals.WithLabelValues(outcome).Inc()
+}
+
+func (m *metrics) committed(batches int, began time.Time, err error) {
+	m.batches.Observe(float64(batches))
+	m.commits.WithLabelValues(result(err)).Observe(time.Since(began).Seconds())
+}
+
+func (m *metrics) archived(events int, began time.Time, err error) {
+	m.appends.WithLabelValues(result(err)).Observe(time.Since(began).Seconds())
+	if err == nil {
+		m.appended.Add(float64(events))
+	}
+}
+
+// result is the label for an error: ok, or its code.
+func result(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return string(api.CodeOf(err))
+}
+
+// levels are gauges that are read when they are asked for. Sessions are counted by each shard after a turn, which comes every
+// five seconds at least, so that reading waits for nobody.
+type levels struct{ h *Hub }
+
+var (
+	descSessions = prometheus.NewDesc("nave_hub_sessions", "Sessions of the owned shards by phase.", []string{"phase"}, nil)
+	descPending  = prometheus.NewDesc("nave_hub_signals_pending", "Signals that are not settled.", nil, nil)
+	descShards   = prometheus.NewDesc("nave_hub_shards_owned", "Shards that are owned and loaded.", nil, nil)
+	descStuck    = prometheus.NewDesc("nave_hub_shards_stuck", "Shards that settle nothing because the archive contradicts them.", nil, nil)
+	descLinks    = prometheus.NewDesc("nave_hub_links", "Open links of spokes.", nil, nil)
+	descQueue    = prometheus.NewDesc("nave_hub_queue", "What waits, by queue: events for shards, batches for the store, appends for the archive, requests for the placer, messages for links, events for the archive in memory.", []string{"queue"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l *levels) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descSessions, descPending, descShards, descStuck, descLinks, descQueue} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (l *levels) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	phases, pending, inboxes, unarchived := map[api.Phase]int{}, 0, 0, 0
+	for _, lo := range l.h.loops {
+		inboxes += len(lo.inbox)
+		c := lo.census.Load()
+		if c == nil {
+			continue
+		}
+		pending += c.pending
+		unarchived += c.unarchived
+		for i, p := range api.Phases() {
+			phases[p] += c.phases[i]
+		}
+	}
+	for _, p := range api.Phases() {
+		gauge(descSessions, phases[p], string(p))
+	}
+	gauge(descPending, pending)
+	gauge(descShards, int(l.h.loaded.Load()))
+	gauge(descStuck, l.h.archiver.stuckShards())
+	links, messages := l.h.fleet.links()
+	gauge(descLinks, links)
+	gauge(descQueue, inboxes, "shards")
+	gauge(descQueue, len(l.h.commits.in), "store")
+	gauge(descQueue, len(l.h.archiver.in), "archive")
+	gauge(descQueue, l.h.placer.waiting(), "placer")
+	gauge(descQueue, messages, "links")
+	gauge(descQueue, unarchived, "events")
+}
+
+// census is what a shard has, counted by its loop.
+type census struct {
+	phases     [6]int // by the order of api.Phases
+	pending    int
+	unarchived int
+}
+
+// censusEvery is how often a shard counts, at most.
+const censusEvery = time.Second
+
+func (m *machine) census() *census {
+	var c census
+	at := map[api.Phase]int{}
+	for i, p := range api.Phases() {
+		at[p] = i
+	}
+	for _, s := range m.sessions {
+		c.phases[at[s.Phase]]++
+		c.pending += len(s.pending)
+	}
+	for _, a := range m.queue {
+		c.unarchived += len(a.Events)
+	}
+	return &c
+}

@@ -1,0 +1,242 @@
+package linktest
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/transport"
+)
+
+// Network carries the links of one hub and one spoke.
+type Network struct {
+	Listen   func(context.Context) (net.Listener, error)
+	Dial     func(context.Context) (net.Conn, error)
+	Hub      credentials.TransportCredentials
+	Spoke    credentials.TransportCredentials
+	Identity func(context.Context) (string, bool)
+	SpokeID  string // the identity that the hub must see
+}
+
+// Run checks links over a network. create is called once per test.
+func Run(t *testing.T, create func(t *testing.T) Network) {
+	for name, test := range map[string]func(*testing.T, Network){
+		"Greeting":          testGreeting,
+		"Refusal":           testRefusal,
+		"Order":             testOrder,
+		"Anew":              testAnew,
+		"WithoutConnection": testWithoutConnection,
+		"FullQueue":         testFullQueue,
+		"FirstIsHello":      testFirstIsHello,
+		"Unreadable":        testUnreadable,
+		"BeatRefused":       testBeatRefused,
+		"BeatUnanswered":    testBeatUnanswered,
+		"BeatOfAnotherBoot": testBeatOfAnotherBoot,
+		"Silence":           testSilence,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, create(t)) })
+	}
+}
+
+const (
+	beat   = 200 * time.Millisecond
+	within = 20 * time.Second
+)
+
+// hub plays the hub's side.
+type hub struct {
+	t      *testing.T
+	attach func(id string, hello api.Hello) error // nil: everybody is welcome
+	beats  func(context.Context) error            // nil: answered
+	take   func(context.Context, api.SpokeMessage) error
+	beat   time.Duration
+	links  chan *attachment
+}
+
+// attachment is one link at the hub.
+type attachment struct {
+	h        *hub
+	id       string
+	hello    api.Hello
+	out      chan api.HubMessage
+	in       chan api.SpokeMessage
+	endNow   chan error
+	once     sync.Once
+	closed   chan struct{}
+	closedBy error
+}
+
+func (a *attachment) Next(ctx context.Context) (api.HubMessage, error) {
+	select {
+	case m := <-a.out:
+		return m, nil
+	case err := <-a.endNow:
+		return api.HubMessage{}, err
+	case <-ctx.Done():
+		return api.HubMessage{}, context.Cause(ctx)
+	}
+}
+
+func (a *attachment) Receive(ctx context.Context, m api.SpokeMessage) error {
+	if a.h.take != nil {
+		return a.h.take(ctx, m)
+	}
+	select {
+	case a.in <- m:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (a *attachment) Beat(ctx context.Context) error {
+	if a.h.beats != nil {
+		return a.h.beats(ctx)
+	}
+	return nil
+}
+
+func (a *attachment) Boot() string { return a.hello.Boot }
+
+func (a *attachment) Close(err error) {
+	a.once.Do(func() {
+		a.closedBy = err
+		close(a.closed)
+	})
+}
+
+// serve runs the hub's side until the end of the test.
+func serve(t *testing.T, n Network, h *hub) *hub {
+	t.Helper()
+	h.t, h.links = t, make(chan *attachment, 16)
+	if h.beat == 0 {
+		h.beat = beat
+	}
+	s, err := transport.NewServer(transport.ServerConfig{Credentials: n.Hub, Identity: n.Identity,
+		Attach: func(_ context.Context, id string, hello api.Hello) (transport.Attachment, api.Welcome, error) {
+			if h.attach != nil {
+				if err := h.attach(id, hello); err != nil {
+					return nil, api.Welcome{}, err
+				}
+			}
+			a := &attachment{h: h, id: id, hello: hello, out: make(chan api.HubMessage, 2000), in: make(chan api.SpokeMessage, 2000), endNow: make(chan error, 1), closed: make(chan struct{})}
+			h.links <- a
+			return a, api.Welcome{Protocol: 1, Cluster: "c", Name: "cluster", Labels: map[string]string{"a": "b"}, Beat: h.beat}, nil
+		}})
+	must(t, "server", err)
+	lis, err := n.Listen(t.Context())
+	must(t, "listen", err)
+	g := run.NewGroup(context.WithoutCancel(t.Context()))
+	g.Go("serve", func(ctx context.Context) error { return s.Serve(ctx, lis) })
+	t.Cleanup(func() {
+		g.Stop()
+		if err := g.Wait(); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return h
+}
+
+// link waits for the next link at the hub.
+func (h *hub) link() *attachment {
+	h.t.Helper()
+	return next(h.t, "a link at the hub", h.links)
+}
+
+// end is what a spoke hears of the end of a link.
+type end struct {
+	welcomed bool
+	err      error
+}
+
+// spoke plays the spoke's side.
+type spoke struct {
+	t       *testing.T
+	link    *transport.Link
+	hello   api.Hello
+	take    func(api.HubMessage) error
+	welcome chan api.Welcome
+	in      chan api.HubMessage
+	ends    chan end
+	hellos  int // by the link's goroutine
+	up      bool
+}
+
+func (s *spoke) Hello(context.Context) (api.Hello, error) {
+	s.hellos++
+	s.up = false
+	return s.hello, nil
+}
+
+func (s *spoke) Connected(_ context.Context, w api.Welcome) error {
+	s.up = true
+	s.welcome <- w
+	return nil
+}
+
+func (s *spoke) Receive(ctx context.Context, m api.HubMessage) error {
+	if !s.up {
+		s.t.Error("a message came before the welcome")
+	}
+	select {
+	case s.in <- m:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *spoke) Disconnected(_ context.Context, err error) {
+	select {
+	case s.ends <- end{s.up, err}:
+	default: // more ends than a test asks about
+	}
+}
+
+func newSpoke(t *testing.T, n Network) *spoke {
+	t.Helper()
+	s := &spoke{t: t, welcome: make(chan api.Welcome, 100), in: make(chan api.HubMessage, 2000), ends: make(chan end, 100),
+		hello: api.Hello{ProtocolMin: 1, ProtocolMax: 1, Version: "v", Boot: "boot", Journal: "journal", Fingerprint: "print"}}
+	var err error
+	s.link, err = transport.NewLink(transport.LinkConfig{Dial: n.Dial, Credentials: n.Spoke})
+	must(t, "link", err)
+	return s
+}
+
+// dial runs the spoke's side until the end of the test.
+func (s *spoke) dial() *spoke {
+	g := run.NewGroup(context.WithoutCancel(s.t.Context()))
+	g.Go("link", func(ctx context.Context) error { return s.link.Run(ctx, s) })
+	s.t.Cleanup(func() {
+		g.Stop()
+		if err := g.Wait(); err != nil {
+			s.t.Errorf("link: %v", err)
+		}
+	})
+	return s
+}
+
+// next takes one value from a channel, or fails.
+func next[T any](t *testing.T, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(within):
+		t.Fatalf("%s: not within %v", what, within)
+		panic("unreachable")
+	}
+}
+
+func must(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
