@@ -38,8 +38,9 @@ type session struct {
 	revision *api.ResolvedRevision
 	placing  bool // a decision was asked for and has not come back
 	refused  map[api.ClusterID]string
-	idle     *api.Held // the assigned spoke's last word, if it is that nothing is to be done: looked at again when signals are settled
-	gone     bool      // the spoke has nothing any more; its last events are on their way to the archive
+	idle     *api.Held         // the assigned spoke's last word, if it is that nothing is to be done: looked at again when signals are settled
+	gone     bool              // the spoke has nothing any more; its last events are on their way to the archive
+	failing  map[uint64]uint32 // failures of signals in turn records that are on their way to the archive, by sequence
 	log      sessionLog
 }
 

@@ -64,6 +64,9 @@ func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSign
 			continue
 		}
 		outcome := m.fate(s, sig, ev.Outcome)
+		if ev.Outcome == api.OutcomeFailed {
+			s.failing[sig.Sequence]++
+		}
 		if outcome == "" {
 			continue
 		}
@@ -79,7 +82,7 @@ func (m *machine) fate(s *session, sig api.Signal, outcome api.Outcome) string {
 	switch {
 	case outcome == api.OutcomeDone:
 		return "done"
-	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries)+1 >= s.revision.Agent.MaxDeliveries:
+	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries+s.failing[sig.Sequence])+1 >= s.revision.Agent.MaxDeliveries:
 		return "dead"
 	}
 	return ""
@@ -149,8 +152,16 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 	var kept []api.Signal
 	resend := false
 	for _, sig := range s.pending {
+		if ev.Outcome == api.OutcomeFailed && slices.Contains(ev.Signals, sig.Sequence) {
+			if n := s.failing[sig.Sequence]; n > 1 {
+				s.failing[sig.Sequence] = n - 1
+			} else { // none when an earlier owner took the record
+				delete(s.failing, sig.Sequence)
+			}
+		}
 		switch {
 		case settled[sig.ID]:
+			delete(s.failing, sig.Sequence)
 			o.mutate(Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})
 			resend = true
