@@ -278,7 +278,7 @@ func TestALimitNamesItself(t *testing.T) {
 		field string
 	}{
 		"no payload":     {hub.SignalRequest{Agent: "a", Key: "k"}, api.CodeInvalid, "payload"},
-		"a large one":    {hub.SignalRequest{Agent: "a", Key: "k", Payload: make([]byte, api.MaxPayloadInline+1)}, api.CodeLimit, "payload"},
+		"a large one":    {hub.SignalRequest{Agent: "a", Key: "k", Payload: make([]byte, api.MaxPayload+1)}, api.CodeLimit, "payload"},
 		"a long key":     {hub.SignalRequest{Agent: "a", Key: "k", Payload: []byte("x"), IdempotencyKey: strings.Repeat("k", api.MaxIdempotencyKey+1)}, api.CodeInvalid, "idempotency_key"},
 		"no session key": {hub.SignalRequest{Agent: "a", Payload: []byte("x")}, api.CodeInvalid, "key"},
 		"no agent":       {hub.SignalRequest{Agent: "nobody", Key: "k", Payload: []byte("x")}, api.CodeNotFound, "agent"},

@@ -71,6 +71,9 @@ func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSign
 			continue
 		}
 		outcome := m.fate(s, sig, ev.Outcome)
+		if ev.Outcome == api.OutcomeFailed {
+			s.failing[sig.Sequence]++
+		}
 		if outcome == "" {
 			continue
 		}
@@ -88,7 +91,7 @@ func (m *machine) fate(s *session, sig api.Signal, outcome api.Outcome) string {
 	switch {
 	case outcome == api.OutcomeDone:
 		return settledDone
-	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries)+1 >= s.revision.Agent.MaxDeliveries:
+	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries+s.failing[sig.Sequence])+1 >= s.revision.Agent.MaxDeliveries:
 		return settledDead
 	}
 	return ""
@@ -173,12 +176,20 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	var kept []api.Signal
 	resend := false
 	for _, sig := range s.pending {
+		if ev.Outcome == api.OutcomeFailed && slices.Contains(ev.Signals, sig.Sequence) {
+			if n := s.failing[sig.Sequence]; n > 1 {
+				s.failing[sig.Sequence] = n - 1
+			} else { // none when an earlier owner took the record
+				delete(s.failing, sig.Sequence)
+			}
+		}
 		switch {
 		case settled[sig.ID] != "":
 			if settled[sig.ID] == settledDead {
 				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: fmt.Sprintf("failed %d times", sig.Deliveries+1),
 					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
 			}
+			delete(s.failing, sig.Sequence)
 			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 			o.effect(effPending{s.Org, -1})
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})

@@ -215,6 +215,29 @@ func TestIdleDoesNotOutliveALaterSignal(t *testing.T) {
 	}
 }
 
+// Turns may fail faster than the archive takes them: each counts for the ones after it.
+func TestFailuresThatAreNotArchivedYetCount(t *testing.T) {
+	w := newShardWorld()
+	id := w.signal("alice", "k1", "x", false).accepted.Session
+	w.place("aws", true, false)
+	for range testRevision().Agent.MaxDeliveries {
+		w.turn("aws", id, api.OutcomeFailed)
+	}
+	for w.writing != nil {
+		w.archived(t, false)
+	}
+	var outcomes []string
+	for _, row := range w.settled {
+		outcomes = append(outcomes, row.Outcome)
+	}
+	if s := w.m.sessions[id]; len(s.pending) != 0 || !slices.Equal(outcomes, []string{"dead"}) {
+		t.Fatalf("%d signals are pending and settled are %v, want one dead letter", len(s.pending), outcomes)
+	}
+	if n := len(w.m.sessions[id].failing); n != 0 {
+		t.Errorf("%d signals have failures that are not archived, want none", n)
+	}
+}
+
 func TestPhasesOnlyChangeByTheTable(t *testing.T) {
 	for _, from := range api.Phases() {
 		for _, to := range api.Phases() {

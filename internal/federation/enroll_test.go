@@ -103,6 +103,21 @@ func removedCluster(w *world) {
 	w.upSpoke("gone", small...)
 	w.live("gone")
 	spoke := w.spokes["gone"]
+	r := w.begin("removed", 1, task{})
+	name := w.session(r.session).GetCluster()
+	w.await("the hub counts the session", func() (bool, error) {
+		c, err := w.client.Clusters.Get(w.within(), &navev1.GetRequest{Name: name})
+		return c.GetStatus().GetSessions() == 1, err
+	})
+	if _, err := w.client.Clusters.Delete(w.within(), &navev1.DeleteRequest{Name: name}); api.CodeOf(err) != api.CodeInUse {
+		w.t.Errorf("removal of a cluster with a session: %v, want CodeInUse", err)
+	}
+	r.step(1)
+	r.sleeps("[1] done")
+	w.await("no session is counted", func() (bool, error) {
+		c, err := w.client.Clusters.Get(w.within(), &navev1.GetRequest{Name: "gone"})
+		return c.GetStatus().GetSessions() == 0, err
+	})
 	_, err := w.Nave(w.within(), "clusters", "delete", "gone")
 	w.must(err)
 	w.must(spoke.Follow(w.within(), "disconnected from the hub", new(strings.Builder)))
@@ -115,6 +130,8 @@ func removedCluster(w *world) {
 	if n := strings.Count(spoke.Output(), "connected to the hub"); n != 1 {
 		w.t.Errorf("the spoke was connected %d times, want once:\n%s", n, spoke.Output())
 	}
+	lines := strings.Split(spoke.Output()[strings.LastIndex(spoke.Output(), "link lost"):], "\n")
+	w.t.Logf("the removed spoke says: %s", lines[0])
 	w.must(spoke.End(w.within()))
 	again, err := w.StartSpoke("gone", small...)
 	w.must(err)

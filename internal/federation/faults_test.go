@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -138,8 +139,10 @@ func killHarness(w *world) {
 	w.said(r.session, "signal 1 delivery 2")
 	r.steps = 0
 	log := r.sleeps("[1] failed", "[1] done")
-	if left := federation.Naming(r.session); len(left) > 0 {
-		w.t.Errorf("processes of the session are left: %+v", left)
+	for _, name := range []string{r.session, strings.ToLower(r.session)} { // of agents, of harnesses
+		if left := federation.Naming(name); len(left) > 0 {
+			w.t.Errorf("processes of the session are left: %+v", left)
+		}
 	}
 	var attempts []string
 	for _, e := range log.of(api.EventStarted) {

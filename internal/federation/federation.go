@@ -39,7 +39,7 @@ func New(cfg Config) (*Federation, error) {
 		}
 	}
 	if !filepath.IsAbs(cfg.Dir) || !filepath.IsAbs(cfg.Bin) {
-		return nil, fmt.Errorf("Dir %q and Bin %q are to be absolute", cfg.Dir, cfg.Bin)
+		return nil, fmt.Errorf("the folders %q and %q are to be absolute", cfg.Dir, cfg.Bin)
 	}
 	if cfg.Show == nil {
 		cfg.Show = io.Discard

@@ -3,7 +3,6 @@ package federation_test
 import (
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,10 +133,4 @@ func interrupted(w *world) {
 	if left := federation.Naming(w.Path("hub")); len(left) > 0 {
 		w.t.Errorf("processes of the hub: %+v", left)
 	}
-	for _, name := range []string{"controller", "r1", "r2"} {
-		if there(filepath.Join(w.Path("hub", "overlay", name), "ready")) {
-			w.t.Logf("%s left its mark of readiness, which names nobody now", name)
-		}
-	}
 }
-
