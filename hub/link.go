@@ -61,7 +61,11 @@ func (h *Hub) Attach(ctx context.Context, identity string, hello api.Hello) (*At
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}
-	if err := h.broadcast(ctx, evAttach{c.ID}); err != nil {
+	held := make(map[api.SessionID]bool, len(hello.Held))
+	for _, s := range hello.Held {
+		held[s.Session] = true
+	}
+	if err := h.broadcast(ctx, evAttach{c.ID, held}); err != nil {
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}

@@ -108,8 +108,11 @@ type (
 		placed OutboxItem // that reports it
 		ok     bool
 	}
-	// evAttach is a spoke's new link: it gets everything of this shard.
-	evAttach struct{ cluster api.ClusterID }
+	// evAttach is a spoke's new link: it gets everything of this shard. held are the sessions that it says it has.
+	evAttach struct {
+		cluster api.ClusterID
+		held    map[api.SessionID]bool
+	}
 	// evHeld is what a spoke reports of one session.
 	evHeld struct {
 		cluster api.ClusterID
@@ -253,7 +256,7 @@ func (m *machine) step(now time.Time, ev event) output {
 	case evAssigned:
 		m.assigned(&o, ev)
 	case evAttach:
-		m.attach(&o, ev.cluster)
+		m.attach(&o, ev.cluster, ev.held)
 	case evHeld:
 		m.held(&o, now, ev.cluster, ev.held)
 	case evEvents:
@@ -345,11 +348,17 @@ func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision) *Append {
 // batch, however long the archive was away.
 const appendRows = 32
 
+// eventsPerRow is how many events that change nothing in the store count as one that does.
+const eventsPerRow = 16
+
 // rows is about how many records of the store change when the append is archived.
 func (a Append) rows() int {
-	n := len(a.Events)
+	n := len(a.Events) / eventsPerRow
 	for _, ev := range a.Events {
-		if ev.Type == api.EventTurnDone {
+		switch {
+		case ev.Source == api.HubSource:
+			n++
+		case ev.Type == api.EventTurnDone:
 			n += 1 + len(ev.Signals)
 		}
 	}

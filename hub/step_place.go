@@ -195,11 +195,12 @@ func (m *machine) gone(o *output, s *session, now time.Time) {
 		}
 		s.setPhase(api.PhaseStopping, "given up by the spoke")
 	}
+	why := s.Reason
 	s.LastCluster = s.Assignment.Cluster
 	m.assign(s, nil)
 	s.revision = nil
 	s.setPhase(api.PhaseDormant, "")
-	m.report(o, s, now, api.Event{Type: api.EventSlept, Attributes: map[string]string{"cluster": string(s.LastCluster)}}, nil)
+	m.report(o, s, now, api.Event{Type: api.EventSlept, Text: why, Attributes: map[string]string{"cluster": string(s.LastCluster)}}, nil)
 	if len(s.pending) > 0 {
 		s.setPhase(api.PhasePlacing, "")
 	}

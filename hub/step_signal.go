@@ -138,12 +138,22 @@ func (m *machine) desired(s *session, withRevision bool) api.Desired {
 }
 
 // attach gives a spoke's new link everything of this shard that is assigned to its cluster.
-func (m *machine) attach(o *output, cluster api.ClusterID) {
+//
+// A session that the spoke had and does not name any more was forgotten there with its journal: its attempts would be
+// numbered from 1 again, and their events taken for repetitions. Its epoch is given up: the next one begins when the spoke
+// says that nothing of this one runs.
+func (m *machine) attach(o *output, cluster api.ClusterID, held map[api.SessionID]bool) {
 	var all []api.Desired
 	bytes, parts := 0, 0
 	for _, s := range m.ordered() {
 		if s.Assignment == nil || s.Assignment.Cluster != cluster {
 			continue
+		}
+		if s.admitted && !held[s.ID] && !s.Assignment.Releasing {
+			if s.Phase == api.PhaseLost {
+				s.setPhase(api.PhaseStarting, "")
+			}
+			m.release(o, s, "the spoke lost its memory of the session")
 		}
 		d := m.desired(s, true)
 		if bytes += desiredSize(d); len(all) > 0 && bytes > messageBytes {

@@ -114,7 +114,7 @@ func TestPromisesHold(t *testing.T) {
 			},
 			"reconnect": func(t *rapid.T) {
 				c := rapid.SampledFrom([]api.ClusterID{"aws", "gcp"}).Draw(t, "cluster")
-				w.do(evAttach{c}, true, false)
+				w.attach(c)
 				w.resend(c)
 			},
 			"restart": func(t *rapid.T) { w.restart() },
@@ -153,7 +153,7 @@ func (w *shardWorld) settleAll(t *rapid.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []api.ClusterID{"aws", "gcp"} {
-		w.do(evAttach{c}, true, false)
+		w.attach(c)
 		w.resend(c)
 		if len(w.boxes[c]) > 0 {
 			t.Fatalf("at rest spoke %s keeps events that nobody acknowledges: %v", c, w.boxes[c])
@@ -272,5 +272,40 @@ func TestAnOrganizationsLimitRefusesNewSignalsAndAnswersOldOnes(t *testing.T) {
 	}
 	if n := len(w.signals); n != 1 {
 		t.Errorf("%d signals are pending, want 1", n)
+	}
+}
+
+// A spoke that lost its journal would number a session's attempts from 1 again. The epoch is given up instead, and what the
+// next one reports is taken.
+func TestASpokeThatForgotASessionGetsItsNextEpoch(t *testing.T) {
+	w := newShardWorld()
+	id := w.signal("alice", "", "x", false).accepted.Session
+	w.place("aws", true, false)
+	w.do(evHeld{"aws", api.Held{Session: id, Epoch: w.sessions[id].Epoch, Attempt: 1, State: api.HeldRunning}}, true, false)
+	w.turn("aws", id, api.OutcomeFailed)
+	for w.writing != nil {
+		w.archived(t, false)
+	}
+	first := w.sessions[id].Epoch
+	delete(w.spokes["aws"], id)
+	w.attach("aws")
+	if a := w.sessions[id].Assignment; a == nil || !a.Releasing {
+		t.Fatalf("assignment after the spoke forgot the session: %+v, want it released", a)
+	}
+	w.idle("aws", id) // nothing runs there
+	w.place("aws", true, false)
+	if e := w.sessions[id].Epoch; e.Compare(first) <= 0 {
+		t.Fatalf("epoch %s after %s, want a later one", e, first)
+	}
+	before := len(w.log[id])
+	w.turn("aws", id, api.OutcomeDone)
+	for w.writing != nil {
+		w.archived(t, false)
+	}
+	if got := len(w.log[id]); got < before+3 || len(w.signals) != 0 {
+		t.Fatalf("%d events after %d, %d signals pending: the next epoch's turn was not taken", got, before, len(w.signals))
+	}
+	if err := w.check(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -88,7 +88,11 @@ func (tr *transcript) run(t *testing.T, d *datadriven.TestData) string {
 		tr.writing = nil
 		tr.step(evArchived{done}, true)
 	case "attach":
-		tr.step(evAttach{cluster}, true)
+		held := map[api.SessionID]bool{}
+		for id := range tr.m.sessions {
+			held[id] = !d.HasArg("forgot")
+		}
+		tr.step(evAttach{cluster, held}, true)
 	case "lost":
 		tr.step(evHealth{cluster, api.HealthLost}, true)
 	case "facts":

@@ -257,9 +257,18 @@ func (w *shardWorld) restart() {
 	w.commit(o.mutations)
 	w.perform(o.effects)
 	for _, c := range []api.ClusterID{"aws", "gcp"} {
-		w.do(evAttach{c}, true, false)
+		w.attach(c)
 		w.resend(c)
 	}
+}
+
+// attach is a spoke's new link, on which it says what it has.
+func (w *shardWorld) attach(c api.ClusterID) {
+	held := map[api.SessionID]bool{}
+	for id := range w.spokes[c] {
+		held[id] = true
+	}
+	w.do(evAttach{c, held}, true, false)
 }
 
 // resend is a spoke's new link: everything that is not acknowledged goes up again.
