@@ -38,11 +38,12 @@ type session struct {
 	revision *api.ResolvedRevision
 	placing  bool // a decision was asked for and has not come back
 	refused  map[api.ClusterID]string
-	refusals int       // in a row; they make the pause longer after which the clusters that refused are asked again
-	askAgain time.Time // when that pause ends
-	admitted bool      // the spoke may have something of the present epoch
-	gone     bool      // the spoke has nothing any more; its last events are on their way to the archive
-	idle     *api.Held // sleep was proposed while signals were on their way to the archive
+	refusals int             // in a row; they make the pause longer after which the clusters that refused are asked again
+	askAgain time.Time       // when that pause ends
+	admitted bool            // the spoke may have something of the present epoch
+	gone     bool            // the spoke has nothing any more; its last events are on their way to the archive
+	settling map[uint64]bool // sequences whose settled rows are on their way to the archive
+	idle     *api.Held       // sleep was proposed while signals were on their way to the archive
 	log      sessionLog
 }
 

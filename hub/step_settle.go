@@ -60,13 +60,14 @@ func (m *machine) again(o *output, s *session, ev api.Event) {
 func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSignal {
 	var out []SettledSignal
 	for _, sig := range s.pending {
-		if !slices.Contains(ev.Signals, sig.Sequence) {
-			continue
+		if !slices.Contains(ev.Signals, sig.Sequence) || s.settling[sig.Sequence] {
+			continue // a second record of the same signals settles nothing: the first one counts
 		}
 		outcome := m.fate(s, sig, ev.Outcome)
 		if outcome == "" {
 			continue
 		}
+		s.settling[sig.Sequence] = true
 		sig.Payload = nil
 		out = append(out, SettledSignal{Signal: sig, Outcome: outcome, SettledAt: now,
 			Scope: KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}})
@@ -167,6 +168,7 @@ func (m *machine) digest(o *output, s *session, ev api.Event, settled map[api.Si
 		switch {
 		case settled[sig.ID]:
 			o.mutate(Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+			delete(s.settling, sig.Sequence)
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})
 			resend = true
 			continue

@@ -99,7 +99,8 @@ func TestPromisesHold(t *testing.T) {
 			"facts": func(t *rapid.T) { w.do(evFacts{}, true, false) },
 			"turn": func(t *rapid.T) {
 				if c, id, ok := pick(); ok {
-					w.turn(c, id, outcomes.Draw(t, "outcome"))
+					w.now = w.now.Add(time.Second)
+					w.turn(c, id, outcomes.Draw(t, "outcome"), rapid.IntRange(0, 4).Draw(t, "again") == 0)
 				}
 			},
 			"idle": func(t *rapid.T) {
@@ -141,7 +142,7 @@ func (w *shardWorld) settleAll(t *rapid.T) {
 		}
 		w.archived(t, false)
 		for _, h := range w.held() {
-			w.turn(h.c, h.id, api.OutcomeDone)
+			w.turn(h.c, h.id, api.OutcomeDone, false)
 			w.archived(t, false)
 			w.idle(h.c, h.id)
 		}
