@@ -164,11 +164,17 @@ func TestNothingIsCommittedToAClusterThatIsNotAlive(t *testing.T) {
 		}
 		return ""
 	})
+	eventually(t, "the loss is seen", func() string {
+		if h := b.Status(c).Health; h != api.HealthLost {
+			return string(h)
+		}
+		return ""
+	})
 	v := b.phase(a.Session, api.PhasePlacing, 1)
 	if v.Assignment != nil || v.Epoch.N != 0 {
 		t.Errorf("an assignment to a cluster that is not alive: %+v", v)
 	}
-	if n := guarded.Load(); n > 5 {
+	if n := guarded.Load(); n > 3 {
 		t.Errorf("%d placements on a cluster that is not alive: it is asked in a busy loop", n)
 	}
 	s.close()

@@ -144,6 +144,15 @@ func TestTheArchiveAwayLosesAndSettlesNothing(t *testing.T) {
 	if v := b.phase(first.Session, api.PhaseRunning, more+1); v.LastSequence != more+1 {
 		t.Errorf("last sequence %d", v.LastSequence)
 	}
+	const bound = 64
+	w.history.after(func(appends []hub.Append) error {
+		for _, ap := range appends {
+			if len(ap.Events) > bound {
+				t.Errorf("an append of %d events: what follows from it does not fit one batch", len(ap.Events))
+			}
+		}
+		return nil
+	})
 	w.history.set(false)
 	s.acks(batch.Source)
 	b.phase(first.Session, api.PhaseRunning, more)

@@ -45,6 +45,7 @@ type session struct {
 	gone     bool              // the spoke has nothing any more; its last events are on their way to the archive
 	idle     *api.Held         // sleep was proposed while signals were on their way to the archive
 	failing  map[uint64]uint32 // failures of signals in turn records that are on their way to the archive, by sequence
+	settling map[uint64]bool   // sequences whose settled rows are on their way to the archive
 	log      sessionLog
 }
 

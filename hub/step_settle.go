@@ -67,8 +67,8 @@ const (
 func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSignal {
 	var out []SettledSignal
 	for _, sig := range s.pending {
-		if !slices.Contains(ev.Signals, sig.Sequence) {
-			continue
+		if !slices.Contains(ev.Signals, sig.Sequence) || s.settling[sig.Sequence] {
+			continue // a second record of the same signals settles nothing: the first one counts
 		}
 		outcome := m.fate(s, sig, ev.Outcome)
 		if ev.Outcome == api.OutcomeFailed {
@@ -77,6 +77,7 @@ func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSign
 		if outcome == "" {
 			continue
 		}
+		s.settling[sig.Sequence] = true
 		if outcome == settledDone {
 			sig.Payload = nil // a dead one keeps it, to be sent again
 		}
@@ -190,6 +191,7 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
 			}
 			delete(s.failing, sig.Sequence)
+			delete(s.settling, sig.Sequence)
 			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 			o.effect(effPending{s.Org, -1})
 			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})

@@ -84,7 +84,7 @@ func (m *machine) first(scope KeyScope, settled *SettledSignal) *api.Signal {
 
 // add puts a session into memory.
 func (m *machine) add(rec api.Session) *session {
-	s := &session{Session: rec, failing: map[uint64]uint32{}, log: sessionLog{taken: map[api.Source]uint64{}, settled: map[api.Source]uint64{}}}
+	s := &session{Session: rec, failing: map[uint64]uint32{}, settling: map[uint64]bool{}, log: sessionLog{taken: map[api.Source]uint64{}, settled: map[api.Source]uint64{}}}
 	m.sessions[s.ID] = s
 	m.keys[sessionKey{s.Org, s.Agent, s.Key}] = s.ID
 	return s

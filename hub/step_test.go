@@ -99,7 +99,8 @@ func TestPromisesHold(t *testing.T) {
 			"facts": func(t *rapid.T) { w.do(evFacts{}, true, false) },
 			"turn": func(t *rapid.T) {
 				if c, id, ok := pick(); ok {
-					w.turn(c, id, outcomes.Draw(t, "outcome"))
+					w.now = w.now.Add(time.Second)
+					w.turn(c, id, outcomes.Draw(t, "outcome"), rapid.IntRange(0, 4).Draw(t, "again") == 0)
 				}
 			},
 			"idle": func(t *rapid.T) {
@@ -141,7 +142,7 @@ func (w *shardWorld) settleAll(t *rapid.T) {
 		}
 		w.archived(t, false)
 		for _, h := range w.held() {
-			w.turn(h.c, h.id, api.OutcomeDone)
+			w.turn(h.c, h.id, api.OutcomeDone, false)
 			w.archived(t, false)
 			w.idle(h.c, h.id)
 		}
@@ -179,7 +180,7 @@ func TestIdleIsRememberedUntilTheTurnIsArchived(t *testing.T) {
 	w := newShardWorld()
 	id := w.signal("alice", "", "x", false).accepted.Session
 	w.place("aws", true, false)
-	w.turn("aws", id, api.OutcomeDone)
+	w.turn("aws", id, api.OutcomeDone, false)
 	w.idle("aws", id)
 	if s := w.m.sessions[id]; s.Phase != api.PhaseRunning || len(s.pending) != 1 {
 		t.Fatalf("before the archive has the turn: %s with %d pending signals, want Running with 1", s.Phase, len(s.pending))
@@ -197,7 +198,7 @@ func TestIdleDoesNotOutliveALaterSignal(t *testing.T) {
 	w := newShardWorld()
 	id := w.signal("alice", "", "x", false).accepted.Session
 	w.place("aws", true, false)
-	w.turn("aws", id, api.OutcomeDone)
+	w.turn("aws", id, api.OutcomeDone, false)
 	w.idle("aws", id)
 	w.signal("alice", "", "y", false)
 	for w.writing != nil {
@@ -206,7 +207,7 @@ func TestIdleDoesNotOutliveALaterSignal(t *testing.T) {
 	if s := w.m.sessions[id]; s.Phase != api.PhaseRunning {
 		t.Fatalf("with a later signal: %s, want Running", s.Phase)
 	}
-	w.turn("aws", id, api.OutcomeDone)
+	w.turn("aws", id, api.OutcomeDone, false)
 	for w.writing != nil {
 		w.archived(t, false)
 	}
@@ -221,7 +222,7 @@ func TestFailuresThatAreNotArchivedYetCount(t *testing.T) {
 	id := w.signal("alice", "k1", "x", false).accepted.Session
 	w.place("aws", true, false)
 	for range testRevision().Agent.MaxDeliveries {
-		w.turn("aws", id, api.OutcomeFailed)
+		w.turn("aws", id, api.OutcomeFailed, false)
 	}
 	for w.writing != nil {
 		w.archived(t, false)
@@ -282,7 +283,7 @@ func TestASpokeThatForgotASessionGetsItsNextEpoch(t *testing.T) {
 	id := w.signal("alice", "", "x", false).accepted.Session
 	w.place("aws", true, false)
 	w.do(evHeld{"aws", api.Held{Session: id, Epoch: w.sessions[id].Epoch, Attempt: 1, State: api.HeldRunning}}, true, false)
-	w.turn("aws", id, api.OutcomeFailed)
+	w.turn("aws", id, api.OutcomeFailed, false)
 	for w.writing != nil {
 		w.archived(t, false)
 	}
@@ -298,7 +299,7 @@ func TestASpokeThatForgotASessionGetsItsNextEpoch(t *testing.T) {
 		t.Fatalf("epoch %s after %s, want a later one", e, first)
 	}
 	before := len(w.log[id])
-	w.turn("aws", id, api.OutcomeDone)
+	w.turn("aws", id, api.OutcomeDone, false)
 	for w.writing != nil {
 		w.archived(t, false)
 	}

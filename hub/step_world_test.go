@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +48,8 @@ type heldSession struct {
 	done     map[uint64]bool
 	source   api.Source
 	number   uint64
-	reported bool // that it runs
+	reported bool   // that it runs
+	seen     uint64 // highest sequence that it was told
 	released bool
 }
 
@@ -147,6 +149,9 @@ func (w *shardWorld) receive(c api.ClusterID, d api.Desired) {
 		h.released = h.released || d.Release
 		if !d.Release {
 			h.desired.Signals = d.Signals
+			for _, s := range d.Signals {
+				h.seen = max(h.seen, s.Sequence)
+			}
 		}
 	}
 	h.desired.Epoch, h.desired.Session = d.Epoch, d.Session
@@ -206,9 +211,10 @@ func (w *shardWorld) archive() error {
 			w.log[ev.Session] = append(log, ev)
 		}
 		for _, row := range a.Settled {
-			if _, ok := w.settled[row.Signal.ID]; !ok {
-				w.settled[row.Signal.ID] = row
+			if first, ok := w.settled[row.Signal.ID]; ok && !reflect.DeepEqual(first, row) {
+				return fmt.Errorf("signal %s is settled with another content", row.Signal.ID)
 			}
+			w.settled[row.Signal.ID] = row
 		}
 		for _, d := range a.Decisions {
 			w.decided[d.Session]++
@@ -312,12 +318,12 @@ func (w *shardWorld) refuse(c api.ClusterID, id api.SessionID) {
 	}
 }
 
-// turn lets a spoke run one turn over the signals that it has.
-func (w *shardWorld) turn(c api.ClusterID, id api.SessionID, outcome api.Outcome) {
+// turn lets a spoke run one turn over the signals that it has; again: over those too that it has consumed already.
+func (w *shardWorld) turn(c api.ClusterID, id api.SessionID, outcome api.Outcome, again bool) {
 	h := w.spokes[c][id]
 	var seqs []uint64
 	for _, s := range h.desired.Signals {
-		if !h.done[s.Sequence] {
+		if again || !h.done[s.Sequence] {
 			seqs = append(seqs, s.Sequence)
 		}
 	}
@@ -348,12 +354,8 @@ func (w *shardWorld) turn(c api.ClusterID, id api.SessionID, outcome api.Outcome
 // idle proposes sleep, or reports that nothing is left after a release.
 func (w *shardWorld) idle(c api.ClusterID, id api.SessionID) {
 	h := w.spokes[c][id]
-	var seen uint64
-	for n := range h.done {
-		seen = max(seen, n)
-	}
+	seen := h.seen
 	for _, s := range h.desired.Signals {
-		seen = max(seen, s.Sequence)
 		if !h.done[s.Sequence] && !h.released {
 			return
 		}
