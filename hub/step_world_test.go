@@ -27,7 +27,6 @@ type shardWorld struct {
 
 	placing  []placeRequest
 	writing  []Append // handed to the archive, not yet answered
-	replies  map[api.SignalID]api.Accepted
 	accepted map[api.SignalID]api.Accepted
 	byKey    map[KeyScope]api.Accepted
 	spokes   map[api.ClusterID]map[api.SessionID]*heldSession

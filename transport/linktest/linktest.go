@@ -160,7 +160,6 @@ type spoke struct {
 	t       *testing.T
 	link    *transport.Link
 	hello   api.Hello
-	take    func(api.HubMessage) error
 	welcome chan api.Welcome
 	in      chan api.HubMessage
 	ends    chan end
