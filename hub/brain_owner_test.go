@@ -18,6 +18,7 @@ func TestASecondOwnerTakesOver(t *testing.T) {
 	settledBefore := old.accept("bob", "", "x")
 	s := old.attach("aws", 4)
 	s.finish(settledBefore.Session, 1)
+	old.phase(a.Session, api.PhaseStarting, 1) // placed by the former owner: the successor has no link to place it over
 	before := len(w.log(settledBefore.Session))
 
 	next := w.start()
