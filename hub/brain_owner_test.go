@@ -18,7 +18,8 @@ func TestASecondOwnerTakesOver(t *testing.T) {
 	settledBefore := old.accept("bob", "", "x")
 	s := old.attach("aws", 4)
 	s.finish(settledBefore.Session, 1)
-	old.phase(a.Session, api.PhaseStarting, 1) // placed by the former owner: the successor has no link to place it over
+	s.gets(a.Session, 1) // placed by the former owner: the successor has no link to place it over
+	report := s.report(a.Session, api.HeldAdmitted, "")
 	before := len(w.log(settledBefore.Session))
 
 	next := w.start()
@@ -37,7 +38,7 @@ func TestASecondOwnerTakesOver(t *testing.T) {
 	if r := next.accept("alice", "k", "x"); !r.Duplicate || r.Signal != a.Signal {
 		t.Errorf("the key is not known to the successor: %+v", r)
 	}
-	s = next.attach("aws", 4)
+	s = next.attach("aws", 4, report)
 	s.finish(a.Session, 1)
 	s.sleep(a.Session)
 	if after := len(w.log(settledBefore.Session)); after < before {
