@@ -54,7 +54,8 @@ demo: build ## show a federation on this machine, from an empty folder to a deli
 
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted
-	go run ./internal/demo --keep
+	@go build -buildvcs=false -o bin/demo ./internal/demo # go run would call Ctrl-C a failure
+	@bin/demo --keep
 
 .PHONY: bench
 bench: ## run the benchmarks of every module
