@@ -40,7 +40,13 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 	r := prometheus.NewRegistry()
 	b := w.start(func(c *hub.Config) { c.Metrics = r })
 	waits := b.accept("bob", "k", "x") // nobody is there yet
-	b.phase(waits.Session, api.PhasePlacing, 1)
+	eventually(t, "it waits with a reason", func() string {
+		v, err := b.Session(t.Context(), api.DefaultOrg, waits.Session)
+		if err != nil || v.Reason == "" {
+			return fmt.Sprintf("%s %q, %v", v.Phase, v.Reason, err)
+		}
+		return ""
+	})
 	b.accept("bob", "k", "x")
 	_, err := b.signal("bob", "k", "y")
 	refused(t, "another payload", err, api.CodeExists, "idempotency_key")

@@ -91,8 +91,9 @@ func TestWithoutRoomASessionWaitsAndIsPlacedWhenRoomComes(t *testing.T) {
 	c := w.cluster("aws")
 	b := w.start()
 	s := b.attach("aws", 1)
-	one, two := b.accept("one", "", "x"), b.accept("two", "", "x")
+	one := b.accept("one", "", "x")
 	s.gets(one.Session, 1)
+	two := b.accept("two", "", "x")
 	v := b.phase(two.Session, api.PhasePlacing, 1)
 	eventually(t, "the reason is known", func() string {
 		if v, _ = b.Session(t.Context(), api.DefaultOrg, two.Session); !strings.Contains(v.Reason, "capacity") {
