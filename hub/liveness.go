@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -57,6 +56,7 @@ func (l *liveness) run(ctx context.Context) error {
 
 // refresh reads the registry and the leases and judges health.
 func (l *liveness) refresh(ctx context.Context) error {
+	began := time.Now()
 	clusters, err := l.h.cfg.Clusters.Clusters(ctx)
 	if err != nil {
 		return err
@@ -76,6 +76,9 @@ func (l *liveness) refresh(ctx context.Context) error {
 			l.dirty = true
 		}
 		m.cluster = c
+		if m.heard.After(began) {
+			continue // its lease was confirmed after this look began: what the look saw is older
+		}
 		_, holds := holders[c.ID]
 		was := m.health
 		m.health = judgeHealth(c, holds, m.link != nil, now.Sub(m.heard), l.h.cfg.Beat)
@@ -127,12 +130,12 @@ func (l *liveness) tell(ctx context.Context, always bool) {
 	l.dirty = false
 	l.mu.Unlock()
 	if (dirty || always) && l.h.broadcast(ctx, evFacts{}) != nil {
-		l.changed(time.Now())
+		l.changed()
 	}
 }
 
 // changed marks that a fact changed that may have kept sessions from being placed.
-func (l *liveness) changed(time.Time) {
+func (l *liveness) changed() {
 	l.mu.Lock()
 	l.dirty = true
 	l.mu.Unlock()
@@ -271,12 +274,12 @@ func (l *liveness) reported(id api.ClusterID, c *api.Capacity, held []api.Held) 
 	l.dirty = l.dirty || len(m.reserved) < before
 }
 
-// Clusters returns what this replica knows of the members, by id.
+// identities returns the enrolled clusters by overlay identity.
 func (l *liveness) identities() map[string]api.Cluster {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := map[string]api.Cluster{}
-	for _, m := range maps.Clone(l.members) {
+	for _, m := range l.members {
 		if m.cluster.Identity != "" {
 			out[m.cluster.Identity] = m.cluster
 		}

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/placement"
@@ -86,7 +85,7 @@ func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 			return err
 		}
 		if v.err != nil && api.CodeOf(v.err) == api.CodeUnavailable {
-			p.h.fleet.changed(time.Now()) // try again with the next round of facts
+			p.h.fleet.changed() // try again with the next round of facts
 		}
 	}
 	return nil
