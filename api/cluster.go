@@ -15,6 +15,7 @@ type Cluster struct {
 	UpdatedAt time.Time
 
 	Identity string        // overlay identity of the spoke; empty until it enrolled
+	Fence    time.Duration // its former spoke was revoked: for so long nobody may be heard before the next one is let in
 	Status   ClusterStatus // what the hub observed; not part of the stored record
 }
 

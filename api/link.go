@@ -28,6 +28,9 @@ type Held struct {
 	State   HeldState
 	Reason  string // why it was refused or failed
 	Seen    uint64 // highest signal sequence that the spoke journaled
+	Number  uint64 // last event number of Attempt that the spoke journaled; 0 for none
+
+	StartFailures uint32 // starts in a row that failed in this epoch; a turn that ends ends the row
 }
 
 // HeldState is the state of a session at its spoke.
@@ -39,6 +42,7 @@ const (
 	HeldRefused  HeldState = "Refused"  // not accepted; the reason says why
 	HeldRunning  HeldState = "Running"  // the harness answers
 	HeldIdle     HeldState = "Idle"     // without work for the idle timeout: sleep is proposed; Seen is the highest signal
+	HeldLapsed   HeldState = "Lapsed"   // the epoch's right to act has ended here: it is being stopped and never started again
 	HeldGone     HeldState = "Gone"     // nothing runs and nothing will under this epoch
 )
 
@@ -60,13 +64,14 @@ type ShardUpdate struct {
 
 // Desired is one session as its owner wants it at this spoke.
 type Desired struct {
-	Session  SessionID
-	Org      OrgID
-	Key      string
-	Epoch    Epoch
-	Release  bool              // stop the workload, report Gone
-	Revision *ResolvedRevision // nil when Release, or when the spoke has it already for this epoch
-	Signals  []Signal          // all that are unsettled, in order
+	Session    SessionID
+	Org        OrgID
+	Key        string
+	Epoch      Epoch
+	Release    bool              // stop the workload, report Gone
+	Revision   *ResolvedRevision // nil when Release, or when the spoke has it already for this epoch
+	Signals    []Signal          // all that are unsettled and not consumed, in order
+	Checkpoint CheckpointID      // that the epoch begins from; empty: with an empty state directory
 }
 
 // EventBatch is a run of events of one source, dense and in order. Session, Source and Cluster of the events are the
@@ -82,6 +87,8 @@ type Ack struct {
 	Session SessionID
 	Source  Source
 	UpTo    uint64
+
+	Position Position // of the owner that says so; a spoke takes no word of an owner that was replaced
 }
 
 // SpokeMessage is what a spoke sends after its hello: any of the parts may be empty.

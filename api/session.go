@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Intent is what people want of a session.
 type Intent string
@@ -12,12 +15,25 @@ const (
 	IntentTerminated Intent = "Terminated"
 )
 
+// PauseReason says who wants a session to pause. A session is paused as long as it has one; resuming takes away only its own.
+type PauseReason string
+
+// The reasons for a pause.
+const (
+	PausePerson        PauseReason = "person"         // somebody asked for it
+	PauseBudget        PauseReason = "budget"         // its money is spent
+	PauseStartFailures PauseReason = "start failures" // MaxStartFailures starts in a row failed
+)
+
+// MaxStartFailures is how many starts in a row may fail before a session is paused.
+const MaxStartFailures = 10
+
 // Phase is what a session is doing. [PhaseTransitions] is the table of legal changes.
 type Phase string
 
 // The phases.
 const (
-	PhaseDormant  Phase = "Dormant"  // no workload and no work: costs its record
+	PhaseDormant  Phase = "Dormant"  // no workload, and no work or not to run: costs its record
 	PhasePlacing  Phase = "Placing"  // has work and no assignment
 	PhaseStarting Phase = "Starting" // assigned; the spoke makes the workload
 	PhaseRunning  Phase = "Running"  // the workload's harness answers
@@ -35,6 +51,7 @@ func Phases() []Phase {
 //	from      to        because
 //	Dormant   Placing   a signal was accepted
 //	Placing   Starting  an assignment was committed
+//	Placing   Dormant   paused or terminated before it was placed
 //	Starting  Running   the spoke saw the harness
 //	Starting  Placing   the spoke refused the assignment
 //	Starting  Stopping  released before it ran
@@ -51,7 +68,7 @@ func Phases() []Phase {
 //	Lost      Placing   placed anew elsewhere
 var PhaseTransitions = map[Phase][]Phase{
 	PhaseDormant:  {PhasePlacing},
-	PhasePlacing:  {PhaseStarting},
+	PhasePlacing:  {PhaseStarting, PhaseDormant},
 	PhaseStarting: {PhaseRunning, PhasePlacing, PhaseStopping, PhaseLost},
 	PhaseRunning:  {PhaseStarting, PhaseStopping, PhaseLost},
 	PhaseStopping: {PhaseDormant, PhasePlacing, PhaseLost},
@@ -78,6 +95,21 @@ type Session struct {
 	LastCluster  ClusterID   // where it ran last, for stickiness
 	TurnSource   Source      // source of the last turn record whose signals were settled
 	TurnNumber   uint64      // its number in that source
+
+	Pauses        []PauseReason  // why it is paused, sorted; empty unless Intent is Paused
+	StartFailures uint32         // starts in a row that failed, over all epochs; a turn that ends ends the row
+	Checkpoints   []CheckpointID // the last durable ones, newest last, at most KeepCheckpoints
+}
+
+// Paused reports whether one of the reasons for the pause is r.
+func (s *Session) Paused(r PauseReason) bool { return slices.Contains(s.Pauses, r) }
+
+// Checkpoint is the last durable checkpoint; empty when there is none.
+func (s *Session) Checkpoint() CheckpointID {
+	if len(s.Checkpoints) == 0 {
+		return ""
+	}
+	return s.Checkpoints[len(s.Checkpoints)-1]
 }
 
 // Assignment says that a session belongs to a cluster at an epoch.
@@ -86,9 +118,11 @@ type Assignment struct {
 	Epoch               Epoch
 	AgentRevision       uint64
 	EnvironmentRevision uint64
-	PolicyRevision      uint64 // 0 without a policy
-	Summary             string // of the decision; at most 1 KiB
-	Releasing           bool   // sleep was granted: the workload is to stop, the assignment ends when it is gone
+	PolicyRevision      uint64        // 0 without a policy
+	Summary             string        // of the decision; at most 1 KiB
+	Releasing           bool          // sleep was granted: the workload is to stop, the assignment ends when it is gone
+	Checkpoint          CheckpointID  // that the epoch begins from; empty: it begins with an empty state directory
+	StopAfter           time.Duration // of the agent, fixed for the epoch; StopNever
 }
 
 // Signal is a durable message to a session.
@@ -102,8 +136,17 @@ type Signal struct {
 	PayloadRef     string // object in the bucket that holds a larger payload
 	Sender         string // who sent it: subject of the credential
 	AcceptedAt     time.Time
-	Deliveries     uint32 // times that it was handed to the agent and the agent failed
+	Deliveries     uint32   // times that it was handed to the agent and the agent failed
+	ReplayOf       SignalID // the dead letter that it repeats; empty for one that was sent
+
+	// The turn record that consumed it, once that is archived. It stays until a checkpoint covers that turn, and is handed
+	// out anew when the state goes back behind it. ConsumedNumber 0: not consumed.
+	ConsumedBy     Source
+	ConsumedNumber uint64
 }
+
+// Consumed reports whether an archived turn record consumed the signal.
+func (s *Signal) Consumed() bool { return s.ConsumedNumber > 0 }
 
 // Limits on signals and events.
 const (
@@ -130,18 +173,24 @@ type EventType string
 
 // The event types. Spoke-made ones come from an attempt, hub-made ones from the hub's own source.
 const (
-	EventAccepted EventType = "signal.accepted"  // hub: a signal was accepted
-	EventPlaced   EventType = "session.placed"   // hub: an assignment was made
-	EventWaiting  EventType = "session.waiting"  // hub: nothing fits; the reason
-	EventDead     EventType = "signal.dead"      // hub: a signal failed too often and left the inbox; the reason
-	EventSlept    EventType = "session.slept"    // hub: the workload is gone, the session is dormant
-	EventStarted  EventType = "workload.started" // spoke: the harness of an attempt began
-	EventEnded    EventType = "workload.ended"   // spoke: the workload of an attempt is gone
-	EventTurn     EventType = "turn.started"     // spoke: a turn began; names its signals
-	EventMessage  EventType = "message"          // spoke: text of the agent
-	EventTool     EventType = "tool.call"        // spoke: a tool call of the agent
-	EventLog      EventType = "log"              // spoke: a line of the agent's standard error
-	EventTurnDone EventType = "turn.ended"       // spoke: the turn record; names the signals that it consumed
+	EventAccepted EventType = "signal.accepted"    // hub: a signal was accepted
+	EventPlaced   EventType = "session.placed"     // hub: an assignment was made
+	EventWaiting  EventType = "session.waiting"    // hub: nothing fits; the reason
+	EventDead     EventType = "signal.dead"        // hub: a signal failed too often and left the inbox; the reason
+	EventSlept    EventType = "session.slept"      // hub: the workload is gone, the session is dormant
+	EventLost     EventType = "session.lost"       // hub: its cluster is not heard; it waits for it
+	EventPaused   EventType = "session.paused"     // hub: a reason for a pause was added
+	EventResumed  EventType = "session.resumed"    // hub: a reason for a pause was taken away
+	EventEnd      EventType = "session.terminated" // hub: the session ends; its unsettled signals become dead letters
+	EventStarted  EventType = "workload.started"   // spoke: the harness of an attempt began
+	EventEnded    EventType = "workload.ended"     // spoke: the workload of an attempt is gone
+	EventTurn     EventType = "turn.started"       // spoke: a turn began; names its signals
+	EventMessage  EventType = "message"            // spoke: text of the agent
+	EventTool     EventType = "tool.call"          // spoke: a tool call of the agent
+	EventLog      EventType = "log"                // spoke: a line of the agent's standard error
+	EventTurnDone EventType = "turn.ended"         // spoke: the turn record; names the signals that it consumed
+	EventSaved    EventType = "checkpoint.saved"   // spoke: a checkpoint is in the bucket; it covers every event of its source before it
+	EventState    EventType = "state.restored"     // spoke: what the attempt begins from; names consumed signals whose turns are forgotten
 )
 
 // Event is one durable item of a session's log.
@@ -158,6 +207,33 @@ type Event struct {
 	Outcome      Outcome   // of a turn record
 	Attributes   map[string]string
 }
+
+// Attributes of events that programs read.
+const (
+	// AttrCheckpoint names a checkpoint: in turn.ended the state after the turn, kept at least beside the workload; in
+	// checkpoint.saved the one that is durable now; in state.restored what was restored.
+	AttrCheckpoint = "checkpoint"
+	// AttrFrom says in state.restored where the state came from: "kept" (the directory was as the last checkpoint left it),
+	// "local" (chunks beside the workload), "bucket", "empty" (there is no checkpoint yet), or "lost" (nothing could be
+	// restored and the agent's on_state_loss says continue).
+	AttrFrom = "from"
+	// AttrFailure tells in workload.ended which kind of start failure the end is; absent when the start did not fail.
+	AttrFailure = "failure"
+	// AttrReplayOf names in signal.accepted the dead letter that was replayed.
+	AttrReplayOf = "replay_of"
+)
+
+// StartFailure is a kind of failed start.
+type StartFailure string
+
+// The kinds of failed starts.
+const (
+	StartFailureConfig  StartFailure = "configuration" // the definition cannot be run as it is: command not found, init script
+	StartFailureRestore StartFailure = "restore"       // the state directory could not be restored
+	StartFailureImage   StartFailure = "image"         // the image could not be had
+	StartFailureCrash   StartFailure = "crash"         // the workload ended before its first turn
+	StartFailureRuntime StartFailure = "runtime"       // the runtime could not make the workload
+)
 
 // Outcome is how a turn ended.
 type Outcome string

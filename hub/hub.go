@@ -25,6 +25,7 @@ type Config struct {
 	Clusters Clusters
 	Leases   Leases
 	Bucket   Bucket
+	Vault    Vault
 	Resolver Resolver
 
 	LeaseTTL time.Duration // of a cluster; default 10 s

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -117,6 +118,20 @@ type Archive interface {
 	Keys(ctx context.Context, org api.OrgID, keys []KeyScope) (map[KeyScope]SettledSignal, error)
 	// Settled returns those of the signals that are settled.
 	Settled(ctx context.Context, signals []api.SignalID) (map[api.SignalID]bool, error)
+	// Branch says what is known of a source that memory does not have: of a former epoch, or of a session that ended.
+	// CodeNotFound when no decision placed the session in that epoch.
+	Branch(ctx context.Context, session api.SessionID, source api.Source) (Branch, error)
+	// AppendSide keeps events whose epoch was over, for people to read; they get no number. What is there already is
+	// skipped. It needs no generation: it changes no log.
+	AppendSide(ctx context.Context, org api.OrgID, batch api.EventBatch, cluster api.ClusterID, at time.Time) error
+}
+
+// Branch is how far a source of a former epoch was taken.
+type Branch struct {
+	Org     api.OrgID
+	Cluster api.ClusterID // that the epoch was placed in
+	Log     uint64        // last source number in the session's log
+	Side    uint64        // last source number in its side branch
 }
 
 // Reader reads history for people and programs.
@@ -125,6 +140,28 @@ type Reader interface {
 	Events(ctx context.Context, org api.OrgID, session api.SessionID, from uint64, limit int) ([]api.Event, error)
 	// Decisions returns up to limit decisions, newest first.
 	Decisions(ctx context.Context, org api.OrgID, session api.SessionID, limit int) ([]api.Decision, error)
+	// Side returns up to limit events of side branches after a position in the order of their arrival (0: from the first),
+	// and the position behind the last one.
+	Side(ctx context.Context, org api.OrgID, session api.SessionID, after uint64, limit int) ([]SideEvent, uint64, error)
+	// DeadLetters returns up to limit dead letters without their payloads, latest first, and the position to go on after
+	// ("" begins).
+	DeadLetters(ctx context.Context, org api.OrgID, f DeadFilter, after string, limit int) ([]SettledSignal, string, error)
+	// DeadLetter returns one with its payload. CodeNotFound when it is not a dead letter of the organization.
+	DeadLetter(ctx context.Context, org api.OrgID, id api.SignalID) (SettledSignal, error)
+	// Terminated returns the record of a session that ended. CodeNotFound when there is none.
+	Terminated(ctx context.Context, org api.OrgID, id api.SessionID) (api.Session, error)
+}
+
+// SideEvent is an event of a side branch.
+type SideEvent struct {
+	Event      api.Event // Number 0
+	ReceivedAt time.Time
+}
+
+// DeadFilter selects dead letters. Empty fields select all.
+type DeadFilter struct {
+	Agent   api.ObjectID
+	Session api.SessionID
 }
 
 // Bucket keeps payloads that are too large for a record.
@@ -133,6 +170,23 @@ type Bucket interface {
 	Put(ctx context.Context, org api.OrgID, payload []byte) (key string, err error)
 	// Fetch returns what was put under a key, verified.
 	Fetch(ctx context.Context, key string) ([]byte, error)
+}
+
+// Vault keeps checkpoints. A checkpoint is a manifest, and a pack with the chunks that no earlier pack has; both are named by
+// session and checkpoint and never change.
+type Vault interface {
+	// SaveCheckpoint reads header.Manifest bytes and then header.Pack bytes, verifies both hashes, and that the packs that the
+	// header names exist. When it returns nil all of it is durable. Saving what is there is no error. CodeInvalid when the
+	// content is not what the header says, CodeFailed when a pack that it names is gone.
+	SaveCheckpoint(ctx context.Context, org api.OrgID, header api.CheckpointHeader, content io.Reader) error
+	// HasCheckpoint reports whether a checkpoint is complete and durable.
+	HasCheckpoint(ctx context.Context, org api.OrgID, session api.SessionID, id api.CheckpointID) (bool, error)
+	// FetchCheckpoint writes length bytes of a part from offset on; length 0 means to the end. CodeNotFound when there is none.
+	FetchCheckpoint(ctx context.Context, org api.OrgID, session api.SessionID, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error
+	// CollectCheckpoints removes the checkpoints of a session that were saved before the oldest of keep and are neither in keep
+	// nor have a pack that one of keep needs. With keep empty everything of the session is removed. It returns how many
+	// objects it removed.
+	CollectCheckpoints(ctx context.Context, org api.OrgID, session api.SessionID, keep []api.CheckpointID) (removed int, err error)
 }
 
 // LogPosition is how far a session's log reaches.
@@ -149,6 +203,7 @@ type Append struct {
 	Events     []api.Event // numbered
 	Settled    []SettledSignal
 	Decisions  []api.Decision
+	Terminated []api.Session // sessions that ended: their records, kept for people
 }
 
 // KeyScope is where an idempotency key is unique. It survives the session's termination.
@@ -163,6 +218,8 @@ type SettledSignal struct {
 	Signal    api.Signal // done: without its payload
 	Scope     KeyScope   // Key empty: not deduplicated
 	Outcome   string     // "done" or "dead"
+	Reason    string     // why it is dead: at most 1 KiB
+	AgentName string     // for people
 	SettledAt time.Time
 }
 

@@ -3,6 +3,8 @@ package spoke
 import (
 	"context"
 	"fmt"
+	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -59,6 +61,7 @@ type WorkloadSpec struct {
 	Org      api.OrgID
 	Key      string
 	Revision *api.ResolvedRevision // Environment with this cluster's override applied
+	State    api.StateWant
 }
 
 // Workload is one workload as observed.
@@ -66,6 +69,8 @@ type Workload struct {
 	ID    WorkloadID
 	State WorkloadState
 	Exit  string // why it ended, for people
+
+	Failure api.StartFailure // what kind of failed start the end was; empty when it was none, or when nobody can tell
 }
 
 // WorkloadState is the state of a workload.
@@ -106,7 +111,18 @@ type LinkHandler interface {
 	Hello(ctx context.Context) (api.Hello, error)
 	Connected(ctx context.Context, w api.Welcome) error
 	Receive(ctx context.Context, m api.HubMessage) error
+	// Renewed: the hub answered a heartbeat that was sent at this time of the boot-time clock: the cluster's lease was
+	// prolonged after it. It is called from another goroutine than the rest.
+	Renewed(ctx context.Context, sent time.Duration) error
 	Disconnected(ctx context.Context, err error)
+}
+
+// Vault takes checkpoints to the hub's bucket and brings them back, over the present connection. CodeUnavailable without one.
+type Vault interface {
+	// SaveCheckpoint reads the manifest and then the pack. It returns nil when the checkpoint is verified and durable.
+	SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error
+	// FetchCheckpoint writes a part of a checkpoint of the source's session; length 0 means to the end.
+	FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error
 }
 
 // Door is what harnesses connect to.
@@ -116,9 +132,15 @@ type Door interface {
 	// Tell gives the harness of a workload its orders. Level: the last call wins; a harness that connects later gets
 	// them then. It never blocks.
 	Tell(id WorkloadID, o Orders)
-	// Forget drops the orders of a workload and cuts its harness off.
+	// Lease says until when, by the boot-time clock, the agent of a workload may act; LeaseForever without an end. The door
+	// answers its harness's requests from it. Level: the last call wins; before the first there is no right to act.
+	Lease(id WorkloadID, until time.Duration)
+	// Forget drops the orders and the lease of a workload and cuts its harness off.
 	Forget(id WorkloadID)
 }
+
+// LeaseForever is a lease without an end.
+const LeaseForever = time.Duration(math.MaxInt64)
 
 // Orders is what a harness is to know.
 type Orders struct {

@@ -173,6 +173,8 @@ func (h *linkHandler) Receive(ctx context.Context, m api.HubMessage) error {
 	return err
 }
 
+func (h *linkHandler) Renewed(ctx context.Context, sent time.Duration) error { return nil }
+
 func (h *linkHandler) Disconnected(ctx context.Context, err error) {
 	call(ctx, (*Spoke)(h), func(l *loop) (struct{}, error) { l.disconnected(err); return struct{}{}, nil })
 }

@@ -94,7 +94,7 @@ func (l *loop) receive(m api.HubMessage) error {
 			return api.Errorf(api.CodeInvalid, "acknowledgement up to %d of session %s source %v: the last event is %d", a.UpTo, a.Session, a.Source, o.last())
 		}
 		l.s.metrics.settled.Add(float64(a.UpTo - o.acked))
-		l.change(ackedRecord(a))
+		l.change(ackedRecord{a.Session, a.Source, a.UpTo})
 	}
 	return nil
 }

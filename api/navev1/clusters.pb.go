@@ -431,6 +431,151 @@ func (x *RegisterClusterResponse) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+type RejoinClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	TokenLifetime *durationpb.Duration   `protobuf:"bytes,3,opt,name=token_lifetime,json=tokenLifetime,proto3" json:"token_lifetime,omitempty"` // 1 minute to 24 hours; default 1 hour
+	// Sessions whose stop_after is "never" may still run at the former spoke: repeat the cluster's name to say that they do not.
+	Force         string `protobuf:"bytes,4,opt,name=force,proto3" json:"force,omitempty"`
+	DryRun        bool   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinClusterRequest) Reset() {
+	*x = RejoinClusterRequest{}
+	mi := &file_api_navev1_clusters_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinClusterRequest) ProtoMessage() {}
+
+func (x *RejoinClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_clusters_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinClusterRequest.ProtoReflect.Descriptor instead.
+func (*RejoinClusterRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RejoinClusterRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *RejoinClusterRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RejoinClusterRequest) GetTokenLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.TokenLifetime
+	}
+	return nil
+}
+
+func (x *RejoinClusterRequest) GetForce() string {
+	if x != nil {
+		return x.Force
+	}
+	return ""
+}
+
+func (x *RejoinClusterRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type RejoinClusterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cluster       *Cluster               `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	JoinToken     string                 `protobuf:"bytes,2,opt,name=join_token,json=joinToken,proto3" json:"join_token,omitempty"` // shown once; only its hash is kept
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"` // until the new spoke is let in, at the longest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinClusterResponse) Reset() {
+	*x = RejoinClusterResponse{}
+	mi := &file_api_navev1_clusters_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinClusterResponse) ProtoMessage() {}
+
+func (x *RejoinClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_clusters_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinClusterResponse.ProtoReflect.Descriptor instead.
+func (*RejoinClusterResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RejoinClusterResponse) GetCluster() *Cluster {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *RejoinClusterResponse) GetJoinToken() string {
+	if x != nil {
+		return x.JoinToken
+	}
+	return ""
+}
+
+func (x *RejoinClusterResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *RejoinClusterResponse) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
 type UpdateClusterRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       *Cluster               `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"` // labels, taints and cordoned are replaced; meta.etag guards
@@ -441,7 +586,7 @@ type UpdateClusterRequest struct {
 
 func (x *UpdateClusterRequest) Reset() {
 	*x = UpdateClusterRequest{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[6]
+	mi := &file_api_navev1_clusters_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +598,7 @@ func (x *UpdateClusterRequest) String() string {
 func (*UpdateClusterRequest) ProtoMessage() {}
 
 func (x *UpdateClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[6]
+	mi := &file_api_navev1_clusters_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +611,7 @@ func (x *UpdateClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateClusterRequest.ProtoReflect.Descriptor instead.
 func (*UpdateClusterRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{6}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateClusterRequest) GetCluster() *Cluster {
@@ -493,7 +638,7 @@ type UpdateClusterResponse struct {
 
 func (x *UpdateClusterResponse) Reset() {
 	*x = UpdateClusterResponse{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[7]
+	mi := &file_api_navev1_clusters_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +650,7 @@ func (x *UpdateClusterResponse) String() string {
 func (*UpdateClusterResponse) ProtoMessage() {}
 
 func (x *UpdateClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[7]
+	mi := &file_api_navev1_clusters_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +663,7 @@ func (x *UpdateClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateClusterResponse.ProtoReflect.Descriptor instead.
 func (*UpdateClusterResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{7}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateClusterResponse) GetCluster() *Cluster {
@@ -545,7 +690,7 @@ type ListClustersResponse struct {
 
 func (x *ListClustersResponse) Reset() {
 	*x = ListClustersResponse{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[8]
+	mi := &file_api_navev1_clusters_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +702,7 @@ func (x *ListClustersResponse) String() string {
 func (*ListClustersResponse) ProtoMessage() {}
 
 func (x *ListClustersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[8]
+	mi := &file_api_navev1_clusters_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +715,7 @@ func (x *ListClustersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClustersResponse.ProtoReflect.Descriptor instead.
 func (*ListClustersResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{8}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListClustersResponse) GetClusters() []*Cluster {
@@ -599,7 +744,7 @@ type EnrollRequest struct {
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[9]
+	mi := &file_api_navev1_clusters_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +756,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[9]
+	mi := &file_api_navev1_clusters_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +769,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{9}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EnrollRequest) GetSecret() string {
@@ -670,7 +815,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[10]
+	mi := &file_api_navev1_clusters_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +827,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[10]
+	mi := &file_api_navev1_clusters_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +840,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{10}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EnrollResponse) GetOverlayToken() string {
@@ -755,7 +900,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[11]
+	mi := &file_api_navev1_clusters_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +912,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[11]
+	mi := &file_api_navev1_clusters_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +925,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{11}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{13}
 }
 
 type InfoResponse struct {
@@ -795,7 +940,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_api_navev1_clusters_proto_msgTypes[12]
+	mi := &file_api_navev1_clusters_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +952,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_clusters_proto_msgTypes[12]
+	mi := &file_api_navev1_clusters_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +965,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{12}
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *InfoResponse) GetVersion() string {
@@ -888,7 +1033,20 @@ const file_api_navev1_clusters_proto_rawDesc = "" +
 	"\n" +
 	"join_token\x18\x02 \x01(\tR\tjoinToken\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"[\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xbf\x01\n" +
+	"\x14RejoinClusterRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12@\n" +
+	"\x0etoken_lifetime\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\rtokenLifetime\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\tR\x05force\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xcc\x01\n" +
+	"\x15RejoinClusterResponse\x12*\n" +
+	"\acluster\x18\x01 \x01(\v2\x10.nave.v1.ClusterR\acluster\x12\x1d\n" +
+	"\n" +
+	"join_token\x18\x02 \x01(\tR\tjoinToken\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12-\n" +
+	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"[\n" +
 	"\x14UpdateClusterRequest\x12*\n" +
 	"\acluster\x18\x01 \x01(\v2\x10.nave.v1.ClusterR\acluster\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"o\n" +
@@ -918,13 +1076,14 @@ const file_api_navev1_clusters_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12\"\n" +
-	"\forganization\x18\x04 \x01(\tR\forganization2\xc8\x02\n" +
+	"\forganization\x18\x04 \x01(\tR\forganization2\x91\x03\n" +
 	"\bClusters\x12M\n" +
 	"\bRegister\x12\x1f.nave.v1.RegisterClusterRequest\x1a .nave.v1.RegisterClusterResponse\x12,\n" +
 	"\x03Get\x12\x13.nave.v1.GetRequest\x1a\x10.nave.v1.Cluster\x12;\n" +
 	"\x04List\x12\x14.nave.v1.ListRequest\x1a\x1d.nave.v1.ListClustersResponse\x12G\n" +
 	"\x06Update\x12\x1d.nave.v1.UpdateClusterRequest\x1a\x1e.nave.v1.UpdateClusterResponse\x129\n" +
-	"\x06Delete\x12\x16.nave.v1.DeleteRequest\x1a\x17.nave.v1.DeleteResponse2G\n" +
+	"\x06Delete\x12\x16.nave.v1.DeleteRequest\x1a\x17.nave.v1.DeleteResponse\x12G\n" +
+	"\x06Rejoin\x12\x1d.nave.v1.RejoinClusterRequest\x1a\x1e.nave.v1.RejoinClusterResponse2G\n" +
 	"\n" +
 	"Enrollment\x129\n" +
 	"\x06Enroll\x12\x16.nave.v1.EnrollRequest\x1a\x17.nave.v1.EnrollResponse2=\n" +
@@ -943,7 +1102,7 @@ func file_api_navev1_clusters_proto_rawDescGZIP() []byte {
 	return file_api_navev1_clusters_proto_rawDescData
 }
 
-var file_api_navev1_clusters_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_api_navev1_clusters_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_navev1_clusters_proto_goTypes = []any{
 	(*Taint)(nil),                   // 0: nave.v1.Taint
 	(*Cluster)(nil),                 // 1: nave.v1.Cluster
@@ -951,55 +1110,63 @@ var file_api_navev1_clusters_proto_goTypes = []any{
 	(*FlavorCapacity)(nil),          // 3: nave.v1.FlavorCapacity
 	(*RegisterClusterRequest)(nil),  // 4: nave.v1.RegisterClusterRequest
 	(*RegisterClusterResponse)(nil), // 5: nave.v1.RegisterClusterResponse
-	(*UpdateClusterRequest)(nil),    // 6: nave.v1.UpdateClusterRequest
-	(*UpdateClusterResponse)(nil),   // 7: nave.v1.UpdateClusterResponse
-	(*ListClustersResponse)(nil),    // 8: nave.v1.ListClustersResponse
-	(*EnrollRequest)(nil),           // 9: nave.v1.EnrollRequest
-	(*EnrollResponse)(nil),          // 10: nave.v1.EnrollResponse
-	(*InfoRequest)(nil),             // 11: nave.v1.InfoRequest
-	(*InfoResponse)(nil),            // 12: nave.v1.InfoResponse
-	(*Meta)(nil),                    // 13: nave.v1.Meta
-	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 15: google.protobuf.Duration
-	(Outcome)(0),                    // 16: nave.v1.Outcome
-	(*GetRequest)(nil),              // 17: nave.v1.GetRequest
-	(*ListRequest)(nil),             // 18: nave.v1.ListRequest
-	(*DeleteRequest)(nil),           // 19: nave.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 20: nave.v1.DeleteResponse
+	(*RejoinClusterRequest)(nil),    // 6: nave.v1.RejoinClusterRequest
+	(*RejoinClusterResponse)(nil),   // 7: nave.v1.RejoinClusterResponse
+	(*UpdateClusterRequest)(nil),    // 8: nave.v1.UpdateClusterRequest
+	(*UpdateClusterResponse)(nil),   // 9: nave.v1.UpdateClusterResponse
+	(*ListClustersResponse)(nil),    // 10: nave.v1.ListClustersResponse
+	(*EnrollRequest)(nil),           // 11: nave.v1.EnrollRequest
+	(*EnrollResponse)(nil),          // 12: nave.v1.EnrollResponse
+	(*InfoRequest)(nil),             // 13: nave.v1.InfoRequest
+	(*InfoResponse)(nil),            // 14: nave.v1.InfoResponse
+	(*Meta)(nil),                    // 15: nave.v1.Meta
+	(*timestamppb.Timestamp)(nil),   // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
+	(Outcome)(0),                    // 18: nave.v1.Outcome
+	(*GetRequest)(nil),              // 19: nave.v1.GetRequest
+	(*ListRequest)(nil),             // 20: nave.v1.ListRequest
+	(*DeleteRequest)(nil),           // 21: nave.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 22: nave.v1.DeleteResponse
 }
 var file_api_navev1_clusters_proto_depIdxs = []int32{
-	13, // 0: nave.v1.Cluster.meta:type_name -> nave.v1.Meta
+	15, // 0: nave.v1.Cluster.meta:type_name -> nave.v1.Meta
 	0,  // 1: nave.v1.Cluster.taints:type_name -> nave.v1.Taint
 	2,  // 2: nave.v1.Cluster.status:type_name -> nave.v1.ClusterStatus
-	14, // 3: nave.v1.ClusterStatus.heard_at:type_name -> google.protobuf.Timestamp
+	16, // 3: nave.v1.ClusterStatus.heard_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: nave.v1.ClusterStatus.flavors:type_name -> nave.v1.FlavorCapacity
 	1,  // 5: nave.v1.RegisterClusterRequest.cluster:type_name -> nave.v1.Cluster
-	15, // 6: nave.v1.RegisterClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
+	17, // 6: nave.v1.RegisterClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
 	1,  // 7: nave.v1.RegisterClusterResponse.cluster:type_name -> nave.v1.Cluster
-	14, // 8: nave.v1.RegisterClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 9: nave.v1.UpdateClusterRequest.cluster:type_name -> nave.v1.Cluster
-	1,  // 10: nave.v1.UpdateClusterResponse.cluster:type_name -> nave.v1.Cluster
-	16, // 11: nave.v1.UpdateClusterResponse.outcome:type_name -> nave.v1.Outcome
-	1,  // 12: nave.v1.ListClustersResponse.clusters:type_name -> nave.v1.Cluster
-	4,  // 13: nave.v1.Clusters.Register:input_type -> nave.v1.RegisterClusterRequest
-	17, // 14: nave.v1.Clusters.Get:input_type -> nave.v1.GetRequest
-	18, // 15: nave.v1.Clusters.List:input_type -> nave.v1.ListRequest
-	6,  // 16: nave.v1.Clusters.Update:input_type -> nave.v1.UpdateClusterRequest
-	19, // 17: nave.v1.Clusters.Delete:input_type -> nave.v1.DeleteRequest
-	9,  // 18: nave.v1.Enrollment.Enroll:input_type -> nave.v1.EnrollRequest
-	11, // 19: nave.v1.System.Info:input_type -> nave.v1.InfoRequest
-	5,  // 20: nave.v1.Clusters.Register:output_type -> nave.v1.RegisterClusterResponse
-	1,  // 21: nave.v1.Clusters.Get:output_type -> nave.v1.Cluster
-	8,  // 22: nave.v1.Clusters.List:output_type -> nave.v1.ListClustersResponse
-	7,  // 23: nave.v1.Clusters.Update:output_type -> nave.v1.UpdateClusterResponse
-	20, // 24: nave.v1.Clusters.Delete:output_type -> nave.v1.DeleteResponse
-	10, // 25: nave.v1.Enrollment.Enroll:output_type -> nave.v1.EnrollResponse
-	12, // 26: nave.v1.System.Info:output_type -> nave.v1.InfoResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	16, // 8: nave.v1.RegisterClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 9: nave.v1.RejoinClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
+	1,  // 10: nave.v1.RejoinClusterResponse.cluster:type_name -> nave.v1.Cluster
+	16, // 11: nave.v1.RejoinClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 12: nave.v1.RejoinClusterResponse.wait:type_name -> google.protobuf.Duration
+	1,  // 13: nave.v1.UpdateClusterRequest.cluster:type_name -> nave.v1.Cluster
+	1,  // 14: nave.v1.UpdateClusterResponse.cluster:type_name -> nave.v1.Cluster
+	18, // 15: nave.v1.UpdateClusterResponse.outcome:type_name -> nave.v1.Outcome
+	1,  // 16: nave.v1.ListClustersResponse.clusters:type_name -> nave.v1.Cluster
+	4,  // 17: nave.v1.Clusters.Register:input_type -> nave.v1.RegisterClusterRequest
+	19, // 18: nave.v1.Clusters.Get:input_type -> nave.v1.GetRequest
+	20, // 19: nave.v1.Clusters.List:input_type -> nave.v1.ListRequest
+	8,  // 20: nave.v1.Clusters.Update:input_type -> nave.v1.UpdateClusterRequest
+	21, // 21: nave.v1.Clusters.Delete:input_type -> nave.v1.DeleteRequest
+	6,  // 22: nave.v1.Clusters.Rejoin:input_type -> nave.v1.RejoinClusterRequest
+	11, // 23: nave.v1.Enrollment.Enroll:input_type -> nave.v1.EnrollRequest
+	13, // 24: nave.v1.System.Info:input_type -> nave.v1.InfoRequest
+	5,  // 25: nave.v1.Clusters.Register:output_type -> nave.v1.RegisterClusterResponse
+	1,  // 26: nave.v1.Clusters.Get:output_type -> nave.v1.Cluster
+	10, // 27: nave.v1.Clusters.List:output_type -> nave.v1.ListClustersResponse
+	9,  // 28: nave.v1.Clusters.Update:output_type -> nave.v1.UpdateClusterResponse
+	22, // 29: nave.v1.Clusters.Delete:output_type -> nave.v1.DeleteResponse
+	7,  // 30: nave.v1.Clusters.Rejoin:output_type -> nave.v1.RejoinClusterResponse
+	12, // 31: nave.v1.Enrollment.Enroll:output_type -> nave.v1.EnrollResponse
+	14, // 32: nave.v1.System.Info:output_type -> nave.v1.InfoResponse
+	25, // [25:33] is the sub-list for method output_type
+	17, // [17:25] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_api_navev1_clusters_proto_init() }
@@ -1014,7 +1181,7 @@ func file_api_navev1_clusters_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_navev1_clusters_proto_rawDesc), len(file_api_navev1_clusters_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

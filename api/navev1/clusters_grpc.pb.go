@@ -24,6 +24,7 @@ const (
 	Clusters_List_FullMethodName     = "/nave.v1.Clusters/List"
 	Clusters_Update_FullMethodName   = "/nave.v1.Clusters/Update"
 	Clusters_Delete_FullMethodName   = "/nave.v1.Clusters/Delete"
+	Clusters_Rejoin_FullMethodName   = "/nave.v1.Clusters/Rejoin"
 )
 
 // ClustersClient is the client API for Clusters service.
@@ -35,6 +36,9 @@ type ClustersClient interface {
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListClustersResponse, error)
 	Update(ctx context.Context, in *UpdateClusterRequest, opts ...grpc.CallOption) (*UpdateClusterResponse, error)
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
+	// Rejoin lets another spoke take the cluster over: the present one's identity is revoked and its link cut, and a new join
+	// token is made. The new spoke is let in when the former one's agents must have stopped.
+	Rejoin(ctx context.Context, in *RejoinClusterRequest, opts ...grpc.CallOption) (*RejoinClusterResponse, error)
 }
 
 type clustersClient struct {
@@ -95,6 +99,16 @@ func (c *clustersClient) Delete(ctx context.Context, in *DeleteRequest, opts ...
 	return out, nil
 }
 
+func (c *clustersClient) Rejoin(ctx context.Context, in *RejoinClusterRequest, opts ...grpc.CallOption) (*RejoinClusterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RejoinClusterResponse)
+	err := c.cc.Invoke(ctx, Clusters_Rejoin_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClustersServer is the server API for Clusters service.
 // All implementations must embed UnimplementedClustersServer
 // for forward compatibility.
@@ -104,6 +118,9 @@ type ClustersServer interface {
 	List(context.Context, *ListRequest) (*ListClustersResponse, error)
 	Update(context.Context, *UpdateClusterRequest) (*UpdateClusterResponse, error)
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
+	// Rejoin lets another spoke take the cluster over: the present one's identity is revoked and its link cut, and a new join
+	// token is made. The new spoke is let in when the former one's agents must have stopped.
+	Rejoin(context.Context, *RejoinClusterRequest) (*RejoinClusterResponse, error)
 	mustEmbedUnimplementedClustersServer()
 }
 
@@ -128,6 +145,9 @@ func (UnimplementedClustersServer) Update(context.Context, *UpdateClusterRequest
 }
 func (UnimplementedClustersServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedClustersServer) Rejoin(context.Context, *RejoinClusterRequest) (*RejoinClusterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rejoin not implemented")
 }
 func (UnimplementedClustersServer) mustEmbedUnimplementedClustersServer() {}
 func (UnimplementedClustersServer) testEmbeddedByValue()                  {}
@@ -240,6 +260,24 @@ func _Clusters_Delete_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Clusters_Rejoin_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RejoinClusterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClustersServer).Rejoin(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Clusters_Rejoin_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClustersServer).Rejoin(ctx, req.(*RejoinClusterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Clusters_ServiceDesc is the grpc.ServiceDesc for Clusters service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -266,6 +304,10 @@ var Clusters_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Delete",
 			Handler:    _Clusters_Delete_Handler,
+		},
+		{
+			MethodName: "Rejoin",
+			Handler:    _Clusters_Rejoin_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

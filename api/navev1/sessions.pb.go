@@ -40,7 +40,11 @@ type Session struct {
 	LastSequence  uint64                 `protobuf:"varint,14,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"` // of the last accepted signal
 	Pending       uint32                 `protobuf:"varint,15,opt,name=pending,proto3" json:"pending,omitempty"`                               // unsettled signals
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	LastCluster   string                 `protobuf:"bytes,17,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"` // name; where it ran last
+	LastCluster   string                 `protobuf:"bytes,17,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"`        // name; where it ran last
+	Pauses        []string               `protobuf:"bytes,18,rep,name=pauses,proto3" json:"pauses,omitempty"`                                     // why it is paused: "person", "budget", "start failures"
+	StartFailures uint32                 `protobuf:"varint,19,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"` // starts in a row that failed
+	Checkpoint    string                 `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                             // id of the last durable one; empty when there is none
+	Consumed      uint32                 `protobuf:"varint,21,opt,name=consumed,proto3" json:"consumed,omitempty"`                                // of the pending signals: consumed by a turn that no durable checkpoint covers yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,6 +196,34 @@ func (x *Session) GetLastCluster() string {
 		return x.LastCluster
 	}
 	return ""
+}
+
+func (x *Session) GetPauses() []string {
+	if x != nil {
+		return x.Pauses
+	}
+	return nil
+}
+
+func (x *Session) GetStartFailures() uint32 {
+	if x != nil {
+		return x.StartFailures
+	}
+	return 0
+}
+
+func (x *Session) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *Session) GetConsumed() uint32 {
+	if x != nil {
+		return x.Consumed
+	}
+	return 0
 }
 
 type SignalRequest struct {
@@ -563,6 +595,7 @@ type Event struct {
 	Signals       []uint64               `protobuf:"varint,9,rep,packed,name=signals,proto3" json:"signals,omitempty"`
 	Outcome       string                 `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"` // done, failed, cut; of a turn record
 	Attributes    map[string]string      `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"` // of an event of a side branch: when the hub got it; number is 0
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -670,6 +703,13 @@ func (x *Event) GetOutcome() string {
 func (x *Event) GetAttributes() map[string]string {
 	if x != nil {
 		return x.Attributes
+	}
+	return nil
+}
+
+func (x *Event) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
 	}
 	return nil
 }
@@ -1083,11 +1123,651 @@ func (x *ExplainResponse) GetDecisions() []*Decision {
 	return nil
 }
 
+type IntentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Note          string                 `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"` // why, for people; at most 1 KiB
+	DryRun        bool                   `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IntentRequest) Reset() {
+	*x = IntentRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IntentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IntentRequest) ProtoMessage() {}
+
+func (x *IntentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IntentRequest.ProtoReflect.Descriptor instead.
+func (*IntentRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *IntentRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *IntentRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *IntentRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *IntentRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type IntentResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Changed bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: it was so before
+	// By when nothing acts for the session any more though its cluster is not heard; absent when the change takes effect at
+	// once or when the agent's stop_after is "never".
+	EffectiveBy     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_by,json=effectiveBy,proto3" json:"effective_by,omitempty"`
+	WaitsForCluster bool                   `protobuf:"varint,4,opt,name=waits_for_cluster,json=waitsForCluster,proto3" json:"waits_for_cluster,omitempty"` // nothing takes effect before the cluster is heard again: stop_after is "never"
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *IntentResponse) Reset() {
+	*x = IntentResponse{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IntentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IntentResponse) ProtoMessage() {}
+
+func (x *IntentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IntentResponse.ProtoReflect.Descriptor instead.
+func (*IntentResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *IntentResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *IntentResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *IntentResponse) GetEffectiveBy() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveBy
+	}
+	return nil
+}
+
+func (x *IntentResponse) GetWaitsForCluster() bool {
+	if x != nil {
+		return x.WaitsForCluster
+	}
+	return false
+}
+
+// DeadLetter is a signal that left the inbox without being consumed.
+type DeadLetter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SignalId      string                 `protobuf:"bytes,1,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"` // name
+	AgentId       string                 `protobuf:"bytes,4,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sender        string                 `protobuf:"bytes,7,opt,name=sender,proto3" json:"sender,omitempty"`
+	AcceptedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
+	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	Deliveries    uint32                 `protobuf:"varint,10,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	PayloadBytes  uint64                 `protobuf:"varint,12,opt,name=payload_bytes,json=payloadBytes,proto3" json:"payload_bytes,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,13,opt,name=payload,proto3" json:"payload,omitempty"`                         // only from GetDeadLetter
+	ReplayedAs    string                 `protobuf:"bytes,14,opt,name=replayed_as,json=replayedAs,proto3" json:"replayed_as,omitempty"` // id of the signal that repeats it; empty when it was not replayed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetter) Reset() {
+	*x = DeadLetter{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetter) ProtoMessage() {}
+
+func (x *DeadLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
+func (*DeadLetter) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeadLetter) GetSignalId() string {
+	if x != nil {
+		return x.SignalId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetAcceptedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptedAt
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetSettledAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SettledAt
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetDeliveries() uint32 {
+	if x != nil {
+		return x.Deliveries
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetPayloadBytes() uint64 {
+	if x != nil {
+		return x.PayloadBytes
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetReplayedAs() string {
+	if x != nil {
+		return x.ReplayedAs
+	}
+	return ""
+}
+
+type ListDeadLettersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`                          // name; empty means all
+	SessionId     string                 `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"` // empty means all
+	PageSize      int32                  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersRequest) Reset() {
+	*x = ListDeadLettersRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersRequest) ProtoMessage() {}
+
+func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListDeadLettersRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *ListDeadLettersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeadLettersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeadLetters   []*DeadLetter          `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"` // latest first
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLettersResponse) Reset() {
+	*x = ListDeadLettersResponse{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLettersResponse) ProtoMessage() {}
+
+func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return nil
+}
+
+func (x *ListDeadLettersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type GetDeadLetterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	SignalId      string                 `protobuf:"bytes,2,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeadLetterRequest) Reset() {
+	*x = GetDeadLetterRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeadLetterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeadLetterRequest) ProtoMessage() {}
+
+func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeadLetterRequest.ProtoReflect.Descriptor instead.
+func (*GetDeadLetterRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetDeadLetterRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *GetDeadLetterRequest) GetSignalId() string {
+	if x != nil {
+		return x.SignalId
+	}
+	return ""
+}
+
+// ReplayRequest sends a dead letter again, as a new signal to its agent and key. Replaying it twice is one signal.
+type ReplayRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	SignalId      string                 `protobuf:"bytes,2,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"` // of the dead letter
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRequest) Reset() {
+	*x = ReplayRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRequest) ProtoMessage() {}
+
+func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
+func (*ReplayRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReplayRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *ReplayRequest) GetSignalId() string {
+	if x != nil {
+		return x.SignalId
+	}
+	return ""
+}
+
+type ListSideEventsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	PageSize      int32                  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSideEventsRequest) Reset() {
+	*x = ListSideEventsRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSideEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSideEventsRequest) ProtoMessage() {}
+
+func (x *ListSideEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSideEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListSideEventsRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListSideEventsRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *ListSideEventsRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *ListSideEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSideEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListSideEventsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"` // by arrival
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSideEventsResponse) Reset() {
+	*x = ListSideEventsResponse{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSideEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSideEventsResponse) ProtoMessage() {}
+
+func (x *ListSideEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSideEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListSideEventsResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListSideEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListSideEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_api_navev1_sessions_proto protoreflect.FileDescriptor
 
 const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\n" +
-	"\x19api/navev1/sessions.proto\x12\anave.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x04\n" +
+	"\x19api/navev1/sessions.proto\x12\anave.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x05\n" +
 	"\aSession\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -1108,7 +1788,13 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\apending\x18\x0f \x01(\rR\apending\x129\n" +
 	"\n" +
 	"created_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12!\n" +
-	"\flast_cluster\x18\x11 \x01(\tR\vlastCluster\x1a9\n" +
+	"\flast_cluster\x18\x11 \x01(\tR\vlastCluster\x12\x16\n" +
+	"\x06pauses\x18\x12 \x03(\tR\x06pauses\x12%\n" +
+	"\x0estart_failures\x18\x13 \x01(\rR\rstartFailures\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x14 \x01(\tR\n" +
+	"checkpoint\x12\x1a\n" +
+	"\bconsumed\x18\x15 \x01(\rR\bconsumed\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x01\n" +
@@ -1141,7 +1827,7 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"page_token\x18\a \x01(\tR\tpageToken\"l\n" +
 	"\x14ListSessionsResponse\x12,\n" +
 	"\bsessions\x18\x01 \x03(\v2\x10.nave.v1.SessionR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa0\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdd\x03\n" +
 	"\x05Event\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x16\n" +
@@ -1157,7 +1843,9 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	" \x01(\tR\aoutcome\x12>\n" +
 	"\n" +
 	"attributes\x18\v \x03(\v2\x1e.nave.v1.Event.AttributesEntryR\n" +
-	"attributes\x1a=\n" +
+	"attributes\x12;\n" +
+	"\vreceived_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x01\n" +
@@ -1195,13 +1883,81 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\"n\n" +
 	"\x0fExplainResponse\x12*\n" +
 	"\asession\x18\x01 \x01(\v2\x10.nave.v1.SessionR\asession\x12/\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x11.nave.v1.DecisionR\tdecisions2\xb1\x02\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x11.nave.v1.DecisionR\tdecisions\"\x7f\n" +
+	"\rIntentRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\xc1\x01\n" +
+	"\x0eIntentResponse\x12*\n" +
+	"\asession\x18\x01 \x01(\v2\x10.nave.v1.SessionR\asession\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12=\n" +
+	"\feffective_by\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\veffectiveBy\x12*\n" +
+	"\x11waits_for_cluster\x18\x04 \x01(\bR\x0fwaitsForCluster\"\xcf\x03\n" +
+	"\n" +
+	"DeadLetter\x12\x1b\n" +
+	"\tsignal_id\x18\x01 \x01(\tR\bsignalId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12\x19\n" +
+	"\bagent_id\x18\x04 \x01(\tR\aagentId\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x1a\n" +
+	"\bsequence\x18\x06 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06sender\x18\a \x01(\tR\x06sender\x12;\n" +
+	"\vaccepted_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"acceptedAt\x129\n" +
+	"\n" +
+	"settled_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\n" +
+	" \x01(\rR\n" +
+	"deliveries\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12#\n" +
+	"\rpayload_bytes\x18\f \x01(\x04R\fpayloadBytes\x12\x18\n" +
+	"\apayload\x18\r \x01(\fR\apayload\x12\x1f\n" +
+	"\vreplayed_as\x18\x0e \x01(\tR\n" +
+	"replayedAs\"\xad\x01\n" +
+	"\x16ListDeadLettersRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"y\n" +
+	"\x17ListDeadLettersResponse\x126\n" +
+	"\fdead_letters\x18\x01 \x03(\v2\x13.nave.v1.DeadLetterR\vdeadLetters\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"W\n" +
+	"\x14GetDeadLetterRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1b\n" +
+	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\"P\n" +
+	"\rReplayRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1b\n" +
+	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\"\x96\x01\n" +
+	"\x15ListSideEventsRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"h\n" +
+	"\x16ListSideEventsResponse\x12&\n" +
+	"\x06events\x18\x01 \x03(\v2\x0e.nave.v1.EventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x8d\x06\n" +
 	"\bSessions\x129\n" +
 	"\x06Signal\x12\x16.nave.v1.SignalRequest\x1a\x17.nave.v1.SignalResponse\x123\n" +
 	"\x03Get\x12\x1a.nave.v1.GetSessionRequest\x1a\x10.nave.v1.Session\x12C\n" +
 	"\x04List\x12\x1c.nave.v1.ListSessionsRequest\x1a\x1d.nave.v1.ListSessionsResponse\x122\n" +
 	"\x06Events\x12\x16.nave.v1.EventsRequest\x1a\x0e.nave.v1.Event0\x01\x12<\n" +
-	"\aExplain\x12\x17.nave.v1.ExplainRequest\x1a\x18.nave.v1.ExplainResponseB,Z*github.com/nave-dev/nave/api/navev1;navev1b\x06proto3"
+	"\aExplain\x12\x17.nave.v1.ExplainRequest\x1a\x18.nave.v1.ExplainResponse\x128\n" +
+	"\x05Pause\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x129\n" +
+	"\x06Resume\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x12<\n" +
+	"\tTerminate\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x12T\n" +
+	"\x0fListDeadLetters\x12\x1f.nave.v1.ListDeadLettersRequest\x1a .nave.v1.ListDeadLettersResponse\x12C\n" +
+	"\rGetDeadLetter\x12\x1d.nave.v1.GetDeadLetterRequest\x1a\x13.nave.v1.DeadLetter\x129\n" +
+	"\x06Replay\x12\x16.nave.v1.ReplayRequest\x1a\x17.nave.v1.SignalResponse\x12Q\n" +
+	"\x0eListSideEvents\x12\x1e.nave.v1.ListSideEventsRequest\x1a\x1f.nave.v1.ListSideEventsResponseB,Z*github.com/nave-dev/nave/api/navev1;navev1b\x06proto3"
 
 var (
 	file_api_navev1_sessions_proto_rawDescOnce sync.Once
@@ -1215,51 +1971,81 @@ func file_api_navev1_sessions_proto_rawDescGZIP() []byte {
 	return file_api_navev1_sessions_proto_rawDescData
 }
 
-var file_api_navev1_sessions_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_api_navev1_sessions_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_api_navev1_sessions_proto_goTypes = []any{
-	(*Session)(nil),               // 0: nave.v1.Session
-	(*SignalRequest)(nil),         // 1: nave.v1.SignalRequest
-	(*SignalResponse)(nil),        // 2: nave.v1.SignalResponse
-	(*GetSessionRequest)(nil),     // 3: nave.v1.GetSessionRequest
-	(*ListSessionsRequest)(nil),   // 4: nave.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),  // 5: nave.v1.ListSessionsResponse
-	(*Event)(nil),                 // 6: nave.v1.Event
-	(*EventsRequest)(nil),         // 7: nave.v1.EventsRequest
-	(*ExplainRequest)(nil),        // 8: nave.v1.ExplainRequest
-	(*Decision)(nil),              // 9: nave.v1.Decision
-	(*Candidate)(nil),             // 10: nave.v1.Candidate
-	(*ScoreTerm)(nil),             // 11: nave.v1.ScoreTerm
-	(*ExplainResponse)(nil),       // 12: nave.v1.ExplainResponse
-	nil,                           // 13: nave.v1.Session.LabelsEntry
-	nil,                           // 14: nave.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Session)(nil),                 // 0: nave.v1.Session
+	(*SignalRequest)(nil),           // 1: nave.v1.SignalRequest
+	(*SignalResponse)(nil),          // 2: nave.v1.SignalResponse
+	(*GetSessionRequest)(nil),       // 3: nave.v1.GetSessionRequest
+	(*ListSessionsRequest)(nil),     // 4: nave.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),    // 5: nave.v1.ListSessionsResponse
+	(*Event)(nil),                   // 6: nave.v1.Event
+	(*EventsRequest)(nil),           // 7: nave.v1.EventsRequest
+	(*ExplainRequest)(nil),          // 8: nave.v1.ExplainRequest
+	(*Decision)(nil),                // 9: nave.v1.Decision
+	(*Candidate)(nil),               // 10: nave.v1.Candidate
+	(*ScoreTerm)(nil),               // 11: nave.v1.ScoreTerm
+	(*ExplainResponse)(nil),         // 12: nave.v1.ExplainResponse
+	(*IntentRequest)(nil),           // 13: nave.v1.IntentRequest
+	(*IntentResponse)(nil),          // 14: nave.v1.IntentResponse
+	(*DeadLetter)(nil),              // 15: nave.v1.DeadLetter
+	(*ListDeadLettersRequest)(nil),  // 16: nave.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil), // 17: nave.v1.ListDeadLettersResponse
+	(*GetDeadLetterRequest)(nil),    // 18: nave.v1.GetDeadLetterRequest
+	(*ReplayRequest)(nil),           // 19: nave.v1.ReplayRequest
+	(*ListSideEventsRequest)(nil),   // 20: nave.v1.ListSideEventsRequest
+	(*ListSideEventsResponse)(nil),  // 21: nave.v1.ListSideEventsResponse
+	nil,                             // 22: nave.v1.Session.LabelsEntry
+	nil,                             // 23: nave.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil),   // 24: google.protobuf.Timestamp
 }
 var file_api_navev1_sessions_proto_depIdxs = []int32{
-	13, // 0: nave.v1.Session.labels:type_name -> nave.v1.Session.LabelsEntry
-	15, // 1: nave.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	22, // 0: nave.v1.Session.labels:type_name -> nave.v1.Session.LabelsEntry
+	24, // 1: nave.v1.Session.created_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: nave.v1.ListSessionsResponse.sessions:type_name -> nave.v1.Session
-	15, // 3: nave.v1.Event.time:type_name -> google.protobuf.Timestamp
-	14, // 4: nave.v1.Event.attributes:type_name -> nave.v1.Event.AttributesEntry
-	15, // 5: nave.v1.Decision.time:type_name -> google.protobuf.Timestamp
-	10, // 6: nave.v1.Decision.candidates:type_name -> nave.v1.Candidate
-	11, // 7: nave.v1.Candidate.terms:type_name -> nave.v1.ScoreTerm
-	0,  // 8: nave.v1.ExplainResponse.session:type_name -> nave.v1.Session
-	9,  // 9: nave.v1.ExplainResponse.decisions:type_name -> nave.v1.Decision
-	1,  // 10: nave.v1.Sessions.Signal:input_type -> nave.v1.SignalRequest
-	3,  // 11: nave.v1.Sessions.Get:input_type -> nave.v1.GetSessionRequest
-	4,  // 12: nave.v1.Sessions.List:input_type -> nave.v1.ListSessionsRequest
-	7,  // 13: nave.v1.Sessions.Events:input_type -> nave.v1.EventsRequest
-	8,  // 14: nave.v1.Sessions.Explain:input_type -> nave.v1.ExplainRequest
-	2,  // 15: nave.v1.Sessions.Signal:output_type -> nave.v1.SignalResponse
-	0,  // 16: nave.v1.Sessions.Get:output_type -> nave.v1.Session
-	5,  // 17: nave.v1.Sessions.List:output_type -> nave.v1.ListSessionsResponse
-	6,  // 18: nave.v1.Sessions.Events:output_type -> nave.v1.Event
-	12, // 19: nave.v1.Sessions.Explain:output_type -> nave.v1.ExplainResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	24, // 3: nave.v1.Event.time:type_name -> google.protobuf.Timestamp
+	23, // 4: nave.v1.Event.attributes:type_name -> nave.v1.Event.AttributesEntry
+	24, // 5: nave.v1.Event.received_at:type_name -> google.protobuf.Timestamp
+	24, // 6: nave.v1.Decision.time:type_name -> google.protobuf.Timestamp
+	10, // 7: nave.v1.Decision.candidates:type_name -> nave.v1.Candidate
+	11, // 8: nave.v1.Candidate.terms:type_name -> nave.v1.ScoreTerm
+	0,  // 9: nave.v1.ExplainResponse.session:type_name -> nave.v1.Session
+	9,  // 10: nave.v1.ExplainResponse.decisions:type_name -> nave.v1.Decision
+	0,  // 11: nave.v1.IntentResponse.session:type_name -> nave.v1.Session
+	24, // 12: nave.v1.IntentResponse.effective_by:type_name -> google.protobuf.Timestamp
+	24, // 13: nave.v1.DeadLetter.accepted_at:type_name -> google.protobuf.Timestamp
+	24, // 14: nave.v1.DeadLetter.settled_at:type_name -> google.protobuf.Timestamp
+	15, // 15: nave.v1.ListDeadLettersResponse.dead_letters:type_name -> nave.v1.DeadLetter
+	6,  // 16: nave.v1.ListSideEventsResponse.events:type_name -> nave.v1.Event
+	1,  // 17: nave.v1.Sessions.Signal:input_type -> nave.v1.SignalRequest
+	3,  // 18: nave.v1.Sessions.Get:input_type -> nave.v1.GetSessionRequest
+	4,  // 19: nave.v1.Sessions.List:input_type -> nave.v1.ListSessionsRequest
+	7,  // 20: nave.v1.Sessions.Events:input_type -> nave.v1.EventsRequest
+	8,  // 21: nave.v1.Sessions.Explain:input_type -> nave.v1.ExplainRequest
+	13, // 22: nave.v1.Sessions.Pause:input_type -> nave.v1.IntentRequest
+	13, // 23: nave.v1.Sessions.Resume:input_type -> nave.v1.IntentRequest
+	13, // 24: nave.v1.Sessions.Terminate:input_type -> nave.v1.IntentRequest
+	16, // 25: nave.v1.Sessions.ListDeadLetters:input_type -> nave.v1.ListDeadLettersRequest
+	18, // 26: nave.v1.Sessions.GetDeadLetter:input_type -> nave.v1.GetDeadLetterRequest
+	19, // 27: nave.v1.Sessions.Replay:input_type -> nave.v1.ReplayRequest
+	20, // 28: nave.v1.Sessions.ListSideEvents:input_type -> nave.v1.ListSideEventsRequest
+	2,  // 29: nave.v1.Sessions.Signal:output_type -> nave.v1.SignalResponse
+	0,  // 30: nave.v1.Sessions.Get:output_type -> nave.v1.Session
+	5,  // 31: nave.v1.Sessions.List:output_type -> nave.v1.ListSessionsResponse
+	6,  // 32: nave.v1.Sessions.Events:output_type -> nave.v1.Event
+	12, // 33: nave.v1.Sessions.Explain:output_type -> nave.v1.ExplainResponse
+	14, // 34: nave.v1.Sessions.Pause:output_type -> nave.v1.IntentResponse
+	14, // 35: nave.v1.Sessions.Resume:output_type -> nave.v1.IntentResponse
+	14, // 36: nave.v1.Sessions.Terminate:output_type -> nave.v1.IntentResponse
+	17, // 37: nave.v1.Sessions.ListDeadLetters:output_type -> nave.v1.ListDeadLettersResponse
+	15, // 38: nave.v1.Sessions.GetDeadLetter:output_type -> nave.v1.DeadLetter
+	2,  // 39: nave.v1.Sessions.Replay:output_type -> nave.v1.SignalResponse
+	21, // 40: nave.v1.Sessions.ListSideEvents:output_type -> nave.v1.ListSideEventsResponse
+	29, // [29:41] is the sub-list for method output_type
+	17, // [17:29] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_api_navev1_sessions_proto_init() }
@@ -1273,7 +2059,7 @@ func file_api_navev1_sessions_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_navev1_sessions_proto_rawDesc), len(file_api_navev1_sessions_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

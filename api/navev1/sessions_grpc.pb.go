@@ -19,11 +19,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Sessions_Signal_FullMethodName  = "/nave.v1.Sessions/Signal"
-	Sessions_Get_FullMethodName     = "/nave.v1.Sessions/Get"
-	Sessions_List_FullMethodName    = "/nave.v1.Sessions/List"
-	Sessions_Events_FullMethodName  = "/nave.v1.Sessions/Events"
-	Sessions_Explain_FullMethodName = "/nave.v1.Sessions/Explain"
+	Sessions_Signal_FullMethodName          = "/nave.v1.Sessions/Signal"
+	Sessions_Get_FullMethodName             = "/nave.v1.Sessions/Get"
+	Sessions_List_FullMethodName            = "/nave.v1.Sessions/List"
+	Sessions_Events_FullMethodName          = "/nave.v1.Sessions/Events"
+	Sessions_Explain_FullMethodName         = "/nave.v1.Sessions/Explain"
+	Sessions_Pause_FullMethodName           = "/nave.v1.Sessions/Pause"
+	Sessions_Resume_FullMethodName          = "/nave.v1.Sessions/Resume"
+	Sessions_Terminate_FullMethodName       = "/nave.v1.Sessions/Terminate"
+	Sessions_ListDeadLetters_FullMethodName = "/nave.v1.Sessions/ListDeadLetters"
+	Sessions_GetDeadLetter_FullMethodName   = "/nave.v1.Sessions/GetDeadLetter"
+	Sessions_Replay_FullMethodName          = "/nave.v1.Sessions/Replay"
+	Sessions_ListSideEvents_FullMethodName  = "/nave.v1.Sessions/ListSideEvents"
 )
 
 // SessionsClient is the client API for Sessions service.
@@ -35,6 +42,17 @@ type SessionsClient interface {
 	List(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Pause stops the session; it goes on accepting signals. Immediate and idempotent.
+	Pause(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
+	// Resume takes the pauses away that people may take away: by a person, and after failed starts.
+	Resume(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
+	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
+	Terminate(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
+	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
+	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*DeadLetter, error)
+	Replay(ctx context.Context, in *ReplayRequest, opts ...grpc.CallOption) (*SignalResponse, error)
+	// ListSideEvents reads what workloads sent whose epoch was over: kept to be read, never part of the log.
+	ListSideEvents(ctx context.Context, in *ListSideEventsRequest, opts ...grpc.CallOption) (*ListSideEventsResponse, error)
 }
 
 type sessionsClient struct {
@@ -104,6 +122,76 @@ func (c *sessionsClient) Explain(ctx context.Context, in *ExplainRequest, opts .
 	return out, nil
 }
 
+func (c *sessionsClient) Pause(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IntentResponse)
+	err := c.cc.Invoke(ctx, Sessions_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) Resume(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IntentResponse)
+	err := c.cc.Invoke(ctx, Sessions_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) Terminate(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IntentResponse)
+	err := c.cc.Invoke(ctx, Sessions_Terminate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLettersResponse)
+	err := c.cc.Invoke(ctx, Sessions_ListDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*DeadLetter, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeadLetter)
+	err := c.cc.Invoke(ctx, Sessions_GetDeadLetter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) Replay(ctx context.Context, in *ReplayRequest, opts ...grpc.CallOption) (*SignalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignalResponse)
+	err := c.cc.Invoke(ctx, Sessions_Replay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) ListSideEvents(ctx context.Context, in *ListSideEventsRequest, opts ...grpc.CallOption) (*ListSideEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSideEventsResponse)
+	err := c.cc.Invoke(ctx, Sessions_ListSideEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SessionsServer is the server API for Sessions service.
 // All implementations must embed UnimplementedSessionsServer
 // for forward compatibility.
@@ -113,6 +201,17 @@ type SessionsServer interface {
 	List(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Pause stops the session; it goes on accepting signals. Immediate and idempotent.
+	Pause(context.Context, *IntentRequest) (*IntentResponse, error)
+	// Resume takes the pauses away that people may take away: by a person, and after failed starts.
+	Resume(context.Context, *IntentRequest) (*IntentResponse, error)
+	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
+	Terminate(context.Context, *IntentRequest) (*IntentResponse, error)
+	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
+	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*DeadLetter, error)
+	Replay(context.Context, *ReplayRequest) (*SignalResponse, error)
+	// ListSideEvents reads what workloads sent whose epoch was over: kept to be read, never part of the log.
+	ListSideEvents(context.Context, *ListSideEventsRequest) (*ListSideEventsResponse, error)
 	mustEmbedUnimplementedSessionsServer()
 }
 
@@ -137,6 +236,27 @@ func (UnimplementedSessionsServer) Events(*EventsRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedSessionsServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedSessionsServer) Pause(context.Context, *IntentRequest) (*IntentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedSessionsServer) Resume(context.Context, *IntentRequest) (*IntentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
+func (UnimplementedSessionsServer) Terminate(context.Context, *IntentRequest) (*IntentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Terminate not implemented")
+}
+func (UnimplementedSessionsServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
+}
+func (UnimplementedSessionsServer) GetDeadLetter(context.Context, *GetDeadLetterRequest) (*DeadLetter, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDeadLetter not implemented")
+}
+func (UnimplementedSessionsServer) Replay(context.Context, *ReplayRequest) (*SignalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Replay not implemented")
+}
+func (UnimplementedSessionsServer) ListSideEvents(context.Context, *ListSideEventsRequest) (*ListSideEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSideEvents not implemented")
 }
 func (UnimplementedSessionsServer) mustEmbedUnimplementedSessionsServer() {}
 func (UnimplementedSessionsServer) testEmbeddedByValue()                  {}
@@ -242,6 +362,132 @@ func _Sessions_Explain_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sessions_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IntentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).Pause(ctx, req.(*IntentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IntentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).Resume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_Resume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).Resume(ctx, req.(*IntentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_Terminate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IntentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).Terminate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_Terminate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).Terminate(ctx, req.(*IntentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).ListDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_ListDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).ListDeadLetters(ctx, req.(*ListDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_GetDeadLetter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDeadLetterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).GetDeadLetter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_GetDeadLetter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).GetDeadLetter(ctx, req.(*GetDeadLetterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_Replay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).Replay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_Replay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).Replay(ctx, req.(*ReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_ListSideEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSideEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).ListSideEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_ListSideEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).ListSideEvents(ctx, req.(*ListSideEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Sessions_ServiceDesc is the grpc.ServiceDesc for Sessions service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -264,6 +510,34 @@ var Sessions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Explain",
 			Handler:    _Sessions_Explain_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _Sessions_Pause_Handler,
+		},
+		{
+			MethodName: "Resume",
+			Handler:    _Sessions_Resume_Handler,
+		},
+		{
+			MethodName: "Terminate",
+			Handler:    _Sessions_Terminate_Handler,
+		},
+		{
+			MethodName: "ListDeadLetters",
+			Handler:    _Sessions_ListDeadLetters_Handler,
+		},
+		{
+			MethodName: "GetDeadLetter",
+			Handler:    _Sessions_GetDeadLetter_Handler,
+		},
+		{
+			MethodName: "Replay",
+			Handler:    _Sessions_Replay_Handler,
+		},
+		{
+			MethodName: "ListSideEvents",
+			Handler:    _Sessions_ListSideEvents_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -40,6 +40,7 @@ var access = map[string]rule{
 	"/nave.v1.Clusters/List":     {role: hub.RoleViewer},
 	"/nave.v1.Clusters/Update":   {role: hub.RoleAdmin},
 	"/nave.v1.Clusters/Delete":   {role: hub.RoleAdmin},
+	"/nave.v1.Clusters/Rejoin":   {role: hub.RoleAdmin},
 
 	"/nave.v1.Enrollment/Enroll": {public: "its credential is the join token in the request"},
 
@@ -48,6 +49,14 @@ var access = map[string]rule{
 	"/nave.v1.Sessions/List":    {role: hub.RoleViewer},
 	"/nave.v1.Sessions/Events":  {role: hub.RoleViewer},
 	"/nave.v1.Sessions/Explain": {role: hub.RoleViewer},
+
+	"/nave.v1.Sessions/Pause":           {role: hub.RoleOperator},
+	"/nave.v1.Sessions/Resume":          {role: hub.RoleOperator},
+	"/nave.v1.Sessions/Terminate":       {role: hub.RoleOperator},
+	"/nave.v1.Sessions/Replay":          {role: hub.RoleOperator},
+	"/nave.v1.Sessions/ListDeadLetters": {role: hub.RoleViewer},
+	"/nave.v1.Sessions/GetDeadLetter":   {role: hub.RoleViewer},
+	"/nave.v1.Sessions/ListSideEvents":  {role: hub.RoleViewer},
 
 	"/nave.v1.System/Info": {role: hub.RoleViewer},
 }

@@ -95,3 +95,7 @@ func clusterOf(ctx context.Context, m *navev1.Cluster) (api.Cluster, error) {
 	org, err := orgOf(ctx, string(c.Org))
 	return api.Cluster{Org: org, Name: c.Name, Labels: c.Labels, Taints: c.Taints, Cordoned: c.Cordoned, Etag: c.Etag}, err
 }
+
+func (h clusters) Rejoin(ctx context.Context, req *navev1.RejoinClusterRequest) (*navev1.RejoinClusterResponse, error) {
+	return nil, errNotBuilt
+}

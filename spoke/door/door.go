@@ -133,6 +133,9 @@ func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
 	r.notify()
 }
 
+// Lease implements [spoke.Door].
+func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {}
+
 // Forget implements [spoke.Door].
 func (d *Door) Forget(id spoke.WorkloadID) {
 	d.mu.Lock()

@@ -42,6 +42,7 @@ type Record struct {
 	//	*Record_Forgotten
 	//	*Record_Outbox
 	//	*Record_Turn
+	//	*Record_Lapsed
 	Change        isRecord_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -201,6 +202,15 @@ func (x *Record) GetTurn() *Turn {
 	return nil
 }
 
+func (x *Record) GetLapsed() *Lapsed {
+	if x != nil {
+		if x, ok := x.Change.(*Record_Lapsed); ok {
+			return x.Lapsed
+		}
+	}
+	return nil
+}
+
 type isRecord_Change interface {
 	isRecord_Change()
 }
@@ -257,6 +267,10 @@ type Record_Turn struct {
 	Turn *Turn `protobuf:"bytes,13,opt,name=turn,proto3,oneof"`
 }
 
+type Record_Lapsed struct {
+	Lapsed *Lapsed `protobuf:"bytes,14,opt,name=lapsed,proto3,oneof"`
+}
+
 func (*Record_Position) isRecord_Change() {}
 
 func (*Record_Wanted) isRecord_Change() {}
@@ -282,6 +296,8 @@ func (*Record_Forgotten) isRecord_Change() {}
 func (*Record_Outbox) isRecord_Change() {}
 
 func (*Record_Turn) isRecord_Change() {}
+
+func (*Record_Lapsed) isRecord_Change() {}
 
 type Epoch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -466,7 +482,8 @@ type Wanted struct {
 	Release       bool                   `protobuf:"varint,5,opt,name=release,proto3" json:"release,omitempty"`
 	RevisionJson  []byte                 `protobuf:"bytes,6,opt,name=revision_json,json=revisionJson,proto3" json:"revision_json,omitempty"` // api.ResolvedRevision in JSON by field name, this cluster's override applied; kept as received
 	Signals       []*Signal              `protobuf:"bytes,7,rep,name=signals,proto3" json:"signals,omitempty"`
-	Seen          uint64                 `protobuf:"varint,8,opt,name=seen,proto3" json:"seen,omitempty"` // highest sequence that was ever journaled for it
+	Seen          uint64                 `protobuf:"varint,8,opt,name=seen,proto3" json:"seen,omitempty"`            // highest sequence that was ever journaled for it
+	Checkpoint    string                 `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // that the epoch begins from
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -555,6 +572,13 @@ func (x *Wanted) GetSeen() uint64 {
 		return x.Seen
 	}
 	return 0
+}
+
+func (x *Wanted) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
 }
 
 // Inbox changes the unsettled signals of a session at an epoch.
@@ -915,6 +939,7 @@ type Ended struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Failure       string                 `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"` // kind of start failure; empty when the start did not fail
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -966,6 +991,13 @@ func (x *Ended) GetSource() *Source {
 func (x *Ended) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *Ended) GetFailure() string {
+	if x != nil {
+		return x.Failure
 	}
 	return ""
 }
@@ -1357,10 +1389,15 @@ type Turn struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Epoch         *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Open          bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
-	Signals       []uint64               `protobuf:"varint,4,rep,packed,name=signals,proto3" json:"signals,omitempty"` // of the open turn
-	Failed        bool                   `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`          // the last turn failed
-	Done          []uint64               `protobuf:"varint,6,rep,packed,name=done,proto3" json:"done,omitempty"`       // sequences that turn records consumed and that are not settled yet
-	Closed        bool                   `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`          // the present attempt's log has its workload.ended
+	Signals       []uint64               `protobuf:"varint,4,rep,packed,name=signals,proto3" json:"signals,omitempty"`      // of the open turn
+	Failed        bool                   `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`               // the last turn failed
+	Done          []uint64               `protobuf:"varint,6,rep,packed,name=done,proto3" json:"done,omitempty"`            // sequences that turn records consumed and that are not settled yet
+	Closed        bool                   `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`               // the present attempt's log has its workload.ended
+	Latest        string                 `protobuf:"bytes,8,opt,name=latest,proto3" json:"latest,omitempty"`                // checkpoint after the last turn
+	Saved         string                 `protobuf:"bytes,9,opt,name=saved,proto3" json:"saved,omitempty"`                  // last checkpoint in the bucket
+	Uncovered     []uint64               `protobuf:"varint,10,rep,packed,name=uncovered,proto3" json:"uncovered,omitempty"` // of done: consumed by turns that saved does not cover
+	StartFailures uint32                 `protobuf:"varint,11,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`
+	Failures      uint32                 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1444,11 +1481,99 @@ func (x *Turn) GetClosed() bool {
 	return false
 }
 
+func (x *Turn) GetLatest() string {
+	if x != nil {
+		return x.Latest
+	}
+	return ""
+}
+
+func (x *Turn) GetSaved() string {
+	if x != nil {
+		return x.Saved
+	}
+	return ""
+}
+
+func (x *Turn) GetUncovered() []uint64 {
+	if x != nil {
+		return x.Uncovered
+	}
+	return nil
+}
+
+func (x *Turn) GetStartFailures() uint32 {
+	if x != nil {
+		return x.StartFailures
+	}
+	return 0
+}
+
+func (x *Turn) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+// Lapsed says that the right to act of an epoch has ended: it is never started again.
+type Lapsed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Epoch         *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lapsed) Reset() {
+	*x = Lapsed{}
+	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lapsed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lapsed) ProtoMessage() {}
+
+func (x *Lapsed) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lapsed.ProtoReflect.Descriptor instead.
+func (*Lapsed) Descriptor() ([]byte, []int) {
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Lapsed) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Lapsed) GetEpoch() *Epoch {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
 var File_spoke_journalv1_records_proto protoreflect.FileDescriptor
 
 const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\n" +
-	"\x1dspoke/journalv1/records.proto\x12\x15nave.spoke.journal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x06\n" +
+	"\x1dspoke/journalv1/records.proto\x12\x15nave.spoke.journal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x06\n" +
 	"\x06Record\x12=\n" +
 	"\bposition\x18\x01 \x01(\v2\x1f.nave.spoke.journal.v1.PositionH\x00R\bposition\x127\n" +
 	"\x06wanted\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.WantedH\x00R\x06wanted\x124\n" +
@@ -1463,7 +1588,8 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	" \x01(\v2\x1c.nave.spoke.journal.v1.BegunH\x00R\x05begun\x12@\n" +
 	"\tforgotten\x18\v \x01(\v2 .nave.spoke.journal.v1.ForgottenH\x00R\tforgotten\x127\n" +
 	"\x06outbox\x18\f \x01(\v2\x1d.nave.spoke.journal.v1.OutboxH\x00R\x06outbox\x121\n" +
-	"\x04turn\x18\r \x01(\v2\x1b.nave.spoke.journal.v1.TurnH\x00R\x04turnB\b\n" +
+	"\x04turn\x18\r \x01(\v2\x1b.nave.spoke.journal.v1.TurnH\x00R\x04turn\x127\n" +
+	"\x06lapsed\x18\x0e \x01(\v2\x1d.nave.spoke.journal.v1.LapsedH\x00R\x06lapsedB\b\n" +
 	"\x06change\"7\n" +
 	"\x05Epoch\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\rR\vincarnation\x12\f\n" +
@@ -1477,7 +1603,7 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
 	"generation\x12\x14\n" +
-	"\x05batch\x18\x04 \x01(\x04R\x05batch\"\x98\x02\n" +
+	"\x05batch\x18\x04 \x01(\x04R\x05batch\"\xb8\x02\n" +
 	"\x06Wanted\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x10\n" +
@@ -1486,7 +1612,10 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\arelease\x18\x05 \x01(\bR\arelease\x12#\n" +
 	"\rrevision_json\x18\x06 \x01(\fR\frevisionJson\x127\n" +
 	"\asignals\x18\a \x03(\v2\x1d.nave.spoke.journal.v1.SignalR\asignals\x12\x12\n" +
-	"\x04seen\x18\b \x01(\x04R\x04seen\"\x9a\x01\n" +
+	"\x04seen\x18\b \x01(\x04R\x04seen\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\t \x01(\tR\n" +
+	"checkpoint\"\x9a\x01\n" +
 	"\x05Inbox\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\x12/\n" +
@@ -1516,11 +1645,12 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"Z\n" +
 	"\aAttempt\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
-	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\"p\n" +
+	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\"\x8a\x01\n" +
 	"\x05Ended\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa5\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\afailure\x18\x04 \x01(\tR\afailure\"\xa5\x01\n" +
 	"\x06Events\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x14\n" +
@@ -1551,7 +1681,7 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x06Outbox\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x14\n" +
-	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xc6\x01\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xd5\x02\n" +
 	"\x04Turn\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\x12\x12\n" +
@@ -1559,7 +1689,16 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\asignals\x18\x04 \x03(\x04R\asignals\x12\x16\n" +
 	"\x06failed\x18\x05 \x01(\bR\x06failed\x12\x12\n" +
 	"\x04done\x18\x06 \x03(\x04R\x04done\x12\x16\n" +
-	"\x06closed\x18\a \x01(\bR\x06closedB4Z2github.com/nave-dev/nave/spoke/journalv1;journalv1b\x06proto3"
+	"\x06closed\x18\a \x01(\bR\x06closed\x12\x16\n" +
+	"\x06latest\x18\b \x01(\tR\x06latest\x12\x14\n" +
+	"\x05saved\x18\t \x01(\tR\x05saved\x12\x1c\n" +
+	"\tuncovered\x18\n" +
+	" \x03(\x04R\tuncovered\x12%\n" +
+	"\x0estart_failures\x18\v \x01(\rR\rstartFailures\x12\x1a\n" +
+	"\bfailures\x18\f \x01(\rR\bfailures\"V\n" +
+	"\x06Lapsed\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
+	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epochB4Z2github.com/nave-dev/nave/spoke/journalv1;journalv1b\x06proto3"
 
 var (
 	file_spoke_journalv1_records_proto_rawDescOnce sync.Once
@@ -1573,7 +1712,7 @@ func file_spoke_journalv1_records_proto_rawDescGZIP() []byte {
 	return file_spoke_journalv1_records_proto_rawDescData
 }
 
-var file_spoke_journalv1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_spoke_journalv1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_spoke_journalv1_records_proto_goTypes = []any{
 	(*Record)(nil),                // 0: nave.spoke.journal.v1.Record
 	(*Epoch)(nil),                 // 1: nave.spoke.journal.v1.Epoch
@@ -1593,8 +1732,9 @@ var file_spoke_journalv1_records_proto_goTypes = []any{
 	(*Forgotten)(nil),             // 15: nave.spoke.journal.v1.Forgotten
 	(*Outbox)(nil),                // 16: nave.spoke.journal.v1.Outbox
 	(*Turn)(nil),                  // 17: nave.spoke.journal.v1.Turn
-	nil,                           // 18: nave.spoke.journal.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*Lapsed)(nil),                // 18: nave.spoke.journal.v1.Lapsed
+	nil,                           // 19: nave.spoke.journal.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
 }
 var file_spoke_journalv1_records_proto_depIdxs = []int32{
 	3,  // 0: nave.spoke.journal.v1.Record.position:type_name -> nave.spoke.journal.v1.Position
@@ -1610,30 +1750,32 @@ var file_spoke_journalv1_records_proto_depIdxs = []int32{
 	15, // 10: nave.spoke.journal.v1.Record.forgotten:type_name -> nave.spoke.journal.v1.Forgotten
 	16, // 11: nave.spoke.journal.v1.Record.outbox:type_name -> nave.spoke.journal.v1.Outbox
 	17, // 12: nave.spoke.journal.v1.Record.turn:type_name -> nave.spoke.journal.v1.Turn
-	1,  // 13: nave.spoke.journal.v1.Source.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	1,  // 14: nave.spoke.journal.v1.Wanted.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	6,  // 15: nave.spoke.journal.v1.Wanted.signals:type_name -> nave.spoke.journal.v1.Signal
-	1,  // 16: nave.spoke.journal.v1.Inbox.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	6,  // 17: nave.spoke.journal.v1.Inbox.put:type_name -> nave.spoke.journal.v1.Signal
-	19, // 18: nave.spoke.journal.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	1,  // 19: nave.spoke.journal.v1.Released.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	1,  // 20: nave.spoke.journal.v1.Verdict.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	2,  // 21: nave.spoke.journal.v1.Attempt.source:type_name -> nave.spoke.journal.v1.Source
-	2,  // 22: nave.spoke.journal.v1.Ended.source:type_name -> nave.spoke.journal.v1.Source
-	2,  // 23: nave.spoke.journal.v1.Events.source:type_name -> nave.spoke.journal.v1.Source
-	12, // 24: nave.spoke.journal.v1.Events.events:type_name -> nave.spoke.journal.v1.Event
-	19, // 25: nave.spoke.journal.v1.Event.time:type_name -> google.protobuf.Timestamp
-	18, // 26: nave.spoke.journal.v1.Event.attributes:type_name -> nave.spoke.journal.v1.Event.AttributesEntry
-	2,  // 27: nave.spoke.journal.v1.Acked.source:type_name -> nave.spoke.journal.v1.Source
-	1,  // 28: nave.spoke.journal.v1.Begun.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	1,  // 29: nave.spoke.journal.v1.Forgotten.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	2,  // 30: nave.spoke.journal.v1.Outbox.source:type_name -> nave.spoke.journal.v1.Source
-	1,  // 31: nave.spoke.journal.v1.Turn.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	18, // 13: nave.spoke.journal.v1.Record.lapsed:type_name -> nave.spoke.journal.v1.Lapsed
+	1,  // 14: nave.spoke.journal.v1.Source.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	1,  // 15: nave.spoke.journal.v1.Wanted.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	6,  // 16: nave.spoke.journal.v1.Wanted.signals:type_name -> nave.spoke.journal.v1.Signal
+	1,  // 17: nave.spoke.journal.v1.Inbox.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	6,  // 18: nave.spoke.journal.v1.Inbox.put:type_name -> nave.spoke.journal.v1.Signal
+	20, // 19: nave.spoke.journal.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	1,  // 20: nave.spoke.journal.v1.Released.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	1,  // 21: nave.spoke.journal.v1.Verdict.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	2,  // 22: nave.spoke.journal.v1.Attempt.source:type_name -> nave.spoke.journal.v1.Source
+	2,  // 23: nave.spoke.journal.v1.Ended.source:type_name -> nave.spoke.journal.v1.Source
+	2,  // 24: nave.spoke.journal.v1.Events.source:type_name -> nave.spoke.journal.v1.Source
+	12, // 25: nave.spoke.journal.v1.Events.events:type_name -> nave.spoke.journal.v1.Event
+	20, // 26: nave.spoke.journal.v1.Event.time:type_name -> google.protobuf.Timestamp
+	19, // 27: nave.spoke.journal.v1.Event.attributes:type_name -> nave.spoke.journal.v1.Event.AttributesEntry
+	2,  // 28: nave.spoke.journal.v1.Acked.source:type_name -> nave.spoke.journal.v1.Source
+	1,  // 29: nave.spoke.journal.v1.Begun.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	1,  // 30: nave.spoke.journal.v1.Forgotten.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	2,  // 31: nave.spoke.journal.v1.Outbox.source:type_name -> nave.spoke.journal.v1.Source
+	1,  // 32: nave.spoke.journal.v1.Turn.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	1,  // 33: nave.spoke.journal.v1.Lapsed.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_spoke_journalv1_records_proto_init() }
@@ -1655,6 +1797,7 @@ func file_spoke_journalv1_records_proto_init() {
 		(*Record_Forgotten)(nil),
 		(*Record_Outbox)(nil),
 		(*Record_Turn)(nil),
+		(*Record_Lapsed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1662,7 +1805,7 @@ func file_spoke_journalv1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_journalv1_records_proto_rawDesc), len(file_spoke_journalv1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

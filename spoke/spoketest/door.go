@@ -89,3 +89,6 @@ func (d *Door) Detach(id spoke.WorkloadID) {
 		h.Detached(id)
 	}
 }
+
+// Lease implements [spoke.Door].
+func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {}

@@ -315,9 +315,11 @@ type Held struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Epoch         *Counter               `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Attempt       uint32                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // Admitted, Refused, Running, Idle, Gone
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // Admitted, Refused, Running, Idle, Lapsed, Gone
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	Seen          uint64                 `protobuf:"varint,6,opt,name=seen,proto3" json:"seen,omitempty"` // highest signal sequence that the spoke has
+	Seen          uint64                 `protobuf:"varint,6,opt,name=seen,proto3" json:"seen,omitempty"`                                        // highest signal sequence that the spoke has
+	Number        uint64                 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`                                    // last event number of the attempt that the spoke has
+	StartFailures uint32                 `protobuf:"varint,8,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"` // starts in a row that failed in this epoch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,6 +392,20 @@ func (x *Held) GetReason() string {
 func (x *Held) GetSeen() uint64 {
 	if x != nil {
 		return x.Seen
+	}
+	return 0
+}
+
+func (x *Held) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Held) GetStartFailures() uint32 {
+	if x != nil {
+		return x.StartFailures
 	}
 	return 0
 }
@@ -772,6 +788,7 @@ type Desired struct {
 	Release       bool                   `protobuf:"varint,5,opt,name=release,proto3" json:"release,omitempty"`
 	Revision      *Revision              `protobuf:"bytes,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	Signals       []*Signal              `protobuf:"bytes,7,rep,name=signals,proto3" json:"signals,omitempty"`
+	Checkpoint    string                 `protobuf:"bytes,8,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // that the epoch begins from; empty: with an empty state directory
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -853,6 +870,13 @@ func (x *Desired) GetSignals() []*Signal {
 		return x.Signals
 	}
 	return nil
+}
+
+func (x *Desired) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
 }
 
 type ShardUpdate struct {
@@ -1072,6 +1096,7 @@ type Ack struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	UpTo          uint64                 `protobuf:"varint,3,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	Position      *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"` // of the owner that says so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1125,6 +1150,13 @@ func (x *Ack) GetUpTo() uint64 {
 		return x.UpTo
 	}
 	return 0
+}
+
+func (x *Ack) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
 }
 
 // SpokeMessage goes from spoke to hub. The first one of a stream is a hello alone.
@@ -1337,6 +1369,315 @@ func (*BeatResponse) Descriptor() ([]byte, []int) {
 	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{18}
 }
 
+// SaveRequest: the first message is a header alone, then come the bytes of the manifest and of the pack.
+type SaveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *CheckpointHeader      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"` // at most 1 MiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveRequest) Reset() {
+	*x = SaveRequest{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveRequest) ProtoMessage() {}
+
+func (x *SaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
+func (*SaveRequest) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SaveRequest) GetHeader() *CheckpointHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *SaveRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type CheckpointHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"` // SHA-256 of the manifest, hexadecimal
+	ManifestBytes int64                  `protobuf:"varint,4,opt,name=manifest_bytes,json=manifestBytes,proto3" json:"manifest_bytes,omitempty"`
+	PackBytes     int64                  `protobuf:"varint,5,opt,name=pack_bytes,json=packBytes,proto3" json:"pack_bytes,omitempty"`
+	PackHash      []byte                 `protobuf:"bytes,6,opt,name=pack_hash,json=packHash,proto3" json:"pack_hash,omitempty"`
+	Packs         []string               `protobuf:"bytes,7,rep,name=packs,proto3" json:"packs,omitempty"` // other checkpoints whose packs the manifest refers to
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointHeader) Reset() {
+	*x = CheckpointHeader{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointHeader) ProtoMessage() {}
+
+func (x *CheckpointHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointHeader.ProtoReflect.Descriptor instead.
+func (*CheckpointHeader) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CheckpointHeader) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *CheckpointHeader) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *CheckpointHeader) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CheckpointHeader) GetManifestBytes() int64 {
+	if x != nil {
+		return x.ManifestBytes
+	}
+	return 0
+}
+
+func (x *CheckpointHeader) GetPackBytes() int64 {
+	if x != nil {
+		return x.PackBytes
+	}
+	return 0
+}
+
+func (x *CheckpointHeader) GetPackHash() []byte {
+	if x != nil {
+		return x.PackHash
+	}
+	return nil
+}
+
+func (x *CheckpointHeader) GetPacks() []string {
+	if x != nil {
+		return x.Packs
+	}
+	return nil
+}
+
+type SaveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveResponse) Reset() {
+	*x = SaveResponse{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveResponse) ProtoMessage() {}
+
+func (x *SaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveResponse.ProtoReflect.Descriptor instead.
+func (*SaveResponse) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{21}
+}
+
+type FetchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"` // of the workload that asks
+	Checkpoint    string                 `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Part          string                 `protobuf:"bytes,4,opt,name=part,proto3" json:"part,omitempty"` // manifest, pack
+	Offset        int64                  `protobuf:"varint,5,opt,name=offset,proto3" json:"offset,omitempty"`
+	Length        int64                  `protobuf:"varint,6,opt,name=length,proto3" json:"length,omitempty"` // 0: to the end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FetchRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetLength() int64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+type FetchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // at most 1 MiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchResponse) Reset() {
+	*x = FetchResponse{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchResponse) ProtoMessage() {}
+
+func (x *FetchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
+func (*FetchResponse) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FetchResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_transport_linkv1_link_proto protoreflect.FileDescriptor
 
 const file_transport_linkv1_link_proto_rawDesc = "" +
@@ -1361,14 +1702,16 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\bCapacity\x126\n" +
 	"\aflavors\x18\x01 \x03(\v2\x1c.nave.link.v1.FlavorCapacityR\aflavors\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12\x18\n" +
-	"\amissing\x18\x03 \x03(\tR\amissing\"\xa9\x01\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"\xe8\x01\n" +
 	"\x04Held\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12+\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x15.nave.link.v1.CounterR\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04seen\x18\x06 \x01(\x04R\x04seen\"\xc9\x02\n" +
+	"\x04seen\x18\x06 \x01(\x04R\x04seen\x12\x16\n" +
+	"\x06number\x18\a \x01(\x04R\x06number\x12%\n" +
+	"\x0estart_failures\x18\b \x01(\rR\rstartFailures\"\xc9\x02\n" +
 	"\x05Hello\x12!\n" +
 	"\fprotocol_min\x18\x01 \x01(\rR\vprotocolMin\x12!\n" +
 	"\fprotocol_max\x18\x02 \x01(\rR\vprotocolMax\x12\x18\n" +
@@ -1409,7 +1752,7 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\x14environment_revision\x18\x04 \x01(\x04R\x13environmentRevision\x12'\n" +
 	"\x0fpolicy_revision\x18\x05 \x01(\x04R\x0epolicyRevision\x12\x14\n" +
 	"\x05agent\x18\x06 \x01(\fR\x05agent\x12 \n" +
-	"\venvironment\x18\a \x01(\fR\venvironment\"\x84\x02\n" +
+	"\venvironment\x18\a \x01(\fR\venvironment\"\xa4\x02\n" +
 	"\aDesired\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x10\n" +
@@ -1417,7 +1760,10 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\x05epoch\x18\x04 \x01(\v2\x15.nave.link.v1.CounterR\x05epoch\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\bR\arelease\x122\n" +
 	"\brevision\x18\x06 \x01(\v2\x16.nave.link.v1.RevisionR\brevision\x12.\n" +
-	"\asignals\x18\a \x03(\v2\x14.nave.link.v1.SignalR\asignals\"\x88\x01\n" +
+	"\asignals\x18\a \x03(\v2\x14.nave.link.v1.SignalR\asignals\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\b \x01(\tR\n" +
+	"checkpoint\"\x88\x01\n" +
 	"\vShardUpdate\x122\n" +
 	"\bposition\x18\x01 \x01(\v2\x16.nave.link.v1.PositionR\bposition\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\bR\x04full\x121\n" +
@@ -1439,11 +1785,12 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"EventBatch\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
 	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12+\n" +
-	"\x06events\x18\x03 \x03(\v2\x13.nave.link.v1.EventR\x06events\"b\n" +
+	"\x06events\x18\x03 \x03(\v2\x13.nave.link.v1.EventR\x06events\"\x96\x01\n" +
 	"\x03Ack\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
 	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12\x13\n" +
-	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\"\xc7\x01\n" +
+	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\x122\n" +
+	"\bposition\x18\x04 \x01(\v2\x16.nave.link.v1.PositionR\bposition\"\xc7\x01\n" +
 	"\fSpokeMessage\x12)\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.nave.link.v1.HelloR\x05hello\x12&\n" +
 	"\x04held\x18\x02 \x03(\v2\x12.nave.link.v1.HeldR\x04held\x122\n" +
@@ -1456,10 +1803,36 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\x04acks\x18\x03 \x03(\v2\x11.nave.link.v1.AckR\x04acks\"!\n" +
 	"\vBeatRequest\x12\x12\n" +
 	"\x04boot\x18\x01 \x01(\tR\x04boot\"\x0e\n" +
-	"\fBeatResponse2\x8a\x01\n" +
+	"\fBeatResponse\"Y\n" +
+	"\vSaveRequest\x126\n" +
+	"\x06header\x18\x01 \x01(\v2\x1e.nave.link.v1.CheckpointHeaderR\x06header\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xe3\x01\n" +
+	"\x10CheckpointHeader\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
+	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x12%\n" +
+	"\x0emanifest_bytes\x18\x04 \x01(\x03R\rmanifestBytes\x12\x1d\n" +
+	"\n" +
+	"pack_bytes\x18\x05 \x01(\x03R\tpackBytes\x12\x1b\n" +
+	"\tpack_hash\x18\x06 \x01(\fR\bpackHash\x12\x14\n" +
+	"\x05packs\x18\a \x03(\tR\x05packs\"\x0e\n" +
+	"\fSaveResponse\"\xba\x01\n" +
+	"\fFetchRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
+	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\tR\n" +
+	"checkpoint\x12\x12\n" +
+	"\x04part\x18\x04 \x01(\tR\x04part\x12\x16\n" +
+	"\x06offset\x18\x05 \x01(\x03R\x06offset\x12\x16\n" +
+	"\x06length\x18\x06 \x01(\x03R\x06length\"#\n" +
+	"\rFetchResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\x8f\x02\n" +
 	"\x04Link\x12C\n" +
 	"\aConnect\x12\x1a.nave.link.v1.SpokeMessage\x1a\x18.nave.link.v1.HubMessage(\x010\x01\x12=\n" +
-	"\x04Beat\x12\x19.nave.link.v1.BeatRequest\x1a\x1a.nave.link.v1.BeatResponseB2Z0github.com/nave-dev/nave/transport/linkv1;linkv1b\x06proto3"
+	"\x04Beat\x12\x19.nave.link.v1.BeatRequest\x1a\x1a.nave.link.v1.BeatResponse\x12?\n" +
+	"\x04Save\x12\x19.nave.link.v1.SaveRequest\x1a\x1a.nave.link.v1.SaveResponse(\x01\x12B\n" +
+	"\x05Fetch\x12\x1a.nave.link.v1.FetchRequest\x1a\x1b.nave.link.v1.FetchResponse0\x01B2Z0github.com/nave-dev/nave/transport/linkv1;linkv1b\x06proto3"
 
 var (
 	file_transport_linkv1_link_proto_rawDescOnce sync.Once
@@ -1473,7 +1846,7 @@ func file_transport_linkv1_link_proto_rawDescGZIP() []byte {
 	return file_transport_linkv1_link_proto_rawDescData
 }
 
-var file_transport_linkv1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_transport_linkv1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_transport_linkv1_link_proto_goTypes = []any{
 	(*Counter)(nil),               // 0: nave.link.v1.Counter
 	(*Source)(nil),                // 1: nave.link.v1.Source
@@ -1494,9 +1867,14 @@ var file_transport_linkv1_link_proto_goTypes = []any{
 	(*HubMessage)(nil),            // 16: nave.link.v1.HubMessage
 	(*BeatRequest)(nil),           // 17: nave.link.v1.BeatRequest
 	(*BeatResponse)(nil),          // 18: nave.link.v1.BeatResponse
-	nil,                           // 19: nave.link.v1.Welcome.LabelsEntry
-	nil,                           // 20: nave.link.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*SaveRequest)(nil),           // 19: nave.link.v1.SaveRequest
+	(*CheckpointHeader)(nil),      // 20: nave.link.v1.CheckpointHeader
+	(*SaveResponse)(nil),          // 21: nave.link.v1.SaveResponse
+	(*FetchRequest)(nil),          // 22: nave.link.v1.FetchRequest
+	(*FetchResponse)(nil),         // 23: nave.link.v1.FetchResponse
+	nil,                           // 24: nave.link.v1.Welcome.LabelsEntry
+	nil,                           // 25: nave.link.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_transport_linkv1_link_proto_depIdxs = []int32{
 	0,  // 0: nave.link.v1.Source.epoch:type_name -> nave.link.v1.Counter
@@ -1506,34 +1884,42 @@ var file_transport_linkv1_link_proto_depIdxs = []int32{
 	4,  // 4: nave.link.v1.Hello.capacity:type_name -> nave.link.v1.Capacity
 	5,  // 5: nave.link.v1.Hello.held:type_name -> nave.link.v1.Held
 	2,  // 6: nave.link.v1.Hello.positions:type_name -> nave.link.v1.Position
-	19, // 7: nave.link.v1.Welcome.labels:type_name -> nave.link.v1.Welcome.LabelsEntry
-	21, // 8: nave.link.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	24, // 7: nave.link.v1.Welcome.labels:type_name -> nave.link.v1.Welcome.LabelsEntry
+	26, // 8: nave.link.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
 	0,  // 9: nave.link.v1.Desired.epoch:type_name -> nave.link.v1.Counter
 	9,  // 10: nave.link.v1.Desired.revision:type_name -> nave.link.v1.Revision
 	8,  // 11: nave.link.v1.Desired.signals:type_name -> nave.link.v1.Signal
 	2,  // 12: nave.link.v1.ShardUpdate.position:type_name -> nave.link.v1.Position
 	10, // 13: nave.link.v1.ShardUpdate.sessions:type_name -> nave.link.v1.Desired
-	21, // 14: nave.link.v1.Event.time:type_name -> google.protobuf.Timestamp
-	20, // 15: nave.link.v1.Event.attributes:type_name -> nave.link.v1.Event.AttributesEntry
+	26, // 14: nave.link.v1.Event.time:type_name -> google.protobuf.Timestamp
+	25, // 15: nave.link.v1.Event.attributes:type_name -> nave.link.v1.Event.AttributesEntry
 	1,  // 16: nave.link.v1.EventBatch.source:type_name -> nave.link.v1.Source
 	12, // 17: nave.link.v1.EventBatch.events:type_name -> nave.link.v1.Event
 	1,  // 18: nave.link.v1.Ack.source:type_name -> nave.link.v1.Source
-	6,  // 19: nave.link.v1.SpokeMessage.hello:type_name -> nave.link.v1.Hello
-	5,  // 20: nave.link.v1.SpokeMessage.held:type_name -> nave.link.v1.Held
-	4,  // 21: nave.link.v1.SpokeMessage.capacity:type_name -> nave.link.v1.Capacity
-	13, // 22: nave.link.v1.SpokeMessage.events:type_name -> nave.link.v1.EventBatch
-	7,  // 23: nave.link.v1.HubMessage.welcome:type_name -> nave.link.v1.Welcome
-	11, // 24: nave.link.v1.HubMessage.updates:type_name -> nave.link.v1.ShardUpdate
-	14, // 25: nave.link.v1.HubMessage.acks:type_name -> nave.link.v1.Ack
-	15, // 26: nave.link.v1.Link.Connect:input_type -> nave.link.v1.SpokeMessage
-	17, // 27: nave.link.v1.Link.Beat:input_type -> nave.link.v1.BeatRequest
-	16, // 28: nave.link.v1.Link.Connect:output_type -> nave.link.v1.HubMessage
-	18, // 29: nave.link.v1.Link.Beat:output_type -> nave.link.v1.BeatResponse
-	28, // [28:30] is the sub-list for method output_type
-	26, // [26:28] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	2,  // 19: nave.link.v1.Ack.position:type_name -> nave.link.v1.Position
+	6,  // 20: nave.link.v1.SpokeMessage.hello:type_name -> nave.link.v1.Hello
+	5,  // 21: nave.link.v1.SpokeMessage.held:type_name -> nave.link.v1.Held
+	4,  // 22: nave.link.v1.SpokeMessage.capacity:type_name -> nave.link.v1.Capacity
+	13, // 23: nave.link.v1.SpokeMessage.events:type_name -> nave.link.v1.EventBatch
+	7,  // 24: nave.link.v1.HubMessage.welcome:type_name -> nave.link.v1.Welcome
+	11, // 25: nave.link.v1.HubMessage.updates:type_name -> nave.link.v1.ShardUpdate
+	14, // 26: nave.link.v1.HubMessage.acks:type_name -> nave.link.v1.Ack
+	20, // 27: nave.link.v1.SaveRequest.header:type_name -> nave.link.v1.CheckpointHeader
+	1,  // 28: nave.link.v1.CheckpointHeader.source:type_name -> nave.link.v1.Source
+	1,  // 29: nave.link.v1.FetchRequest.source:type_name -> nave.link.v1.Source
+	15, // 30: nave.link.v1.Link.Connect:input_type -> nave.link.v1.SpokeMessage
+	17, // 31: nave.link.v1.Link.Beat:input_type -> nave.link.v1.BeatRequest
+	19, // 32: nave.link.v1.Link.Save:input_type -> nave.link.v1.SaveRequest
+	22, // 33: nave.link.v1.Link.Fetch:input_type -> nave.link.v1.FetchRequest
+	16, // 34: nave.link.v1.Link.Connect:output_type -> nave.link.v1.HubMessage
+	18, // 35: nave.link.v1.Link.Beat:output_type -> nave.link.v1.BeatResponse
+	21, // 36: nave.link.v1.Link.Save:output_type -> nave.link.v1.SaveResponse
+	23, // 37: nave.link.v1.Link.Fetch:output_type -> nave.link.v1.FetchResponse
+	34, // [34:38] is the sub-list for method output_type
+	30, // [30:34] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_transport_linkv1_link_proto_init() }
@@ -1547,7 +1933,7 @@ func file_transport_linkv1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_linkv1_link_proto_rawDesc), len(file_transport_linkv1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

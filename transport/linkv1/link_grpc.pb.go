@@ -23,6 +23,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Link_Connect_FullMethodName = "/nave.link.v1.Link/Connect"
 	Link_Beat_FullMethodName    = "/nave.link.v1.Link/Beat"
+	Link_Save_FullMethodName    = "/nave.link.v1.Link/Save"
+	Link_Fetch_FullMethodName   = "/nave.link.v1.Link/Fetch"
 )
 
 // LinkClient is the client API for Link service.
@@ -33,6 +35,11 @@ type LinkClient interface {
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SpokeMessage, HubMessage], error)
 	// Beat is answered only after the store confirmed that the lease of the spoke's cluster was prolonged.
 	Beat(ctx context.Context, in *BeatRequest, opts ...grpc.CallOption) (*BeatResponse, error)
+	// Save puts a checkpoint into the bucket; it is answered when the checkpoint is verified and durable. Only for a session
+	// that is assigned to the spoke's cluster at the epoch named. Repeating it is no error.
+	Save(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SaveRequest, SaveResponse], error)
+	// Fetch reads a part of a checkpoint of a session that is assigned to the spoke's cluster at the epoch named.
+	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 }
 
 type linkClient struct {
@@ -66,6 +73,38 @@ func (c *linkClient) Beat(ctx context.Context, in *BeatRequest, opts ...grpc.Cal
 	return out, nil
 }
 
+func (c *linkClient) Save(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SaveRequest, SaveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Link_ServiceDesc.Streams[1], Link_Save_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SaveRequest, SaveResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Link_SaveClient = grpc.ClientStreamingClient[SaveRequest, SaveResponse]
+
+func (c *linkClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Link_ServiceDesc.Streams[2], Link_Fetch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchRequest, FetchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Link_FetchClient = grpc.ServerStreamingClient[FetchResponse]
+
 // LinkServer is the server API for Link service.
 // All implementations must embed UnimplementedLinkServer
 // for forward compatibility.
@@ -74,6 +113,11 @@ type LinkServer interface {
 	Connect(grpc.BidiStreamingServer[SpokeMessage, HubMessage]) error
 	// Beat is answered only after the store confirmed that the lease of the spoke's cluster was prolonged.
 	Beat(context.Context, *BeatRequest) (*BeatResponse, error)
+	// Save puts a checkpoint into the bucket; it is answered when the checkpoint is verified and durable. Only for a session
+	// that is assigned to the spoke's cluster at the epoch named. Repeating it is no error.
+	Save(grpc.ClientStreamingServer[SaveRequest, SaveResponse]) error
+	// Fetch reads a part of a checkpoint of a session that is assigned to the spoke's cluster at the epoch named.
+	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	mustEmbedUnimplementedLinkServer()
 }
 
@@ -89,6 +133,12 @@ func (UnimplementedLinkServer) Connect(grpc.BidiStreamingServer[SpokeMessage, Hu
 }
 func (UnimplementedLinkServer) Beat(context.Context, *BeatRequest) (*BeatResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Beat not implemented")
+}
+func (UnimplementedLinkServer) Save(grpc.ClientStreamingServer[SaveRequest, SaveResponse]) error {
+	return status.Error(codes.Unimplemented, "method Save not implemented")
+}
+func (UnimplementedLinkServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Fetch not implemented")
 }
 func (UnimplementedLinkServer) mustEmbedUnimplementedLinkServer() {}
 func (UnimplementedLinkServer) testEmbeddedByValue()              {}
@@ -136,6 +186,24 @@ func _Link_Beat_Handler(srv interface{}, ctx context.Context, dec func(interface
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Link_Save_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(LinkServer).Save(&grpc.GenericServerStream[SaveRequest, SaveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Link_SaveServer = grpc.ClientStreamingServer[SaveRequest, SaveResponse]
+
+func _Link_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LinkServer).Fetch(m, &grpc.GenericServerStream[FetchRequest, FetchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Link_FetchServer = grpc.ServerStreamingServer[FetchResponse]
+
 // Link_ServiceDesc is the grpc.ServiceDesc for Link service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -154,6 +222,16 @@ var Link_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Link_Connect_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Save",
+			Handler:       _Link_Save_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Fetch",
+			Handler:       _Link_Fetch_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "transport/linkv1/link.proto",

@@ -47,6 +47,8 @@ const (
 	ClustersUpdateProcedure = "/nave.v1.Clusters/Update"
 	// ClustersDeleteProcedure is the fully-qualified name of the Clusters's Delete RPC.
 	ClustersDeleteProcedure = "/nave.v1.Clusters/Delete"
+	// ClustersRejoinProcedure is the fully-qualified name of the Clusters's Rejoin RPC.
+	ClustersRejoinProcedure = "/nave.v1.Clusters/Rejoin"
 	// EnrollmentEnrollProcedure is the fully-qualified name of the Enrollment's Enroll RPC.
 	EnrollmentEnrollProcedure = "/nave.v1.Enrollment/Enroll"
 	// SystemInfoProcedure is the fully-qualified name of the System's Info RPC.
@@ -60,6 +62,9 @@ type ClustersClient interface {
 	List(context.Context, *navev1.ListRequest) (*navev1.ListClustersResponse, error)
 	Update(context.Context, *navev1.UpdateClusterRequest) (*navev1.UpdateClusterResponse, error)
 	Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+	// Rejoin lets another spoke take the cluster over: the present one's identity is revoked and its link cut, and a new join
+	// token is made. The new spoke is let in when the former one's agents must have stopped.
+	Rejoin(context.Context, *navev1.RejoinClusterRequest) (*navev1.RejoinClusterResponse, error)
 }
 
 // NewClustersClient constructs a client for the nave.v1.Clusters service. By default, it uses the
@@ -103,6 +108,12 @@ func NewClustersClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			connect.WithSchema(clustersMethods.ByName("Delete")),
 			connect.WithClientOptions(opts...),
 		),
+		rejoin: connect.NewClient[navev1.RejoinClusterRequest, navev1.RejoinClusterResponse](
+			httpClient,
+			baseURL+ClustersRejoinProcedure,
+			connect.WithSchema(clustersMethods.ByName("Rejoin")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -113,6 +124,7 @@ type clustersClient struct {
 	list     *connect.Client[navev1.ListRequest, navev1.ListClustersResponse]
 	update   *connect.Client[navev1.UpdateClusterRequest, navev1.UpdateClusterResponse]
 	delete   *connect.Client[navev1.DeleteRequest, navev1.DeleteResponse]
+	rejoin   *connect.Client[navev1.RejoinClusterRequest, navev1.RejoinClusterResponse]
 }
 
 // Register calls nave.v1.Clusters.Register.
@@ -160,6 +172,15 @@ func (c *clustersClient) Delete(ctx context.Context, req *navev1.DeleteRequest) 
 	return nil, err
 }
 
+// Rejoin calls nave.v1.Clusters.Rejoin.
+func (c *clustersClient) Rejoin(ctx context.Context, req *navev1.RejoinClusterRequest) (*navev1.RejoinClusterResponse, error) {
+	response, err := c.rejoin.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ClustersHandler is an implementation of the nave.v1.Clusters service.
 type ClustersHandler interface {
 	Register(context.Context, *navev1.RegisterClusterRequest) (*navev1.RegisterClusterResponse, error)
@@ -167,6 +188,9 @@ type ClustersHandler interface {
 	List(context.Context, *navev1.ListRequest) (*navev1.ListClustersResponse, error)
 	Update(context.Context, *navev1.UpdateClusterRequest) (*navev1.UpdateClusterResponse, error)
 	Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+	// Rejoin lets another spoke take the cluster over: the present one's identity is revoked and its link cut, and a new join
+	// token is made. The new spoke is let in when the former one's agents must have stopped.
+	Rejoin(context.Context, *navev1.RejoinClusterRequest) (*navev1.RejoinClusterResponse, error)
 }
 
 // NewClustersHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -206,6 +230,12 @@ func NewClustersHandler(svc ClustersHandler, opts ...connect.HandlerOption) (str
 		connect.WithSchema(clustersMethods.ByName("Delete")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clustersRejoinHandler := connect.NewUnaryHandlerSimple(
+		ClustersRejoinProcedure,
+		svc.Rejoin,
+		connect.WithSchema(clustersMethods.ByName("Rejoin")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/nave.v1.Clusters/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ClustersRegisterProcedure:
@@ -218,6 +248,8 @@ func NewClustersHandler(svc ClustersHandler, opts ...connect.HandlerOption) (str
 			clustersUpdateHandler.ServeHTTP(w, r)
 		case ClustersDeleteProcedure:
 			clustersDeleteHandler.ServeHTTP(w, r)
+		case ClustersRejoinProcedure:
+			clustersRejoinHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -245,6 +277,10 @@ func (UnimplementedClustersHandler) Update(context.Context, *navev1.UpdateCluste
 
 func (UnimplementedClustersHandler) Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Clusters.Delete is not implemented"))
+}
+
+func (UnimplementedClustersHandler) Rejoin(context.Context, *navev1.RejoinClusterRequest) (*navev1.RejoinClusterResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Clusters.Rejoin is not implemented"))
 }
 
 // EnrollmentClient is a client for the nave.v1.Enrollment service.

@@ -43,6 +43,21 @@ const (
 	SessionsEventsProcedure = "/nave.v1.Sessions/Events"
 	// SessionsExplainProcedure is the fully-qualified name of the Sessions's Explain RPC.
 	SessionsExplainProcedure = "/nave.v1.Sessions/Explain"
+	// SessionsPauseProcedure is the fully-qualified name of the Sessions's Pause RPC.
+	SessionsPauseProcedure = "/nave.v1.Sessions/Pause"
+	// SessionsResumeProcedure is the fully-qualified name of the Sessions's Resume RPC.
+	SessionsResumeProcedure = "/nave.v1.Sessions/Resume"
+	// SessionsTerminateProcedure is the fully-qualified name of the Sessions's Terminate RPC.
+	SessionsTerminateProcedure = "/nave.v1.Sessions/Terminate"
+	// SessionsListDeadLettersProcedure is the fully-qualified name of the Sessions's ListDeadLetters
+	// RPC.
+	SessionsListDeadLettersProcedure = "/nave.v1.Sessions/ListDeadLetters"
+	// SessionsGetDeadLetterProcedure is the fully-qualified name of the Sessions's GetDeadLetter RPC.
+	SessionsGetDeadLetterProcedure = "/nave.v1.Sessions/GetDeadLetter"
+	// SessionsReplayProcedure is the fully-qualified name of the Sessions's Replay RPC.
+	SessionsReplayProcedure = "/nave.v1.Sessions/Replay"
+	// SessionsListSideEventsProcedure is the fully-qualified name of the Sessions's ListSideEvents RPC.
+	SessionsListSideEventsProcedure = "/nave.v1.Sessions/ListSideEvents"
 )
 
 // SessionsClient is a client for the nave.v1.Sessions service.
@@ -52,6 +67,17 @@ type SessionsClient interface {
 	List(context.Context, *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error)
 	Events(context.Context, *navev1.EventsRequest) (*connect.ServerStreamForClient[navev1.Event], error)
 	Explain(context.Context, *navev1.ExplainRequest) (*navev1.ExplainResponse, error)
+	// Pause stops the session; it goes on accepting signals. Immediate and idempotent.
+	Pause(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	// Resume takes the pauses away that people may take away: by a person, and after failed starts.
+	Resume(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
+	Terminate(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	ListDeadLetters(context.Context, *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error)
+	GetDeadLetter(context.Context, *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error)
+	Replay(context.Context, *navev1.ReplayRequest) (*navev1.SignalResponse, error)
+	// ListSideEvents reads what workloads sent whose epoch was over: kept to be read, never part of the log.
+	ListSideEvents(context.Context, *navev1.ListSideEventsRequest) (*navev1.ListSideEventsResponse, error)
 }
 
 // NewSessionsClient constructs a client for the nave.v1.Sessions service. By default, it uses the
@@ -95,16 +121,65 @@ func NewSessionsClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			connect.WithSchema(sessionsMethods.ByName("Explain")),
 			connect.WithClientOptions(opts...),
 		),
+		pause: connect.NewClient[navev1.IntentRequest, navev1.IntentResponse](
+			httpClient,
+			baseURL+SessionsPauseProcedure,
+			connect.WithSchema(sessionsMethods.ByName("Pause")),
+			connect.WithClientOptions(opts...),
+		),
+		resume: connect.NewClient[navev1.IntentRequest, navev1.IntentResponse](
+			httpClient,
+			baseURL+SessionsResumeProcedure,
+			connect.WithSchema(sessionsMethods.ByName("Resume")),
+			connect.WithClientOptions(opts...),
+		),
+		terminate: connect.NewClient[navev1.IntentRequest, navev1.IntentResponse](
+			httpClient,
+			baseURL+SessionsTerminateProcedure,
+			connect.WithSchema(sessionsMethods.ByName("Terminate")),
+			connect.WithClientOptions(opts...),
+		),
+		listDeadLetters: connect.NewClient[navev1.ListDeadLettersRequest, navev1.ListDeadLettersResponse](
+			httpClient,
+			baseURL+SessionsListDeadLettersProcedure,
+			connect.WithSchema(sessionsMethods.ByName("ListDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		getDeadLetter: connect.NewClient[navev1.GetDeadLetterRequest, navev1.DeadLetter](
+			httpClient,
+			baseURL+SessionsGetDeadLetterProcedure,
+			connect.WithSchema(sessionsMethods.ByName("GetDeadLetter")),
+			connect.WithClientOptions(opts...),
+		),
+		replay: connect.NewClient[navev1.ReplayRequest, navev1.SignalResponse](
+			httpClient,
+			baseURL+SessionsReplayProcedure,
+			connect.WithSchema(sessionsMethods.ByName("Replay")),
+			connect.WithClientOptions(opts...),
+		),
+		listSideEvents: connect.NewClient[navev1.ListSideEventsRequest, navev1.ListSideEventsResponse](
+			httpClient,
+			baseURL+SessionsListSideEventsProcedure,
+			connect.WithSchema(sessionsMethods.ByName("ListSideEvents")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // sessionsClient implements SessionsClient.
 type sessionsClient struct {
-	signal  *connect.Client[navev1.SignalRequest, navev1.SignalResponse]
-	get     *connect.Client[navev1.GetSessionRequest, navev1.Session]
-	list    *connect.Client[navev1.ListSessionsRequest, navev1.ListSessionsResponse]
-	events  *connect.Client[navev1.EventsRequest, navev1.Event]
-	explain *connect.Client[navev1.ExplainRequest, navev1.ExplainResponse]
+	signal          *connect.Client[navev1.SignalRequest, navev1.SignalResponse]
+	get             *connect.Client[navev1.GetSessionRequest, navev1.Session]
+	list            *connect.Client[navev1.ListSessionsRequest, navev1.ListSessionsResponse]
+	events          *connect.Client[navev1.EventsRequest, navev1.Event]
+	explain         *connect.Client[navev1.ExplainRequest, navev1.ExplainResponse]
+	pause           *connect.Client[navev1.IntentRequest, navev1.IntentResponse]
+	resume          *connect.Client[navev1.IntentRequest, navev1.IntentResponse]
+	terminate       *connect.Client[navev1.IntentRequest, navev1.IntentResponse]
+	listDeadLetters *connect.Client[navev1.ListDeadLettersRequest, navev1.ListDeadLettersResponse]
+	getDeadLetter   *connect.Client[navev1.GetDeadLetterRequest, navev1.DeadLetter]
+	replay          *connect.Client[navev1.ReplayRequest, navev1.SignalResponse]
+	listSideEvents  *connect.Client[navev1.ListSideEventsRequest, navev1.ListSideEventsResponse]
 }
 
 // Signal calls nave.v1.Sessions.Signal.
@@ -148,6 +223,69 @@ func (c *sessionsClient) Explain(ctx context.Context, req *navev1.ExplainRequest
 	return nil, err
 }
 
+// Pause calls nave.v1.Sessions.Pause.
+func (c *sessionsClient) Pause(ctx context.Context, req *navev1.IntentRequest) (*navev1.IntentResponse, error) {
+	response, err := c.pause.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Resume calls nave.v1.Sessions.Resume.
+func (c *sessionsClient) Resume(ctx context.Context, req *navev1.IntentRequest) (*navev1.IntentResponse, error) {
+	response, err := c.resume.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Terminate calls nave.v1.Sessions.Terminate.
+func (c *sessionsClient) Terminate(ctx context.Context, req *navev1.IntentRequest) (*navev1.IntentResponse, error) {
+	response, err := c.terminate.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListDeadLetters calls nave.v1.Sessions.ListDeadLetters.
+func (c *sessionsClient) ListDeadLetters(ctx context.Context, req *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error) {
+	response, err := c.listDeadLetters.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetDeadLetter calls nave.v1.Sessions.GetDeadLetter.
+func (c *sessionsClient) GetDeadLetter(ctx context.Context, req *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error) {
+	response, err := c.getDeadLetter.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Replay calls nave.v1.Sessions.Replay.
+func (c *sessionsClient) Replay(ctx context.Context, req *navev1.ReplayRequest) (*navev1.SignalResponse, error) {
+	response, err := c.replay.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListSideEvents calls nave.v1.Sessions.ListSideEvents.
+func (c *sessionsClient) ListSideEvents(ctx context.Context, req *navev1.ListSideEventsRequest) (*navev1.ListSideEventsResponse, error) {
+	response, err := c.listSideEvents.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // SessionsHandler is an implementation of the nave.v1.Sessions service.
 type SessionsHandler interface {
 	Signal(context.Context, *navev1.SignalRequest) (*navev1.SignalResponse, error)
@@ -155,6 +293,17 @@ type SessionsHandler interface {
 	List(context.Context, *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error)
 	Events(context.Context, *navev1.EventsRequest, *connect.ServerStream[navev1.Event]) error
 	Explain(context.Context, *navev1.ExplainRequest) (*navev1.ExplainResponse, error)
+	// Pause stops the session; it goes on accepting signals. Immediate and idempotent.
+	Pause(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	// Resume takes the pauses away that people may take away: by a person, and after failed starts.
+	Resume(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
+	Terminate(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	ListDeadLetters(context.Context, *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error)
+	GetDeadLetter(context.Context, *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error)
+	Replay(context.Context, *navev1.ReplayRequest) (*navev1.SignalResponse, error)
+	// ListSideEvents reads what workloads sent whose epoch was over: kept to be read, never part of the log.
+	ListSideEvents(context.Context, *navev1.ListSideEventsRequest) (*navev1.ListSideEventsResponse, error)
 }
 
 // NewSessionsHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -194,6 +343,48 @@ func NewSessionsHandler(svc SessionsHandler, opts ...connect.HandlerOption) (str
 		connect.WithSchema(sessionsMethods.ByName("Explain")),
 		connect.WithHandlerOptions(opts...),
 	)
+	sessionsPauseHandler := connect.NewUnaryHandlerSimple(
+		SessionsPauseProcedure,
+		svc.Pause,
+		connect.WithSchema(sessionsMethods.ByName("Pause")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsResumeHandler := connect.NewUnaryHandlerSimple(
+		SessionsResumeProcedure,
+		svc.Resume,
+		connect.WithSchema(sessionsMethods.ByName("Resume")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsTerminateHandler := connect.NewUnaryHandlerSimple(
+		SessionsTerminateProcedure,
+		svc.Terminate,
+		connect.WithSchema(sessionsMethods.ByName("Terminate")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsListDeadLettersHandler := connect.NewUnaryHandlerSimple(
+		SessionsListDeadLettersProcedure,
+		svc.ListDeadLetters,
+		connect.WithSchema(sessionsMethods.ByName("ListDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsGetDeadLetterHandler := connect.NewUnaryHandlerSimple(
+		SessionsGetDeadLetterProcedure,
+		svc.GetDeadLetter,
+		connect.WithSchema(sessionsMethods.ByName("GetDeadLetter")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsReplayHandler := connect.NewUnaryHandlerSimple(
+		SessionsReplayProcedure,
+		svc.Replay,
+		connect.WithSchema(sessionsMethods.ByName("Replay")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsListSideEventsHandler := connect.NewUnaryHandlerSimple(
+		SessionsListSideEventsProcedure,
+		svc.ListSideEvents,
+		connect.WithSchema(sessionsMethods.ByName("ListSideEvents")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/nave.v1.Sessions/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SessionsSignalProcedure:
@@ -206,6 +397,20 @@ func NewSessionsHandler(svc SessionsHandler, opts ...connect.HandlerOption) (str
 			sessionsEventsHandler.ServeHTTP(w, r)
 		case SessionsExplainProcedure:
 			sessionsExplainHandler.ServeHTTP(w, r)
+		case SessionsPauseProcedure:
+			sessionsPauseHandler.ServeHTTP(w, r)
+		case SessionsResumeProcedure:
+			sessionsResumeHandler.ServeHTTP(w, r)
+		case SessionsTerminateProcedure:
+			sessionsTerminateHandler.ServeHTTP(w, r)
+		case SessionsListDeadLettersProcedure:
+			sessionsListDeadLettersHandler.ServeHTTP(w, r)
+		case SessionsGetDeadLetterProcedure:
+			sessionsGetDeadLetterHandler.ServeHTTP(w, r)
+		case SessionsReplayProcedure:
+			sessionsReplayHandler.ServeHTTP(w, r)
+		case SessionsListSideEventsProcedure:
+			sessionsListSideEventsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -233,4 +438,32 @@ func (UnimplementedSessionsHandler) Events(context.Context, *navev1.EventsReques
 
 func (UnimplementedSessionsHandler) Explain(context.Context, *navev1.ExplainRequest) (*navev1.ExplainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Explain is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) Pause(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Pause is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) Resume(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Resume is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) Terminate(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Terminate is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) ListDeadLetters(context.Context, *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.ListDeadLetters is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) GetDeadLetter(context.Context, *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.GetDeadLetter is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) Replay(context.Context, *navev1.ReplayRequest) (*navev1.SignalResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Replay is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) ListSideEvents(context.Context, *navev1.ListSideEventsRequest) (*navev1.ListSideEventsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.ListSideEvents is not implemented"))
 }

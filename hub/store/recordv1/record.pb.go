@@ -248,7 +248,8 @@ type Cluster struct {
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	Identity      string                 `protobuf:"bytes,9,opt,name=identity,proto3" json:"identity,omitempty"`
-	Tokens        [][]byte               `protobuf:"bytes,10,rep,name=tokens,proto3" json:"tokens,omitempty"` // hashes of its join tokens
+	Tokens        [][]byte               `protobuf:"bytes,10,rep,name=tokens,proto3" json:"tokens,omitempty"`                   // hashes of its join tokens
+	FenceMs       int64                  `protobuf:"varint,11,opt,name=fence_ms,json=fenceMs,proto3" json:"fence_ms,omitempty"` // its spoke was revoked: for so long nobody may be heard before the next one is let in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +352,13 @@ func (x *Cluster) GetTokens() [][]byte {
 		return x.Tokens
 	}
 	return nil
+}
+
+func (x *Cluster) GetFenceMs() int64 {
+	if x != nil {
+		return x.FenceMs
+	}
+	return 0
 }
 
 // ClusterName is an entry of the index of names.
@@ -769,6 +777,8 @@ type Assignment struct {
 	Releasing           bool                   `protobuf:"varint,5,opt,name=releasing,proto3" json:"releasing,omitempty"`
 	EnvironmentRevision uint64                 `protobuf:"varint,6,opt,name=environment_revision,json=environmentRevision,proto3" json:"environment_revision,omitempty"`
 	PolicyRevision      uint64                 `protobuf:"varint,7,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	Checkpoint          string                 `protobuf:"bytes,8,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                         // that the epoch begins from
+	StopAfterMs         int64                  `protobuf:"varint,9,opt,name=stop_after_ms,json=stopAfterMs,proto3" json:"stop_after_ms,omitempty"` // of the agent; -1: never
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -852,6 +862,20 @@ func (x *Assignment) GetPolicyRevision() uint64 {
 	return 0
 }
 
+func (x *Assignment) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *Assignment) GetStopAfterMs() int64 {
+	if x != nil {
+		return x.StopAfterMs
+	}
+	return 0
+}
+
 type Session struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -872,6 +896,9 @@ type Session struct {
 	TurnEpoch     *Epoch                 `protobuf:"bytes,16,opt,name=turn_epoch,json=turnEpoch,proto3" json:"turn_epoch,omitempty"` // source of the last turn record whose signals were settled
 	TurnAttempt   uint32                 `protobuf:"varint,17,opt,name=turn_attempt,json=turnAttempt,proto3" json:"turn_attempt,omitempty"`
 	TurnNumber    uint64                 `protobuf:"varint,18,opt,name=turn_number,json=turnNumber,proto3" json:"turn_number,omitempty"`
+	Pauses        []string               `protobuf:"bytes,19,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	StartFailures uint32                 `protobuf:"varint,20,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`
+	Checkpoints   []string               `protobuf:"bytes,21,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"` // durable ones, newest last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1032,21 +1059,46 @@ func (x *Session) GetTurnNumber() uint64 {
 	return 0
 }
 
+func (x *Session) GetPauses() []string {
+	if x != nil {
+		return x.Pauses
+	}
+	return nil
+}
+
+func (x *Session) GetStartFailures() uint32 {
+	if x != nil {
+		return x.StartFailures
+	}
+	return 0
+}
+
+func (x *Session) GetCheckpoints() []string {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
 type Signal struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Session        string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
-	Sequence       uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	IdempotencyKey string                 `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	PayloadHash    []byte                 `protobuf:"bytes,5,opt,name=payload_hash,json=payloadHash,proto3" json:"payload_hash,omitempty"`
-	Payload        []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
-	PayloadRef     string                 `protobuf:"bytes,7,opt,name=payload_ref,json=payloadRef,proto3" json:"payload_ref,omitempty"`
-	Sender         string                 `protobuf:"bytes,8,opt,name=sender,proto3" json:"sender,omitempty"`
-	AcceptedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
-	Deliveries     uint32                 `protobuf:"varint,10,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
-	Org            string                 `protobuf:"bytes,11,opt,name=org,proto3" json:"org,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Session         string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	Sequence        uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	IdempotencyKey  string                 `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	PayloadHash     []byte                 `protobuf:"bytes,5,opt,name=payload_hash,json=payloadHash,proto3" json:"payload_hash,omitempty"`
+	Payload         []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	PayloadRef      string                 `protobuf:"bytes,7,opt,name=payload_ref,json=payloadRef,proto3" json:"payload_ref,omitempty"`
+	Sender          string                 `protobuf:"bytes,8,opt,name=sender,proto3" json:"sender,omitempty"`
+	AcceptedAt      *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
+	Deliveries      uint32                 `protobuf:"varint,10,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Org             string                 `protobuf:"bytes,11,opt,name=org,proto3" json:"org,omitempty"`
+	ReplayOf        string                 `protobuf:"bytes,12,opt,name=replay_of,json=replayOf,proto3" json:"replay_of,omitempty"`
+	ConsumedEpoch   *Epoch                 `protobuf:"bytes,13,opt,name=consumed_epoch,json=consumedEpoch,proto3" json:"consumed_epoch,omitempty"` // source of the turn record that consumed it
+	ConsumedAttempt uint32                 `protobuf:"varint,14,opt,name=consumed_attempt,json=consumedAttempt,proto3" json:"consumed_attempt,omitempty"`
+	ConsumedNumber  uint64                 `protobuf:"varint,15,opt,name=consumed_number,json=consumedNumber,proto3" json:"consumed_number,omitempty"` // 0: not consumed
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Signal) Reset() {
@@ -1154,6 +1206,34 @@ func (x *Signal) GetOrg() string {
 		return x.Org
 	}
 	return ""
+}
+
+func (x *Signal) GetReplayOf() string {
+	if x != nil {
+		return x.ReplayOf
+	}
+	return ""
+}
+
+func (x *Signal) GetConsumedEpoch() *Epoch {
+	if x != nil {
+		return x.ConsumedEpoch
+	}
+	return nil
+}
+
+func (x *Signal) GetConsumedAttempt() uint32 {
+	if x != nil {
+		return x.ConsumedAttempt
+	}
+	return 0
+}
+
+func (x *Signal) GetConsumedNumber() uint64 {
+	if x != nil {
+		return x.ConsumedNumber
+	}
+	return 0
 }
 
 type Event struct {
@@ -1374,7 +1454,7 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\x05Taint\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x16\n" +
-	"\x06effect\x18\x03 \x01(\tR\x06effect\"\xaa\x03\n" +
+	"\x06effect\x18\x03 \x01(\tR\x06effect\"\xc5\x03\n" +
 	"\aCluster\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03org\x18\x02 \x01(\tR\x03org\x12\x12\n" +
@@ -1388,7 +1468,8 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1a\n" +
 	"\bidentity\x18\t \x01(\tR\bidentity\x12\x16\n" +
 	"\x06tokens\x18\n" +
-	" \x03(\fR\x06tokens\x1a9\n" +
+	" \x03(\fR\x06tokens\x12\x19\n" +
+	"\bfence_ms\x18\v \x01(\x03R\afenceMs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1d\n" +
@@ -1422,7 +1503,7 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\x05batch\x18\x03 \x01(\x04R\x05batch\"7\n" +
 	"\x05Epoch\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\rR\vincarnation\x12\f\n" +
-	"\x01n\x18\x02 \x01(\x04R\x01n\"\x8d\x02\n" +
+	"\x01n\x18\x02 \x01(\x04R\x01n\"\xd1\x02\n" +
 	"\n" +
 	"Assignment\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12*\n" +
@@ -1431,7 +1512,11 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\asummary\x18\x04 \x01(\tR\asummary\x12\x1c\n" +
 	"\treleasing\x18\x05 \x01(\bR\treleasing\x121\n" +
 	"\x14environment_revision\x18\x06 \x01(\x04R\x13environmentRevision\x12'\n" +
-	"\x0fpolicy_revision\x18\a \x01(\x04R\x0epolicyRevision\"\xb1\x05\n" +
+	"\x0fpolicy_revision\x18\a \x01(\x04R\x0epolicyRevision\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\b \x01(\tR\n" +
+	"checkpoint\x12\"\n" +
+	"\rstop_after_ms\x18\t \x01(\x03R\vstopAfterMs\"\x92\x06\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03org\x18\x02 \x01(\tR\x03org\x12\x14\n" +
@@ -1458,10 +1543,13 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"turn_epoch\x18\x10 \x01(\v2\x14.nave.store.v1.EpochR\tturnEpoch\x12!\n" +
 	"\fturn_attempt\x18\x11 \x01(\rR\vturnAttempt\x12\x1f\n" +
 	"\vturn_number\x18\x12 \x01(\x04R\n" +
-	"turnNumber\x1a9\n" +
+	"turnNumber\x12\x16\n" +
+	"\x06pauses\x18\x13 \x03(\tR\x06pauses\x12%\n" +
+	"\x0estart_failures\x18\x14 \x01(\rR\rstartFailures\x12 \n" +
+	"\vcheckpoints\x18\x15 \x03(\tR\vcheckpoints\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x04\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x1a\n" +
@@ -1478,7 +1566,11 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"deliveries\x18\n" +
 	" \x01(\rR\n" +
 	"deliveries\x12\x10\n" +
-	"\x03org\x18\v \x01(\tR\x03org\"\xcf\x03\n" +
+	"\x03org\x18\v \x01(\tR\x03org\x12\x1b\n" +
+	"\treplay_of\x18\f \x01(\tR\breplayOf\x12;\n" +
+	"\x0econsumed_epoch\x18\r \x01(\v2\x14.nave.store.v1.EpochR\rconsumedEpoch\x12)\n" +
+	"\x10consumed_attempt\x18\x0e \x01(\rR\x0fconsumedAttempt\x12'\n" +
+	"\x0fconsumed_number\x18\x0f \x01(\x04R\x0econsumedNumber\"\xcf\x03\n" +
 	"\x05Event\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12*\n" +
@@ -1557,15 +1649,16 @@ var file_hub_store_recordv1_record_proto_depIdxs = []int32{
 	11, // 13: nave.store.v1.Session.assignment:type_name -> nave.store.v1.Assignment
 	10, // 14: nave.store.v1.Session.turn_epoch:type_name -> nave.store.v1.Epoch
 	20, // 15: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	10, // 16: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
-	20, // 17: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
-	19, // 18: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
-	14, // 19: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	10, // 16: nave.store.v1.Signal.consumed_epoch:type_name -> nave.store.v1.Epoch
+	10, // 17: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
+	20, // 18: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
+	19, // 19: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
+	14, // 20: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_hub_store_recordv1_record_proto_init() }

@@ -32,6 +32,7 @@ type FromHarness struct {
 	//	*FromHarness_Hello
 	//	*FromHarness_Events
 	//	*FromHarness_Turn
+	//	*FromHarness_Lease
 	Message       isFromHarness_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -101,6 +102,15 @@ func (x *FromHarness) GetTurn() *TurnState {
 	return nil
 }
 
+func (x *FromHarness) GetLease() *LeaseRequest {
+	if x != nil {
+		if x, ok := x.Message.(*FromHarness_Lease); ok {
+			return x.Lease
+		}
+	}
+	return nil
+}
+
 type isFromHarness_Message interface {
 	isFromHarness_Message()
 }
@@ -117,11 +127,17 @@ type FromHarness_Turn struct {
 	Turn *TurnState `protobuf:"bytes,3,opt,name=turn,proto3,oneof"`
 }
 
+type FromHarness_Lease struct {
+	Lease *LeaseRequest `protobuf:"bytes,4,opt,name=lease,proto3,oneof"`
+}
+
 func (*FromHarness_Hello) isFromHarness_Message() {}
 
 func (*FromHarness_Events) isFromHarness_Message() {}
 
 func (*FromHarness_Turn) isFromHarness_Message() {}
+
+func (*FromHarness_Lease) isFromHarness_Message() {}
 
 type ToHarness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -753,17 +769,65 @@ func (x *Ack) GetUpTo() uint64 {
 	return 0
 }
 
-// Lease is how long the agent may act without a further lease, counted from its arrival by the harness's clock.
+// LeaseRequest asks for the right to act. The harness remembers when it sent it.
+type LeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // rises by one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseRequest) Reset() {
+	*x = LeaseRequest{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseRequest) ProtoMessage() {}
+
+func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
+func (*LeaseRequest) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *LeaseRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// Lease answers a request: how long the agent may act, counted from when the request was sent, by the harness's clock. So
+// no delay on the way makes it longer.
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Duration      *durationpb.Duration   `protobuf:"bytes,1,opt,name=duration,proto3" json:"duration,omitempty"` // zero: for as long as the harness lives
+	Duration      *durationpb.Duration   `protobuf:"bytes,1,opt,name=duration,proto3" json:"duration,omitempty"`    // not positive: it may not act now
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`       // of the request
+	Unbounded     bool                   `protobuf:"varint,3,opt,name=unbounded,proto3" json:"unbounded,omitempty"` // for as long as the harness lives
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +839,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +852,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{10}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Lease) GetDuration() *durationpb.Duration {
@@ -798,38 +862,351 @@ func (x *Lease) GetDuration() *durationpb.Duration {
 	return nil
 }
 
-// Workload is what a runtime writes for the harness that it starts.
-type Workload struct {
+func (x *Lease) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Lease) GetUnbounded() bool {
+	if x != nil {
+		return x.Unbounded
+	}
+	return false
+}
+
+// SaveRequest: the first message is a header alone, then come the bytes of the manifest and of the pack.
+type SaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // session, incarnation, epoch, attempt
-	Organization  string                 `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
-	Session       string                 `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
-	Key           string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
-	Agent         string                 `protobuf:"bytes,5,opt,name=agent,proto3" json:"agent,omitempty"`       // name
-	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`   // empty when the spoke does not know it yet
-	Protocol      string                 `protobuf:"bytes,7,opt,name=protocol,proto3" json:"protocol,omitempty"` // acp, command
-	Command       []string               `protobuf:"bytes,8,rep,name=command,proto3" json:"command,omitempty"`
-	Instructions  string                 `protobuf:"bytes,9,opt,name=instructions,proto3" json:"instructions,omitempty"`
-	Model         string                 `protobuf:"bytes,10,opt,name=model,proto3" json:"model,omitempty"`
-	TurnLimit     *durationpb.Duration   `protobuf:"bytes,11,opt,name=turn_limit,json=turnLimit,proto3" json:"turn_limit,omitempty"`
-	OnSignal      string                 `protobuf:"bytes,12,opt,name=on_signal,json=onSignal,proto3" json:"on_signal,omitempty"` // wait, interrupt
-	Env           []*EnvVar              `protobuf:"bytes,13,rep,name=env,proto3" json:"env,omitempty"`
-	Files         []*File                `protobuf:"bytes,14,rep,name=files,proto3" json:"files,omitempty"`
-	InitScripts   []*InitScript          `protobuf:"bytes,15,rep,name=init_scripts,json=initScripts,proto3" json:"init_scripts,omitempty"`
-	Home          string                 `protobuf:"bytes,16,opt,name=home,proto3" json:"home,omitempty"` // absolute directories and files
-	Workspace     string                 `protobuf:"bytes,17,opt,name=workspace,proto3" json:"workspace,omitempty"`
-	Temp          string                 `protobuf:"bytes,18,opt,name=temp,proto3" json:"temp,omitempty"`
-	Path          string                 `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`                         // PATH of the agent
-	Socket        string                 `protobuf:"bytes,20,opt,name=socket,proto3" json:"socket,omitempty"`                     // where the spoke listens
-	ExitFile      string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"` // where the harness says why it ended
-	Flavor        string                 `protobuf:"bytes,22,opt,name=flavor,proto3" json:"flavor,omitempty"`                     // that the workload counts against
+	Header        *CheckpointHeader      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"` // at most 1 MiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *SaveRequest) Reset() {
+	*x = SaveRequest{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveRequest) ProtoMessage() {}
+
+func (x *SaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
+func (*SaveRequest) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SaveRequest) GetHeader() *CheckpointHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *SaveRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type CheckpointHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // SHA-256 of the manifest, hexadecimal
+	ManifestBytes int64                  `protobuf:"varint,3,opt,name=manifest_bytes,json=manifestBytes,proto3" json:"manifest_bytes,omitempty"`
+	PackBytes     int64                  `protobuf:"varint,4,opt,name=pack_bytes,json=packBytes,proto3" json:"pack_bytes,omitempty"`
+	PackHash      []byte                 `protobuf:"bytes,5,opt,name=pack_hash,json=packHash,proto3" json:"pack_hash,omitempty"`
+	Packs         []string               `protobuf:"bytes,6,rep,name=packs,proto3" json:"packs,omitempty"` // other checkpoints whose packs the manifest refers to
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointHeader) Reset() {
+	*x = CheckpointHeader{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointHeader) ProtoMessage() {}
+
+func (x *CheckpointHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointHeader.ProtoReflect.Descriptor instead.
+func (*CheckpointHeader) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CheckpointHeader) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *CheckpointHeader) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CheckpointHeader) GetManifestBytes() int64 {
+	if x != nil {
+		return x.ManifestBytes
+	}
+	return 0
+}
+
+func (x *CheckpointHeader) GetPackBytes() int64 {
+	if x != nil {
+		return x.PackBytes
+	}
+	return 0
+}
+
+func (x *CheckpointHeader) GetPackHash() []byte {
+	if x != nil {
+		return x.PackHash
+	}
+	return nil
+}
+
+func (x *CheckpointHeader) GetPacks() []string {
+	if x != nil {
+		return x.Packs
+	}
+	return nil
+}
+
+type SaveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveResponse) Reset() {
+	*x = SaveResponse{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveResponse) ProtoMessage() {}
+
+func (x *SaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveResponse.ProtoReflect.Descriptor instead.
+func (*SaveResponse) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{14}
+}
+
+type FetchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	Checkpoint    string                 `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Part          string                 `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"` // manifest, pack
+	Offset        int64                  `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	Length        int64                  `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"` // 0: to the end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FetchRequest) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetLength() int64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+type FetchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // at most 1 MiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchResponse) Reset() {
+	*x = FetchResponse{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchResponse) ProtoMessage() {}
+
+func (x *FetchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
+func (*FetchResponse) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *FetchResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// Workload is what a runtime writes for the harness that it starts.
+type Workload struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Id                 string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // session, incarnation, epoch, attempt
+	Organization       string                 `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
+	Session            string                 `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"`
+	Key                string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Agent              string                 `protobuf:"bytes,5,opt,name=agent,proto3" json:"agent,omitempty"`       // name
+	Cluster            string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`   // empty when the spoke does not know it yet
+	Protocol           string                 `protobuf:"bytes,7,opt,name=protocol,proto3" json:"protocol,omitempty"` // acp, command
+	Command            []string               `protobuf:"bytes,8,rep,name=command,proto3" json:"command,omitempty"`
+	Instructions       string                 `protobuf:"bytes,9,opt,name=instructions,proto3" json:"instructions,omitempty"`
+	Model              string                 `protobuf:"bytes,10,opt,name=model,proto3" json:"model,omitempty"`
+	TurnLimit          *durationpb.Duration   `protobuf:"bytes,11,opt,name=turn_limit,json=turnLimit,proto3" json:"turn_limit,omitempty"`
+	OnSignal           string                 `protobuf:"bytes,12,opt,name=on_signal,json=onSignal,proto3" json:"on_signal,omitempty"` // wait, interrupt
+	Env                []*EnvVar              `protobuf:"bytes,13,rep,name=env,proto3" json:"env,omitempty"`
+	Files              []*File                `protobuf:"bytes,14,rep,name=files,proto3" json:"files,omitempty"`
+	InitScripts        []*InitScript          `protobuf:"bytes,15,rep,name=init_scripts,json=initScripts,proto3" json:"init_scripts,omitempty"`
+	Home               string                 `protobuf:"bytes,16,opt,name=home,proto3" json:"home,omitempty"` // absolute directories and files
+	Workspace          string                 `protobuf:"bytes,17,opt,name=workspace,proto3" json:"workspace,omitempty"`
+	Temp               string                 `protobuf:"bytes,18,opt,name=temp,proto3" json:"temp,omitempty"`
+	Path               string                 `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`                                           // PATH of the agent
+	Socket             string                 `protobuf:"bytes,20,opt,name=socket,proto3" json:"socket,omitempty"`                                       // where the spoke listens
+	ExitFile           string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"`                   // where the harness says why it ended
+	Flavor             string                 `protobuf:"bytes,22,opt,name=flavor,proto3" json:"flavor,omitempty"`                                       // that the workload counts against
+	State              string                 `protobuf:"bytes,23,opt,name=state,proto3" json:"state,omitempty"`                                         // absolute; a directory of the session on this machine, for the chunks and the marker of its state
+	StateLatest        string                 `protobuf:"bytes,24,opt,name=state_latest,json=stateLatest,proto3" json:"state_latest,omitempty"`          // checkpoint after the last turn; it may be nowhere but here
+	StateSaved         string                 `protobuf:"bytes,25,opt,name=state_saved,json=stateSaved,proto3" json:"state_saved,omitempty"`             // last checkpoint in the bucket; empty when there is none
+	OnStateLoss        string                 `protobuf:"bytes,26,opt,name=on_state_loss,json=onStateLoss,proto3" json:"on_state_loss,omitempty"`        // fail, continue
+	CheckpointMode     string                 `protobuf:"bytes,27,opt,name=checkpoint_mode,json=checkpointMode,proto3" json:"checkpoint_mode,omitempty"` // turn, interval, idle
+	CheckpointInterval *durationpb.Duration   `protobuf:"bytes,28,opt,name=checkpoint_interval,json=checkpointInterval,proto3" json:"checkpoint_interval,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
 func (x *Workload) Reset() {
 	*x = Workload{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1218,7 @@ func (x *Workload) String() string {
 func (*Workload) ProtoMessage() {}
 
 func (x *Workload) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1231,7 @@ func (x *Workload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workload.ProtoReflect.Descriptor instead.
 func (*Workload) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{11}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Workload) GetId() string {
@@ -1011,6 +1388,48 @@ func (x *Workload) GetFlavor() string {
 	return ""
 }
 
+func (x *Workload) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Workload) GetStateLatest() string {
+	if x != nil {
+		return x.StateLatest
+	}
+	return ""
+}
+
+func (x *Workload) GetStateSaved() string {
+	if x != nil {
+		return x.StateSaved
+	}
+	return ""
+}
+
+func (x *Workload) GetOnStateLoss() string {
+	if x != nil {
+		return x.OnStateLoss
+	}
+	return ""
+}
+
+func (x *Workload) GetCheckpointMode() string {
+	if x != nil {
+		return x.CheckpointMode
+	}
+	return ""
+}
+
+func (x *Workload) GetCheckpointInterval() *durationpb.Duration {
+	if x != nil {
+		return x.CheckpointInterval
+	}
+	return nil
+}
+
 type EnvVar struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1021,7 +1440,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1452,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1465,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{12}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EnvVar) GetName() string {
@@ -1074,7 +1493,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1505,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1518,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{13}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *File) GetPath() string {
@@ -1133,7 +1552,7 @@ type InitScript struct {
 
 func (x *InitScript) Reset() {
 	*x = InitScript{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1564,7 @@ func (x *InitScript) String() string {
 func (*InitScript) ProtoMessage() {}
 
 func (x *InitScript) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1577,7 @@ func (x *InitScript) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitScript.ProtoReflect.Descriptor instead.
 func (*InitScript) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{14}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InitScript) GetName() string {
@@ -1179,11 +1598,12 @@ var File_spoke_harness_harnessv1_harness_proto protoreflect.FileDescriptor
 
 const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\n" +
-	"%spoke/harness/harnessv1/harness.proto\x12\x0fnave.harness.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n" +
+	"%spoke/harness/harnessv1/harness.proto\x12\x0fnave.harness.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x01\n" +
 	"\vFromHarness\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.nave.harness.v1.HelloH\x00R\x05hello\x121\n" +
 	"\x06events\x18\x02 \x01(\v2\x17.nave.harness.v1.EventsH\x00R\x06events\x120\n" +
-	"\x04turn\x18\x03 \x01(\v2\x1a.nave.harness.v1.TurnStateH\x00R\x04turnB\t\n" +
+	"\x04turn\x18\x03 \x01(\v2\x1a.nave.harness.v1.TurnStateH\x00R\x04turn\x125\n" +
+	"\x05lease\x18\x04 \x01(\v2\x1d.nave.harness.v1.LeaseRequestH\x00R\x05leaseB\t\n" +
 	"\amessage\"\xd9\x01\n" +
 	"\tToHarness\x124\n" +
 	"\awelcome\x18\x01 \x01(\v2\x18.nave.harness.v1.WelcomeH\x00R\awelcome\x121\n" +
@@ -1235,9 +1655,35 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\vaccepted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"acceptedAt\"\x1a\n" +
 	"\x03Ack\x12\x13\n" +
-	"\x05up_to\x18\x01 \x01(\x04R\x04upTo\">\n" +
+	"\x05up_to\x18\x01 \x01(\x04R\x04upTo\"&\n" +
+	"\fLeaseRequest\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"t\n" +
 	"\x05Lease\x125\n" +
-	"\bduration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bduration\"\xa0\x05\n" +
+	"\bduration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1c\n" +
+	"\tunbounded\x18\x03 \x01(\bR\tunbounded\"\\\n" +
+	"\vSaveRequest\x129\n" +
+	"\x06header\x18\x01 \x01(\v2!.nave.harness.v1.CheckpointHeaderR\x06header\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xb7\x01\n" +
+	"\x10CheckpointHeader\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12%\n" +
+	"\x0emanifest_bytes\x18\x03 \x01(\x03R\rmanifestBytes\x12\x1d\n" +
+	"\n" +
+	"pack_bytes\x18\x04 \x01(\x03R\tpackBytes\x12\x1b\n" +
+	"\tpack_hash\x18\x05 \x01(\fR\bpackHash\x12\x14\n" +
+	"\x05packs\x18\x06 \x03(\tR\x05packs\"\x0e\n" +
+	"\fSaveResponse\"\x8e\x01\n" +
+	"\fFetchRequest\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\tR\n" +
+	"checkpoint\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\tR\x04part\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
+	"\x06length\x18\x05 \x01(\x03R\x06length\"#\n" +
+	"\rFetchResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x93\a\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x18\n" +
@@ -1262,7 +1708,14 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\x04path\x18\x13 \x01(\tR\x04path\x12\x16\n" +
 	"\x06socket\x18\x14 \x01(\tR\x06socket\x12\x1b\n" +
 	"\texit_file\x18\x15 \x01(\tR\bexitFile\x12\x16\n" +
-	"\x06flavor\x18\x16 \x01(\tR\x06flavor\"2\n" +
+	"\x06flavor\x18\x16 \x01(\tR\x06flavor\x12\x14\n" +
+	"\x05state\x18\x17 \x01(\tR\x05state\x12!\n" +
+	"\fstate_latest\x18\x18 \x01(\tR\vstateLatest\x12\x1f\n" +
+	"\vstate_saved\x18\x19 \x01(\tR\n" +
+	"stateSaved\x12\"\n" +
+	"\ron_state_loss\x18\x1a \x01(\tR\vonStateLoss\x12'\n" +
+	"\x0fcheckpoint_mode\x18\x1b \x01(\tR\x0echeckpointMode\x12J\n" +
+	"\x13checkpoint_interval\x18\x1c \x01(\v2\x19.google.protobuf.DurationR\x12checkpointInterval\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"H\n" +
@@ -1273,9 +1726,11 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\n" +
 	"InitScript\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06script\x18\x02 \x01(\tR\x06script2Q\n" +
+	"\x06script\x18\x02 \x01(\tR\x06script2\xe2\x01\n" +
 	"\aHarness\x12F\n" +
-	"\x06Attach\x12\x1c.nave.harness.v1.FromHarness\x1a\x1a.nave.harness.v1.ToHarness(\x010\x01B<Z:github.com/nave-dev/nave/spoke/harness/harnessv1;harnessv1b\x06proto3"
+	"\x06Attach\x12\x1c.nave.harness.v1.FromHarness\x1a\x1a.nave.harness.v1.ToHarness(\x010\x01\x12E\n" +
+	"\x04Save\x12\x1c.nave.harness.v1.SaveRequest\x1a\x1d.nave.harness.v1.SaveResponse(\x01\x12H\n" +
+	"\x05Fetch\x12\x1d.nave.harness.v1.FetchRequest\x1a\x1e.nave.harness.v1.FetchResponse0\x01B<Z:github.com/nave-dev/nave/spoke/harness/harnessv1;harnessv1b\x06proto3"
 
 var (
 	file_spoke_harness_harnessv1_harness_proto_rawDescOnce sync.Once
@@ -1289,7 +1744,7 @@ func file_spoke_harness_harnessv1_harness_proto_rawDescGZIP() []byte {
 	return file_spoke_harness_harnessv1_harness_proto_rawDescData
 }
 
-var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*FromHarness)(nil),           // 0: nave.harness.v1.FromHarness
 	(*ToHarness)(nil),             // 1: nave.harness.v1.ToHarness
@@ -1301,40 +1756,53 @@ var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*Orders)(nil),                // 7: nave.harness.v1.Orders
 	(*Signal)(nil),                // 8: nave.harness.v1.Signal
 	(*Ack)(nil),                   // 9: nave.harness.v1.Ack
-	(*Lease)(nil),                 // 10: nave.harness.v1.Lease
-	(*Workload)(nil),              // 11: nave.harness.v1.Workload
-	(*EnvVar)(nil),                // 12: nave.harness.v1.EnvVar
-	(*File)(nil),                  // 13: nave.harness.v1.File
-	(*InitScript)(nil),            // 14: nave.harness.v1.InitScript
-	nil,                           // 15: nave.harness.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(*LeaseRequest)(nil),          // 10: nave.harness.v1.LeaseRequest
+	(*Lease)(nil),                 // 11: nave.harness.v1.Lease
+	(*SaveRequest)(nil),           // 12: nave.harness.v1.SaveRequest
+	(*CheckpointHeader)(nil),      // 13: nave.harness.v1.CheckpointHeader
+	(*SaveResponse)(nil),          // 14: nave.harness.v1.SaveResponse
+	(*FetchRequest)(nil),          // 15: nave.harness.v1.FetchRequest
+	(*FetchResponse)(nil),         // 16: nave.harness.v1.FetchResponse
+	(*Workload)(nil),              // 17: nave.harness.v1.Workload
+	(*EnvVar)(nil),                // 18: nave.harness.v1.EnvVar
+	(*File)(nil),                  // 19: nave.harness.v1.File
+	(*InitScript)(nil),            // 20: nave.harness.v1.InitScript
+	nil,                           // 21: nave.harness.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
 }
 var file_spoke_harness_harnessv1_harness_proto_depIdxs = []int32{
 	2,  // 0: nave.harness.v1.FromHarness.hello:type_name -> nave.harness.v1.Hello
 	4,  // 1: nave.harness.v1.FromHarness.events:type_name -> nave.harness.v1.Events
 	6,  // 2: nave.harness.v1.FromHarness.turn:type_name -> nave.harness.v1.TurnState
-	3,  // 3: nave.harness.v1.ToHarness.welcome:type_name -> nave.harness.v1.Welcome
-	7,  // 4: nave.harness.v1.ToHarness.orders:type_name -> nave.harness.v1.Orders
-	9,  // 5: nave.harness.v1.ToHarness.ack:type_name -> nave.harness.v1.Ack
-	10, // 6: nave.harness.v1.ToHarness.lease:type_name -> nave.harness.v1.Lease
-	5,  // 7: nave.harness.v1.Events.events:type_name -> nave.harness.v1.Event
-	16, // 8: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
-	15, // 9: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
-	8,  // 10: nave.harness.v1.Orders.signals:type_name -> nave.harness.v1.Signal
-	16, // 11: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	17, // 12: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
-	17, // 13: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
-	12, // 14: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
-	13, // 15: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
-	14, // 16: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
-	0,  // 17: nave.harness.v1.Harness.Attach:input_type -> nave.harness.v1.FromHarness
-	1,  // 18: nave.harness.v1.Harness.Attach:output_type -> nave.harness.v1.ToHarness
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	10, // 3: nave.harness.v1.FromHarness.lease:type_name -> nave.harness.v1.LeaseRequest
+	3,  // 4: nave.harness.v1.ToHarness.welcome:type_name -> nave.harness.v1.Welcome
+	7,  // 5: nave.harness.v1.ToHarness.orders:type_name -> nave.harness.v1.Orders
+	9,  // 6: nave.harness.v1.ToHarness.ack:type_name -> nave.harness.v1.Ack
+	11, // 7: nave.harness.v1.ToHarness.lease:type_name -> nave.harness.v1.Lease
+	5,  // 8: nave.harness.v1.Events.events:type_name -> nave.harness.v1.Event
+	22, // 9: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
+	21, // 10: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
+	8,  // 11: nave.harness.v1.Orders.signals:type_name -> nave.harness.v1.Signal
+	22, // 12: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	23, // 13: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
+	13, // 14: nave.harness.v1.SaveRequest.header:type_name -> nave.harness.v1.CheckpointHeader
+	23, // 15: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
+	18, // 16: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
+	19, // 17: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
+	20, // 18: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
+	23, // 19: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
+	0,  // 20: nave.harness.v1.Harness.Attach:input_type -> nave.harness.v1.FromHarness
+	12, // 21: nave.harness.v1.Harness.Save:input_type -> nave.harness.v1.SaveRequest
+	15, // 22: nave.harness.v1.Harness.Fetch:input_type -> nave.harness.v1.FetchRequest
+	1,  // 23: nave.harness.v1.Harness.Attach:output_type -> nave.harness.v1.ToHarness
+	14, // 24: nave.harness.v1.Harness.Save:output_type -> nave.harness.v1.SaveResponse
+	16, // 25: nave.harness.v1.Harness.Fetch:output_type -> nave.harness.v1.FetchResponse
+	23, // [23:26] is the sub-list for method output_type
+	20, // [20:23] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_spoke_harness_harnessv1_harness_proto_init() }
@@ -1346,6 +1814,7 @@ func file_spoke_harness_harnessv1_harness_proto_init() {
 		(*FromHarness_Hello)(nil),
 		(*FromHarness_Events)(nil),
 		(*FromHarness_Turn)(nil),
+		(*FromHarness_Lease)(nil),
 	}
 	file_spoke_harness_harnessv1_harness_proto_msgTypes[1].OneofWrappers = []any{
 		(*ToHarness_Welcome)(nil),
@@ -1359,7 +1828,7 @@ func file_spoke_harness_harnessv1_harness_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_harness_harnessv1_harness_proto_rawDesc), len(file_spoke_harness_harnessv1_harness_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

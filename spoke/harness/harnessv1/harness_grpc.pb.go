@@ -22,6 +22,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Harness_Attach_FullMethodName = "/nave.harness.v1.Harness/Attach"
+	Harness_Save_FullMethodName   = "/nave.harness.v1.Harness/Save"
+	Harness_Fetch_FullMethodName  = "/nave.harness.v1.Harness/Fetch"
 )
 
 // HarnessClient is the client API for Harness service.
@@ -32,6 +34,10 @@ const (
 type HarnessClient interface {
 	// Attach: the first message of the harness is a hello, the first one of the spoke a welcome.
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FromHarness, ToHarness], error)
+	// Save hands a checkpoint of the caller's own session up to the bucket; it is answered when it is durable there.
+	Save(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SaveRequest, SaveResponse], error)
+	// Fetch reads a part of a checkpoint of the caller's own session.
+	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 }
 
 type harnessClient struct {
@@ -55,6 +61,38 @@ func (c *harnessClient) Attach(ctx context.Context, opts ...grpc.CallOption) (gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Harness_AttachClient = grpc.BidiStreamingClient[FromHarness, ToHarness]
 
+func (c *harnessClient) Save(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SaveRequest, SaveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Harness_ServiceDesc.Streams[1], Harness_Save_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SaveRequest, SaveResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Harness_SaveClient = grpc.ClientStreamingClient[SaveRequest, SaveResponse]
+
+func (c *harnessClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Harness_ServiceDesc.Streams[2], Harness_Fetch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchRequest, FetchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Harness_FetchClient = grpc.ServerStreamingClient[FetchResponse]
+
 // HarnessServer is the server API for Harness service.
 // All implementations must embed UnimplementedHarnessServer
 // for forward compatibility.
@@ -63,6 +101,10 @@ type Harness_AttachClient = grpc.BidiStreamingClient[FromHarness, ToHarness]
 type HarnessServer interface {
 	// Attach: the first message of the harness is a hello, the first one of the spoke a welcome.
 	Attach(grpc.BidiStreamingServer[FromHarness, ToHarness]) error
+	// Save hands a checkpoint of the caller's own session up to the bucket; it is answered when it is durable there.
+	Save(grpc.ClientStreamingServer[SaveRequest, SaveResponse]) error
+	// Fetch reads a part of a checkpoint of the caller's own session.
+	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	mustEmbedUnimplementedHarnessServer()
 }
 
@@ -75,6 +117,12 @@ type UnimplementedHarnessServer struct{}
 
 func (UnimplementedHarnessServer) Attach(grpc.BidiStreamingServer[FromHarness, ToHarness]) error {
 	return status.Error(codes.Unimplemented, "method Attach not implemented")
+}
+func (UnimplementedHarnessServer) Save(grpc.ClientStreamingServer[SaveRequest, SaveResponse]) error {
+	return status.Error(codes.Unimplemented, "method Save not implemented")
+}
+func (UnimplementedHarnessServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Fetch not implemented")
 }
 func (UnimplementedHarnessServer) mustEmbedUnimplementedHarnessServer() {}
 func (UnimplementedHarnessServer) testEmbeddedByValue()                 {}
@@ -104,6 +152,24 @@ func _Harness_Attach_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Harness_AttachServer = grpc.BidiStreamingServer[FromHarness, ToHarness]
 
+func _Harness_Save_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(HarnessServer).Save(&grpc.GenericServerStream[SaveRequest, SaveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Harness_SaveServer = grpc.ClientStreamingServer[SaveRequest, SaveResponse]
+
+func _Harness_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(HarnessServer).Fetch(m, &grpc.GenericServerStream[FetchRequest, FetchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Harness_FetchServer = grpc.ServerStreamingServer[FetchResponse]
+
 // Harness_ServiceDesc is the grpc.ServiceDesc for Harness service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -117,6 +183,16 @@ var Harness_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Harness_Attach_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Save",
+			Handler:       _Harness_Save_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Fetch",
+			Handler:       _Harness_Fetch_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "spoke/harness/harnessv1/harness.proto",
