@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
