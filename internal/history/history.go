@@ -40,6 +40,10 @@ type Witness struct {
 	Signals []uint64      `json:"signals"`
 	PID     int           `json:"pid"`
 	Boot    time.Duration `json:"boot"` // boot-time clock of the machine
+
+	// Memory is, at the beginning of a turn, which signals the state directory remembers as done. An agent adds the signals of
+	// a turn just before its end. Nil: this agent keeps none.
+	Memory []uint64 `json:"memory,omitempty"`
 }
 
 // ParseWorkload reads session, epoch and attempt out of a workload id, which is what an agent knows of itself.
@@ -67,7 +71,7 @@ type Input struct {
 
 // Finding is one contradiction.
 type Finding struct {
-	Promise string // P1 to P5
+	Promise string // P1 to P5, P10
 	Session api.SessionID
 	Text    string
 }

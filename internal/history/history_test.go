@@ -22,6 +22,7 @@ type story struct {
 	clock  time.Duration
 	pid    int
 	next   uint64 // sequence
+	memory []uint64
 }
 
 func newStory() *story {
@@ -61,7 +62,13 @@ func (s *story) begin(signals ...uint64) {
 
 func (s *story) witness(k history.Kind, signals []uint64) {
 	s.clock += time.Second
-	s.in.Witness = append(s.in.Witness, history.Witness{Kind: k, Session: session, Epoch: s.source.Epoch, Attempt: s.source.Attempt, Signals: signals, PID: s.pid, Boot: s.clock})
+	w := history.Witness{Kind: k, Session: session, Epoch: s.source.Epoch, Attempt: s.source.Attempt, Signals: signals, PID: s.pid, Boot: s.clock}
+	if k == history.Begin {
+		w.Memory = append([]uint64{}, s.memory...)
+	} else {
+		s.memory = append(s.memory, signals...)
+	}
+	s.in.Witness = append(s.in.Witness, w)
 }
 
 func (s *story) end(o api.Outcome, signals ...uint64) {
@@ -96,6 +103,7 @@ func good() *story {
 	s.turn(c)
 	s.attempt(1, 3)
 	s.add(api.Event{Source: s.source, Type: api.EventState, Signals: []uint64{c}}) // the turn of c is forgotten
+	s.memory = s.memory[:len(s.memory)-1]
 	s.turn(c)
 	d := s.accept()
 	s.begin(d)
@@ -207,6 +215,8 @@ func TestEveryBadHistoryIsFound(t *testing.T) {
 			in.Witness = append(in.Witness, w)
 		}},
 		{"an agent skips a signal", "P3", "when nobody had begun", func(in *history.Input) { in.Witness = slices.Delete(in.Witness, 2, 5) }},
+		{"a state went back in silence", "P10", "lacks signal 2", func(in *history.Input) { in.Witness[5].Memory = []uint64{1} }},
+		{"a state is of another session", "P10", "nobody had begun", func(in *history.Input) { in.Witness[2].Memory = []uint64{1, 9} }},
 		{"something runs", "P4", "left running", func(in *history.Input) { in.Running = []string{"nave-harness 77"} }},
 		{"an agent without a log", "P4", "has no log", func(in *history.Input) {
 			w := in.Witness[0]

@@ -23,6 +23,8 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 		attempts  = map[api.Source]bool{}
 		open      = map[api.Source][]uint64{}
 		witnessed = j.turns(id)
+		begun     = map[uint64]bool{} // handed to an agent
+		memories  = j.memories(id)
 	)
 	for _, ev := range events {
 		if ev.Source != api.HubSource {
@@ -44,6 +46,12 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 				j.find("P5", id, "event %d: a turn begins in a turn", ev.Number)
 			}
 			open[ev.Source] = ev.Signals
+			if m, ok := memories[turnKey(ev.Source, ev.Signals)]; ok {
+				j.memory(id, ev, m, done, begun)
+			}
+			for _, n := range ev.Signals {
+				begun[n] = true
+			}
 			if !slices.IsSorted(ev.Signals) {
 				j.find("P3", id, "event %d: the turn takes its signals in the order %v", ev.Number, ev.Signals)
 			}
@@ -141,6 +149,33 @@ func (j *judge) form(id api.SessionID, events []api.Event) {
 		}
 		epoch = ev.Source
 	}
+}
+
+// memory checks what an agent found in its state directory: everything that is settled, and nothing that nobody began (P10).
+func (j *judge) memory(id api.SessionID, ev api.Event, memory []uint64, done map[uint64]int, begun map[uint64]bool) {
+	for _, n := range sorted(done) {
+		if done[n] > 0 && !slices.Contains(memory, n) {
+			j.find("P10", id, "event %d: the turn began with a state that lacks signal %d, which is settled", ev.Number, n)
+			break
+		}
+	}
+	for _, n := range memory {
+		if !begun[n] {
+			j.find("P10", id, "event %d: the turn began with a state that has signal %d, which nobody had begun", ev.Number, n)
+			break
+		}
+	}
+}
+
+// memories are what agents found when they began, by turn. Of one that began twice, the last counts.
+func (j *judge) memories(id api.SessionID) map[string][]uint64 {
+	out := map[string][]uint64{}
+	for _, w := range j.bySession[id] {
+		if w.Kind == Begin && w.Memory != nil {
+			out[turnKey(api.Source{Epoch: w.Epoch, Attempt: w.Attempt}, w.Signals)] = w.Memory
+		}
+	}
+	return out
 }
 
 // turns are the turns of a session that an agent saw to their end.
