@@ -43,7 +43,7 @@ type Witness struct {
 
 	// Memory is, at the beginning of a turn, which signals the state directory remembers as done. An agent adds the signals of
 	// a turn just before its end. Nil: this agent keeps none.
-	Memory []uint64 `json:"memory,omitempty"`
+	Memory []uint64 `json:"memory"`
 }
 
 // ParseWorkload reads session, epoch and attempt out of a workload id, which is what an agent knows of itself.
