@@ -15,7 +15,7 @@ import (
 )
 
 // agentEnv makes this program be the agent; it names the folder where agents write down what they do.
-const agentEnv = "NAVE_CHAOS_WITNESS"
+const agentEnv = "CHAOS_WITNESS"
 
 // task is what a signal asks of the agent.
 type task struct {
