@@ -122,7 +122,8 @@ type Archive interface {
 	// CodeNotFound when no decision placed the session in that epoch.
 	Branch(ctx context.Context, session api.SessionID, source api.Source) (Branch, error)
 	// AppendSide keeps events whose epoch was over, for people to read; they get no number. What is there already is
-	// skipped. It needs no generation: it changes no log.
+	// skipped. It needs no generation: it changes no log. CodeConflict when the batch does not continue what log and side
+	// branch have of its source: nothing is kept, the producer must send from there on.
 	AppendSide(ctx context.Context, org api.OrgID, batch api.EventBatch, cluster api.ClusterID, at time.Time) error
 }
 
@@ -221,6 +222,8 @@ type SettledSignal struct {
 	Reason    string     // why it is dead: at most 1 KiB
 	AgentName string     // for people
 	SettledAt time.Time
+
+	ReplayedAs api.SignalID // of a dead letter: the settled signal that repeats it; only from a Reader
 }
 
 // Clusters keeps the registered clusters and their join tokens.
