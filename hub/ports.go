@@ -153,6 +153,14 @@ type Reader interface {
 	Terminated(ctx context.Context, org api.OrgID, id api.SessionID) (api.Session, error)
 }
 
+// Pruner forgets what is kept for a time only.
+type Pruner interface {
+	// Prune forgets the idempotency keys of up to limit signals (1 to 10,000) that were settled before a time, the oldest
+	// first, and returns of how many; fewer than limit means that nothing older is left. Dead letters stay until what
+	// repeats them is forgotten. The caller has loaded every shard first, so that the store holds no signal that is settled.
+	Prune(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
 // SideEvent is an event of a side branch.
 type SideEvent struct {
 	Event      api.Event // Number 0
