@@ -12,7 +12,9 @@ import (
 //
 //	to the archive                     then out of the store and memory
 //	each signal left: a dead letter    the signal
-//	the record, with the last of them  the session; its checkpoints are removed
+//	the record, with the last of them  the session
+//
+// Its checkpoints are removed.
 //
 // An owner who dies between finds the tombstone and does the same again.
 
@@ -32,6 +34,7 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 	}
 	a := m.open(s.Org)
 	a.Terminated = append(a.Terminated, s.Session)
+	o.effect(effCollect{org: s.Org, session: s.ID}) // again when it has left: an owner may die between
 }
 
 // buried takes out of the store and of memory what the archive has of sessions that ended.

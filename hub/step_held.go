@@ -74,16 +74,16 @@ func (s *session) heard() {
 	}
 }
 
-// idle grants sleep if no signal was accepted that the spoke has not seen, and none is unsettled. It is decided when the
-// archive has all that came before the report: the spoke says it once.
+// idle grants sleep if no signal is unsettled. One that the spoke has not seen is on its way there: it will be idle again after
+// it. It is decided when the archive has all that came before the report: the spoke says it once.
 //
-// If a signal is left then, spoke and hub do not agree about what was consumed. The spoke would wait for ever: the epoch is
+// If a signal is left then that the spoke has seen, spoke and hub do not agree about what was consumed. The spoke would wait for ever: the epoch is
 // given up, and the next one gets the signal again.
 func (m *machine) idle(o *output, s *session, h api.Held) {
-	switch {
-	case h.Seen != s.LastSequence:
-	case len(s.pending) == 0:
+	switch n := len(s.pending); {
+	case n == 0:
 		m.release(o, s, "idle")
+	case s.pending[n-1].Sequence > h.Seen:
 	case !s.complete(h) || h.Number == 0:
 		s.idle = &h
 	default:

@@ -52,7 +52,7 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 	s.LastSequence++
 	sig := ev.signal
 	sig.Session, sig.Sequence, sig.AcceptedAt = s.ID, s.LastSequence, now
-	s.pending = append(s.pending, sig)
+	s.pending, s.idle = append(s.pending, sig), nil
 	if scope.Key != "" {
 		m.idem[scope] = &sig
 	}
