@@ -1,0 +1,158 @@
+package hub
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// check judges the promises by what is durable and by what spokes do. It knows them in another form than the machine does: it
+// reads the logs.
+func (w *shardWorld) check() error {
+	if w.mem.broken != nil {
+		return w.mem.broken
+	}
+	if len(w.cuts) > 0 {
+		return fmt.Errorf("a link was ended: %v", w.cuts[0])
+	}
+	for id, a := range w.accepted {
+		_, kept := w.mem.signals[SignalKey{a.Session, a.Sequence}]
+		_, settled := w.mem.settled[id]
+		if !kept && !settled {
+			return fmt.Errorf("P1: signal %s was accepted and is nowhere", id)
+		}
+	}
+	if err := w.checkKeys(); err != nil {
+		return err
+	}
+	for id, row := range w.mem.settled {
+		l := w.read(row.Signal.Session)
+		switch {
+		case row.Outcome == settledDone && !l.covered[row.Signal.Sequence]:
+			return fmt.Errorf("P3: signal %s is done and no durable checkpoint covers a turn over it", id)
+		case row.Outcome == settledDead && l.failed[row.Signal.Sequence] < 2 && !(l.terminated && strings.HasPrefix(row.Reason, "the session was terminated")):
+			return fmt.Errorf("P3: signal %s is dead after %d failures: %s", id, l.failed[row.Signal.Sequence], row.Reason)
+		}
+	}
+	acts := map[api.SessionID]api.ClusterID{}
+	for c, s := range w.spokes {
+		for id, h := range s.sessions {
+			if other, ok := acts[id]; ok && h.acts() {
+				return fmt.Errorf("P4: session %s acts in %s and %s", id, other, c)
+			} else if h.acts() {
+				acts[id] = c
+			}
+		}
+	}
+	for id, want := range w.wanted {
+		s, there := w.mem.sessions[id]
+		if _, over := w.mem.ended[id]; !there && !over || there && want == api.IntentTerminated && s.Intent != want || there && want == api.IntentPaused && s.Intent == api.IntentActive {
+			return fmt.Errorf("session %s was answered to be %s, and is %s", id, want, s.Intent)
+		}
+		if want == api.IntentTerminated && s.Phase == api.PhaseRunning {
+			return fmt.Errorf("session %s is terminated and runs", id)
+		}
+	}
+	for id, s := range w.mem.sessions {
+		if len(s.Checkpoints) > api.KeepCheckpoints {
+			return fmt.Errorf("session %s keeps %d checkpoints", id, len(s.Checkpoints))
+		}
+		if a := s.Assignment; a != nil && a.Checkpoint != "" && !w.mem.bucket[a.Checkpoint] {
+			return fmt.Errorf("session %s begins from a checkpoint that is nowhere", id)
+		}
+	}
+	return nil
+}
+
+func (w *shardWorld) checkKeys() error {
+	seen := map[KeyScope]api.SignalID{}
+	note := func(k KeyScope, id api.SignalID) error {
+		if k.Key == "" {
+			return nil
+		}
+		if other, ok := seen[k]; ok && other != id {
+			return fmt.Errorf("P2: key %v is of signals %s and %s", k, other, id)
+		}
+		seen[k] = id
+		return nil
+	}
+	for _, s := range w.mem.signals {
+		if err := note(KeyScope{worldAgent, w.mem.sessions[s.Session].Key, s.IdempotencyKey}, s.ID); err != nil {
+			return err
+		}
+	}
+	for _, row := range w.mem.settled {
+		if err := note(row.Scope, row.Signal.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lesson is what a session's log says about its signals.
+type lesson struct {
+	consumed, covered map[uint64]bool
+	failed            map[uint64]int
+	terminated        bool
+}
+
+// read goes through a log. A turn that is done consumes; a new epoch and state.restored take back what no checkpoint covers; a
+// checkpoint that is in the bucket covers what is consumed.
+func (w *shardWorld) read(id api.SessionID) lesson {
+	l := lesson{map[uint64]bool{}, map[uint64]bool{}, map[uint64]int{}, false}
+	for _, ev := range w.mem.log[id] {
+		switch ev.Type {
+		case api.EventPlaced:
+			clear(l.consumed)
+		case api.EventState:
+			for _, n := range ev.Signals {
+				delete(l.consumed, n)
+			}
+		case api.EventSaved:
+			if w.mem.bucket[checkpointOf(ev)] {
+				for n := range l.consumed {
+					l.covered[n] = true
+				}
+			}
+		case api.EventTurnDone:
+			for _, n := range ev.Signals {
+				if ev.Outcome == api.OutcomeDone {
+					l.consumed[n] = true
+				} else if ev.Outcome == api.OutcomeFailed {
+					l.failed[n]++
+				}
+			}
+		case api.EventEnd:
+			l.terminated = true
+		}
+	}
+	return l
+}
+
+// checkRest judges a world in which nothing is left to be done.
+func (w *shardWorld) checkRest() error {
+	for id, a := range w.accepted {
+		_, kept := w.mem.signals[SignalKey{a.Session, a.Sequence}]
+		if _, settled := w.mem.settled[id]; kept || !settled {
+			return fmt.Errorf("at rest signal %s is not settled once", id)
+		}
+	}
+	for id := range w.mem.ended {
+		if _, there := w.mem.sessions[id]; there {
+			return fmt.Errorf("at rest session %s is a tombstone still", id)
+		}
+		if keep, ok := w.collected[id]; !ok || keep != nil {
+			return fmt.Errorf("the checkpoints of session %s, which ended, are kept", id)
+		}
+	}
+	if n := len(w.mem.outbox); n > 0 {
+		return fmt.Errorf("at rest with %d events in outboxes", n)
+	}
+	for c, s := range w.spokes {
+		if len(s.boxes) > 0 {
+			return fmt.Errorf("at rest spoke %s keeps events that nobody acknowledges: %v", c, s.boxes)
+		}
+	}
+	return nil
+}
