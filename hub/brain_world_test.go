@@ -84,7 +84,7 @@ func (b *brains) start(change ...func(*hub.Config)) *brain {
 	}
 	b.t.Cleanup(func() { _ = objects.Close() })
 	cfg := hub.Config{Shards: b.shards, Archive: b.history, Reader: b.archive, Clusters: b.store, Leases: b.store, Bucket: objects, Resolver: b.catalog,
-		LeaseTTL: 2 * time.Second, Beat: 500 * time.Millisecond}
+		LeaseTTL: 3 * time.Second, Beat: 500 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}

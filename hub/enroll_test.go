@@ -87,7 +87,7 @@ func TestEnrollRefusalsAreAlike(t *testing.T) {
 		"another key": otherKey, "an unknown secret": unknown, "a proof of another key": forged, "a proof of another secret": otherSecret, "a proof that is none": garbled,
 	} {
 		_, err := w.fleet.Enroll(t.Context(), req)
-		refused(t, what, err, api.CodeDenied, "secret")
+		refused(t, what, err, api.CodeDenied, "join_token")
 		if text == "" && err != nil {
 			text = err.Error()
 		}
@@ -104,11 +104,11 @@ func TestEnrollRefusalsAreAlike(t *testing.T) {
 	c, secretC := w.register("c")
 	w.pass(time.Hour)
 	_, err := w.fleet.Enroll(t.Context(), newSpoke(t, c.ID, secretC).request())
-	refused(t, "an expired token", err, api.CodeDenied, "secret")
+	refused(t, "an expired token", err, api.CodeDenied, "join_token")
 	d, secretD := w.register("d")
 	misdirected := newSpoke(t, c.ID, secretD)
 	_, err = w.fleet.Enroll(t.Context(), misdirected.request())
-	refused(t, "a token of another cluster", err, api.CodeDenied, "secret")
+	refused(t, "a token of another cluster", err, api.CodeDenied, "join_token")
 	if err.Error() != text {
 		t.Errorf("a token of another cluster is answered %q, others %q", err, text)
 	}
@@ -130,8 +130,10 @@ func TestEnrollRefusesMalformedRequests(t *testing.T) {
 	p384DER, err := x509.MarshalPKIXPublicKey(&p384.PublicKey)
 	must(t, err)
 	for field, changes := range map[string][]func(*hub.EnrollRequest){
-		"secret":     {func(r *hub.EnrollRequest) { r.Secret = "" }, func(r *hub.EnrollRequest) { r.Secret += "A" }},
-		"cluster_id": {func(r *hub.EnrollRequest) { r.Cluster = "a" }},
+		"join_token": {
+			func(r *hub.EnrollRequest) { r.Secret = "" }, func(r *hub.EnrollRequest) { r.Secret += "A" }, func(r *hub.EnrollRequest) { r.Secret = r.Secret[:40] },
+			func(r *hub.EnrollRequest) { r.Cluster = "a" }, func(r *hub.EnrollRequest) { r.Cluster = r.Cluster[:20] },
+		},
 		"public_key": {
 			func(r *hub.EnrollRequest) { r.PublicKey = nil }, func(r *hub.EnrollRequest) { r.PublicKey = rsaDER }, func(r *hub.EnrollRequest) { r.PublicKey = p384DER },
 			func(r *hub.EnrollRequest) { r.PublicKey = make([]byte, 2000) },
@@ -185,7 +187,7 @@ func TestEnrollOfAClusterThatVanishes(t *testing.T) {
 		must(t, w.fleet.Delete(t.Context(), "", "a", "", false))
 	}
 	_, err := w.fleet.Enroll(t.Context(), newSpoke(t, c.ID, secret).request())
-	refused(t, "a deleted cluster", err, api.CodeDenied, "secret")
+	refused(t, "a deleted cluster", err, api.CodeDenied, "join_token")
 	if len(w.overlay.identities) != 0 {
 		t.Errorf("the overlay has %v", w.overlay.identities)
 	}
