@@ -1,27 +1,11 @@
 package hub
 
 import (
-	"cmp"
 	"context"
-	"math"
 	"time"
 
 	"github.com/nave-dev/nave/api"
 )
-
-// unsetStopAfter is what an assignment without a stop_after was made with: the agent's default.
-var unsetStopAfter = (&api.AgentSpec{}).WithDefaults().StopAfter
-
-// fenceAfter is how long a cluster's lease must be gone until an epoch with this stop_after has lapsed for sure: the lease
-// ended no earlier than its length after the heartbeat from which the spoke counts; the margin is for clocks that differ. It
-// is for ever for StopNever.
-func fenceAfter(stopAfter, lease time.Duration) time.Duration {
-	stopAfter = cmp.Or(stopAfter, unsetStopAfter)
-	if stopAfter == api.StopNever {
-		return math.MaxInt64
-	}
-	return max(stopAfter-lease, 0) + time.Second + stopAfter/20
-}
 
 // AssignedSession is a session that is assigned to a cluster.
 type AssignedSession struct {
@@ -35,21 +19,22 @@ func (h *Hub) Assigned(ctx context.Context, id api.ClusterID) ([]AssignedSession
 	err := h.query(ctx, func(m *machine) {
 		for _, s := range m.sessions {
 			if s.Assignment != nil && s.Assignment.Cluster == id {
-				out = append(out, AssignedSession{ID: s.ID, StopAfter: cmp.Or(s.Assignment.StopAfter, unsetStopAfter)})
+				out = append(out, AssignedSession{ID: s.ID, StopAfter: stopAfter(s.Assignment)})
 			}
 		}
 	})
 	return out, err
 }
 
-// lostFor is how long the lease of a cluster is gone for sure, by this replica's clock; 0 while it is held, and for a cluster
-// that is not known. It begins anew with the process, and when the replica could not look for as long as a lease lasts.
+// lostFor is how long the lease of a cluster was gone for sure when this replica looked last, by its own clock; 0 while it is
+// held, and for a cluster that is not known. It begins anew with the process, and when the replica could not look for as long
+// as a lease lasts.
 func (h *Hub) lostFor(id api.ClusterID) time.Duration {
 	l := h.fleet
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.members[id]; m != nil && m.gone {
-		return max(h.cfg.Clock()-m.goneSince, 0)
+		return max(l.looked-m.goneSince, 0)
 	}
 	return 0
 }

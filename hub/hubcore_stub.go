@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -42,4 +43,22 @@ func (m *machine) fence(o *output, now time.Time, ev evFence) {
 			m.gone(o, s, now)
 		}
 	}
+}
+
+func stopAfter(a *api.Assignment) time.Duration { return cmp.Or(a.StopAfter, time.Minute) }
+
+// fenceAfter is how long a cluster's lease must be gone until every epoch there with a stop_after has lapsed for sure.
+func fenceAfter(stop, lease time.Duration) time.Duration {
+	return max(0, stop-lease) + time.Second + stop/20
+}
+
+func attached(c api.ClusterID, hello api.Hello) evAttach {
+	ev := evAttach{cluster: c, held: make(map[api.SessionID]api.Held, len(hello.Held)), positions: make(map[api.Shard]api.Head, len(hello.Positions))}
+	for _, s := range hello.Held {
+		ev.held[s.Session] = s
+	}
+	for _, p := range hello.Positions {
+		ev.positions[p.Shard] = p.Head
+	}
+	return ev
 }

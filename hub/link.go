@@ -63,14 +63,7 @@ func (h *Hub) Attach(ctx context.Context, identity string, hello api.Hello) (*At
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}
-	ev := evAttach{cluster: c.ID, held: make(map[api.SessionID]api.Held, len(hello.Held)), positions: make(map[api.Shard]api.Head, len(hello.Positions))}
-	for _, s := range hello.Held {
-		ev.held[s.Session] = s
-	}
-	for _, p := range hello.Positions {
-		ev.positions[p.Shard] = p.Head
-	}
-	if err := h.broadcast(ctx, ev); err != nil {
+	if err := h.broadcast(ctx, attached(c.ID, hello)); err != nil {
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}
