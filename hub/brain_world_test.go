@@ -41,7 +41,7 @@ func newBrains(t *testing.T) *brains {
 	b.archive, err = archive.Open(t.Context(), archive.Config{File: filepath.Join(dir, "archive.db")})
 	must(t, err)
 	t.Cleanup(func() { b.archive.Close() })
-	b.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: b.store, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
+	b.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: b.store, LeaseTTL: 3 * time.Second, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
 	must(t, err)
 	b.shards, b.history = &faultyShards{ShardStore: b.store}, &awayArchive{Archive: b.archive}
 	for _, d := range []api.Definition{environment("e", ""), agent("a", "e", "")} {
