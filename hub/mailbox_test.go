@@ -43,7 +43,7 @@ func (w *mailWorld) desired(id api.SessionID, revision bool) api.Desired {
 	s := w.owned[id]
 	d := api.Desired{Session: id, Epoch: s.Epoch, Release: s.Release, Signals: make([]api.Signal, s.Signals)}
 	for i := range d.Signals {
-		d.Signals[i].Payload = make([]byte, 20_000) // so that a shard does not always fit into one message
+		d.Signals[i].Payload = make([]byte, 40_000) // so that a shard does not always fit into one message
 	}
 	if revision && !s.Release {
 		d.Revision = &api.ResolvedRevision{}
@@ -109,7 +109,7 @@ func (w *mailWorld) read(parts bool) bool {
 			}
 		}
 	}
-	if size > messageBytes+200_000 {
+	if size > messageBytes+400_000 {
 		w.t.Fatalf("a message of %d bytes", size)
 	}
 	for _, a := range m.Acks {
