@@ -84,12 +84,14 @@ type (
 	evFence struct {
 		cluster api.ClusterID
 		gone    time.Duration
+		forget  bool // another spoke takes the cluster over, and what ran at the former one has stopped
 	}
 	// evSilent is what the loop makes of evFence, and of evHealth for a lost cluster.
 	evSilent struct {
 		cluster api.ClusterID
 		name    string // for people
 		gone    time.Duration
+		forget  bool
 	}
 )
 
