@@ -162,4 +162,3 @@ func (s *Store) Usage() Usage {
 	}
 	return u
 }
-

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -23,7 +24,8 @@ type Config struct {
 	// Log gets what was found damaged. Nil: nothing is logged.
 	Log *slog.Logger
 
-	disk disk // nil: the machine's
+	disk disk             // nil: the machine's
+	now  func() time.Time // nil: time.Now
 }
 
 // Store keeps checkpoints of one session in a directory beside its state: chunks in local packs, manifests, a cache of what
@@ -36,6 +38,7 @@ type Store struct {
 	limits    Limits
 	log       *slog.Logger
 	disk      disk
+	now       func() time.Time
 	lock      *os.File
 
 	op sync.Mutex // one operation that changes packs
@@ -63,7 +66,10 @@ func Open(c Config) (*Store, error) {
 	if c.disk == nil {
 		c.disk = osDisk{}
 	}
-	s := &Store{dir: c.Dir, packs: filepath.Join(c.Dir, "packs"), manifests: filepath.Join(c.Dir, "manifests"), limits: c.Limits, log: c.Log, disk: c.disk,
+	if c.now == nil {
+		c.now = time.Now
+	}
+	s := &Store{dir: c.Dir, packs: filepath.Join(c.Dir, "packs"), manifests: filepath.Join(c.Dir, "manifests"), limits: c.Limits, log: c.Log, disk: c.disk, now: c.now,
 		index: make(map[sum]place), sizes: make(map[uint32]int64)}
 	for _, dir := range []string{s.packs, s.manifests} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
