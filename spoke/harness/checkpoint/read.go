@@ -67,6 +67,9 @@ func (t *take) readOnce(r *os.Root, name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.changing != nil {
+		t.changing()
+	}
 	after, err := f.Stat()
 	if err != nil {
 		return nil, err

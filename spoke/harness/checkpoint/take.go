@@ -101,6 +101,8 @@ type take struct {
 	entry  manifestv1.Entry
 	parts  []part
 	found  Taken
+
+	changing func() // nil; a test changes a file here, while it is read
 }
 
 func (s *Store) newTake(ctx context.Context) (*take, error) {
