@@ -186,7 +186,7 @@ func (l *life) run(disk *faultyDisk) error {
 		l.marker, l.between = "", false
 		home := l.roots["home"]
 		write(l.t, filepath.Join(home, fmt.Sprintf("new %d", turn)), noise(turn, 70_000))
-		write(l.t, filepath.Join(home, "same name"), noise(100+turn, 1000))
+		write(l.t, filepath.Join(home, "same name"), noise(100+turn, 200_000)) // so that its local pack is written anew
 		var m *Manifest
 		if err := l.again(disk, func() (err error) {
 			m, _, err = s.Take(l.t.Context(), l.roots, base)

@@ -171,6 +171,8 @@ func TestNothingEscapes(t *testing.T) {
 		"directory on a link": {dirEntry(0, "home"), linkEntry(1, "a", "../outside"), dirEntry(1, "a"), fileEntry(2, "x")},
 		"two hops":            {dirEntry(0, "home"), linkEntry(1, "a", ".."), linkEntry(1, "b", "a/outside"), fileEntry(1, "b/x")},
 		"link in a link":      {dirEntry(0, "home"), linkEntry(1, "a", "../outside"), linkEntry(1, "a/x", "y")},
+		"onto a link inside":  {dirEntry(0, "home"), fileEntry(1, "b"), linkEntry(1, "a", "b"), fileEntry(1, "a")},
+		"twice":               {dirEntry(0, "home"), fileEntry(1, "a"), fileEntry(1, "a")},
 		"mode of a link":      {dirEntry(0, "home"), linkEntry(1, "a", "../outside/there"), {Depth: 1, Name: []byte("a"), Kind: mv1.Kind_KIND_FILE, Mode: 0o777}},
 	} {
 		t.Run(name, func(t *testing.T) {

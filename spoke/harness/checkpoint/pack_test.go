@@ -87,6 +87,7 @@ func (r *rig) restore(s *Store, m *Manifest, fetch Fetch) ([]node, Restored, err
 
 func TestDamageIsFoundAndNamed(t *testing.T) {
 	r := newRig(t)
+	r.s.now = func() time.Time { return time.Now().Add(time.Hour) } // the cache is trusted
 	r.file("a", noise(1, 5000))
 	r.file("sub/b", noise(2, 5000))
 	m, _ := takeNow(t, r.s, r.roots, nil)
@@ -125,10 +126,21 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 		}
 		content[len(content)-3] ^= 1
 	}
+	// A name that is another one makes a manifest that is right but for its hash.
+	name := bytes.Index(r.b.objects[m.ID()][api.PartManifest], []byte("sub"))
+	r.b.objects[m.ID()][api.PartManifest][name] ^= 1
+	if _, _, err := r.restore(open1(t, t.TempDir()), m, r.b.fetch); api.CodeOf(err) != api.CodeFailed {
+		t.Errorf("another name in the bucket's manifest: %v", err)
+	}
+	r.b.objects[m.ID()][api.PartManifest][name] ^= 1
+	flip(t, filepath.Join(r.s.manifests, string(m.ID())), int64(name))
+	if _, err := r.s.Load(m.ID()); api.CodeOf(err) != api.CodeNotFound {
+		t.Errorf("another name in the store's manifest: %v", err)
+	}
 	short := func(ctx context.Context, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error {
 		return r.b.fetch(ctx, id, part, offset, max(length-1, 0), w)
 	}
-	if _, _, err := r.restore(open1(t, t.TempDir()), m, short); api.CodeOf(err) != api.CodeFailed {
+	if _, _, err := r.restore(open1(t, t.TempDir()), m, short); api.CodeOf(err) != api.CodeFailed || !strings.Contains(err.Error(), "ends at") {
 		t.Errorf("a pack that is too short: %v", err)
 	}
 	long := func(ctx context.Context, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error {
@@ -138,8 +150,8 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 		_, err := w.Write([]byte{1})
 		return err
 	}
-	if _, _, err := r.restore(open1(t, t.TempDir()), m, long); err == nil {
-		t.Error("a pack with more bytes than asked for was taken")
+	if _, _, err := r.restore(open1(t, t.TempDir()), m, long); err == nil || !strings.Contains(err.Error(), "more came") {
+		t.Errorf("a pack with more bytes than asked for: %v", err)
 	}
 	if _, _, err := r.restore(open1(t, t.TempDir()), m, nil); api.CodeOf(err) != api.CodeNotFound {
 		t.Errorf("an empty store: %v", err)
@@ -286,9 +298,43 @@ func TestCacheIsNotFooled(t *testing.T) {
 	// A file that changed just before the take may change again within the same tick: it is read again next time.
 	r.s.now = time.Now
 	r.file("f", []byte("three"))
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
 	takeNow(t, r.s, r.roots, nil)
 	if _, found := takeNow(t, r.s, r.roots, nil); found.Read != 1 {
 		t.Errorf("a file that changed just now was not read again: %+v", found)
+	}
+}
+
+// TestTornCacheIsNotUsed makes a cache that is right for the changed file but for its checksum.
+func TestTornCacheIsNotUsed(t *testing.T) {
+	r := newRig(t)
+	r.s.now = func() time.Time { return time.Now().Add(time.Hour) }
+	r.file("f", []byte("one"))
+	if err := os.Chtimes(filepath.Join(r.home, "f"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	takeNow(t, r.s, r.roots, nil)
+	r.file("f", []byte("two"))
+	if err := os.Chtimes(filepath.Join(r.home, "f"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(r.home, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := filepath.Join(r.s.dir, "cache")
+	b, err := os.ReadFile(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(b[cacheHead:], appendStamp(nil, info, r.s.now()))
+	if err := os.WriteFile(cache, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, found := takeNow(t, r.s, r.roots, nil); found.Read != 1 {
+		t.Errorf("a torn cache was used: %+v", found)
 	}
 }
 
@@ -351,41 +397,48 @@ func TestLimitsAreNamed(t *testing.T) {
 	}
 }
 
-// TestPacksStayFewAndUseful lives through many turns and looks at what lies in the bucket.
+// TestPacksStayFewAndUseful lives through many turns and looks at what lies in the bucket and in the store.
 func TestPacksStayFewAndUseful(t *testing.T) {
-	r := newRig(t)
-	var saved *Manifest
-	for turn := range 80 {
-		for i := range 3 {
-			r.file(fmt.Sprintf("now %d", i), noise(turn*10+i, 20_000)) // replaced at every turn
-		}
-		r.file(fmt.Sprintf("kept/%d", turn), noise(100_000+turn, 5_000))
-		m, _ := takeNow(t, r.s, r.roots, saved)
-		upload(t, r.s, m, r.b)
-		r.b.collect()
-		saved = m
-		if err := r.s.Collect(t.Context(), m.ID()); err != nil {
-			t.Fatal(err)
-		}
-		live := int64(60_000 + (turn+1)*5_000)
-		referred := int64(0)
-		for _, p := range m.packs {
-			referred += p.bytes
-		}
-		if len(m.packs) > mostPacks+1 || referred > 2*live+65_000 {
-			t.Fatalf("turn %d: %d packs with %d bytes for %d live ones", turn, len(m.packs), referred, live)
-		}
-		if u := r.s.Usage(); u.Packs > mostLocal+1 || u.Bytes > 3*live+10_000 {
-			t.Fatalf("turn %d: the store has %+v for %d live bytes", turn, u, live)
-		}
-	}
-	// At most three checkpoints are kept, so that the bucket holds little more than one needs.
-	if size := r.b.size(); size > 3*(60_000+80*5_000) {
-		t.Errorf("the bucket has %d bytes", size)
-	}
-	got, _, err := r.restore(open1(t, t.TempDir()), saved, r.b.fetch)
-	if err != nil || !cmp.Equal(got, tree(t, r.home)) {
-		t.Errorf("the last one: %v", err)
+	for _, test := range []struct {
+		name     string
+		replaced int64 // bytes that each turn replaces
+	}{{"most is replaced", 60_000}, {"a little is replaced", 1500}, {"nothing is replaced", 0}} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			var saved *Manifest
+			for turn := range 80 {
+				for i := range 3 {
+					r.file(fmt.Sprintf("now %d", i), noise(turn*10+i, int(test.replaced/3)))
+				}
+				r.file(fmt.Sprintf("kept/%d", turn), noise(100_000+turn, 5_000))
+				m, _ := takeNow(t, r.s, r.roots, saved)
+				upload(t, r.s, m, r.b)
+				r.b.collect()
+				saved = m
+				if err := r.s.Collect(t.Context(), m.ID()); err != nil {
+					t.Fatal(err)
+				}
+				live := test.replaced + int64(turn+1)*5_000
+				referred := int64(0)
+				for _, p := range m.packs {
+					referred += p.bytes
+				}
+				if len(m.packs) > mostPacks+1 || referred > 2*live+test.replaced+5_000 {
+					t.Fatalf("turn %d: %d packs with %d bytes for %d live ones", turn, len(m.packs), referred, live)
+				}
+				if u := r.s.Usage(); u.Packs > mostLocal+1 || u.Bytes > 3*live+10_000 {
+					t.Fatalf("turn %d: the store has %+v for %d live bytes", turn, u, live)
+				}
+			}
+			// Three checkpoints are kept, so that the bucket holds little more than one needs.
+			if size := r.b.size(); size > 3*(test.replaced+80*5_000) {
+				t.Errorf("the bucket has %d bytes", size)
+			}
+			got, _, err := r.restore(open1(t, t.TempDir()), saved, r.b.fetch)
+			if err != nil || !cmp.Equal(got, tree(t, r.home)) {
+				t.Errorf("the last one: %v", err)
+			}
+		})
 	}
 }
 

@@ -195,21 +195,26 @@ func (s *Store) keep(m *Manifest) error {
 
 // write makes a small file durable: after a crash it is the former one or this one.
 func (s *Store) write(path string, content []byte) error {
+	if err := s.replace(path, content, file.Sync); err != nil {
+		return err
+	}
+	return s.disk.SyncDir(filepath.Dir(path))
+}
+
+// replace puts a small file in its place when all of it is written. sync comes before.
+func (s *Store) replace(path string, content []byte, sync func(file) error) error {
 	f, err := s.disk.Create(path + ".new")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := s.disk.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return s.disk.SyncDir(filepath.Dir(path))
+	return s.disk.Rename(path+".new", path)
 }
 
 func (s *Store) nextPack() uint32 {
