@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
@@ -23,9 +22,6 @@ const (
 	protocolMin = 1
 	protocolMax = 1
 )
-
-// leaseIdle is how often a harness without a limit is told so: the format carries leases from the first version.
-const leaseIdle = 30 * time.Second
 
 // server serves harnesses.
 type server struct {
@@ -121,6 +117,8 @@ func (s *server) receive(stream attachment, id spoke.WorkloadID, r *room, durabl
 		switch m := m.Message.(type) {
 		case *harnessv1.FromHarness_Turn:
 			s.d.c.Log.Debug("turn state", "workload", id, "signals", m.Turn.Signals)
+		case *harnessv1.FromHarness_Lease:
+			s.d.ask(r, m.Lease.Number)
 		case *harnessv1.FromHarness_Events:
 			events, err := decode(id, m.Events.Events, durable)
 			if err != nil {
@@ -146,19 +144,16 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 	if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
-	every := leaseIdle
-	if s.d.c.Lease > 0 {
-		every = s.d.c.Lease / 3
-	}
-	renew := time.NewTicker(every)
-	defer renew.Stop()
-	if err := s.lease(stream); err != nil {
-		return err
-	}
 	var told *spoke.Orders
-	acked := upTo
+	acked, answered := upTo, uint64(0)
 	for {
 		now := s.d.look(r)
+		if now.request != answered { // first: the right to act does not end because events are not taken
+			answered = now.request
+			if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Lease{Lease: s.d.grant(r, answered)}}); err != nil {
+				return err
+			}
+		}
 		switch {
 		case now.failed != nil:
 			return now.failed
@@ -181,19 +176,10 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 		}
 		select {
 		case <-r.news:
-		case <-renew.C:
-			if err := s.lease(stream); err != nil {
-				return err
-			}
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
 	}
-}
-
-func (s *server) lease(stream attachment) error {
-	l := &harnessv1.Lease{Duration: durationpb.New(s.d.c.Lease)}
-	return stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Lease{Lease: l}})
 }
 
 // decode renders events as nouns, without those that are durable already.

@@ -76,14 +76,14 @@ func (h *Harness) command(ctx context.Context, kill <-chan struct{}, signals []*
 	tail, err := h.execute(ctx, kill, h.w.Command, doc)
 	var cut *cutError
 	switch cause := context.Cause(ctx); {
-	case err == nil:
-		return result{outcome: api.OutcomeDone}
-	case errors.As(cause, &cut):
+	case errors.As(cause, &cut): // also when it ended well: who is told to end and does so is not done
 		return result{outcome: api.OutcomeCut, reason: cut.reason}
 	case errors.Is(cause, errTurnLimit):
 		return result{api.OutcomeFailed, fmt.Sprintf("the turn took longer than its limit of %v", limit), tail}
 	case cause != nil:
 		return result{outcome: api.OutcomeCut, reason: cause.Error()}
+	case err == nil:
+		return result{outcome: api.OutcomeDone}
 	default:
 		return result{api.OutcomeFailed, err.Error(), tail}
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -24,6 +25,9 @@ type Config struct {
 	MaxBytes  int                 // the same in bytes; default 8 MiB
 	Patience  time.Duration       // between SIGTERM and SIGKILL for an agent that is to end; default 2 s
 	Flush     time.Duration       // how long an ending harness waits for the spoke to take its last events; default 30 s
+
+	// Clock counts leases. Default the boot-time clock, which goes on while the machine sleeps.
+	Clock func() time.Duration
 }
 
 func (c *Config) validate() error {
@@ -46,6 +50,9 @@ func (c *Config) validate() error {
 	c.MaxBytes = orDefault(c.MaxBytes, 8<<20)
 	c.Patience = orDefault(c.Patience, endPatience)
 	c.Flush = orDefault(c.Flush, 30*time.Second)
+	if c.Clock == nil {
+		c.Clock = boottime.Now
+	}
 	return nil
 }
 
@@ -58,12 +65,14 @@ func orDefault[T int | time.Duration](v, def T) T {
 
 // Harness runs one attempt of one session. Make one with [New]; there is one in a process.
 type Harness struct {
-	c   Config
-	w   *harnessv1.Workload
-	out *outbox
-	in  *inbox
+	c     Config
+	w     *harnessv1.Workload
+	out   *outbox
+	in    *inbox
+	lease *lease
 
 	// What follows belongs to work.
+	prepared bool
 	consumed spans
 	failed   map[uint64]uint32
 }
@@ -73,7 +82,11 @@ func New(c Config) (*Harness, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Harness{c: c, w: c.Workload, out: newOutbox(c.MaxEvents, c.MaxBytes), in: newInbox(bootTime), failed: make(map[uint64]uint32)}, nil
+	in := newInbox()
+	return &Harness{
+		c: c, w: c.Workload, out: newOutbox(c.MaxEvents, c.MaxBytes), in: in,
+		lease: newLease(c.Clock, c.Patience, in.notify), failed: make(map[uint64]uint32),
+	}, nil
 }
 
 // Run drives the agent until the spoke says stop or ctx ends; then it ends the turn, hands over the last events and
@@ -103,12 +116,13 @@ func (h *Harness) Run(ctx context.Context) error {
 	return errors.Join(g.Wait(), result)
 }
 
-// task is what runs: the preparation, or a turn.
+// task is what runs. The zero value is nothing.
 type task struct {
-	preparing bool
-	signals   []*harnessv1.Signal // of a turn
-	end       context.CancelCauseFunc
-	kill      func() // without time to end by itself
+	kind    string
+	signals []*harnessv1.Signal // of a turn
+	lapses  uint64              // of the lease when it began
+	end     context.CancelCauseFunc
+	kill    func() // without time to end by itself
 }
 
 // ended is how a task ended.
@@ -126,37 +140,33 @@ func (h *Harness) work(ctx, stop context.Context) error {
 	defer g.Stop()
 	var (
 		done  = make(chan ended, 1) // one task at a time, so that a task never waits to say how it ended
-		tick  = time.NewTimer(time.Hour)
+		tick  = time.NewTimer(0)    // by a clock that may stand still, the lease's does not
 		stops = stop.Done()
+		now   task
 	)
 	defer tick.Stop()
-	now := h.launch(g, done, task{preparing: true})
 	for {
-		f, leased, left := h.facts(stop)
-		f.preparing, f.running = now.preparing, sequences(now.signals)
-		switch s := next(f); s.kind {
+		right := h.lease.look()
+		switch s := next(h.facts(stop, right, now)); s.kind {
 		case stepEnd:
 			return nil
 		case stepCut:
 			now.end(&cutError{s.reason})
-			if f.lapsed {
+			if now.lapses != right.lapses && right.now >= right.killAt {
 				now.kill()
 			}
+		case stepPrepare:
+			now = h.launch(g, done, task{kind: taskPrepare, lapses: right.lapses})
 		case stepRun:
 			h.begin(s.signals)
-			now = h.launch(g, done, task{signals: s.signals})
+			now = h.launch(g, done, task{kind: taskTurn, signals: s.signals, lapses: right.lapses})
 		}
-		if leased && left > 0 { // the timer's clock may stand still, the lease's does not
-			tick.Reset(min(left, time.Second))
-		}
+		tick.Reset(right.next)
 		select {
 		case e := <-done:
 			now.end(nil)
-			if now.preparing && e.err != nil {
-				return e.err
-			}
-			if !now.preparing {
-				h.finish(now.signals, e.result)
+			if err := h.finish(now, e); err != nil {
+				return err
 			}
 			now = task{}
 		case <-h.in.changed:
@@ -174,11 +184,12 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
 	ctx, end := context.WithCancelCause(g.Context())
 	kctx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	t.end, t.kill = end, kill
-	g.Go("task", func(context.Context) error {
+	g.Go(t.kind, func(context.Context) error {
 		defer kill()
-		if t.preparing {
+		switch t.kind {
+		case taskPrepare:
 			done <- ended{err: h.prepare(ctx, kctx.Done())}
-		} else {
+		case taskTurn:
 			done <- ended{result: h.command(ctx, kctx.Done(), t.signals)}
 		}
 		return nil
@@ -186,12 +197,16 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
 	return t
 }
 
-// facts reads what the spoke and the runtime want now.
-func (h *Harness) facts(stop context.Context) (f facts, leased bool, left time.Duration) {
-	o, leased, left := h.in.look()
-	f = facts{
-		signals: o.Signals, single: o.Single, lapsed: leased && left <= 0,
-		interrupt: h.w.OnSignal == string(api.OnSignalInterrupt), consumed: h.consumed, failed: h.failed,
+// facts are what the spoke and the runtime want now, and how far this is.
+func (h *Harness) facts(stop context.Context, r right, now task) facts {
+	o := h.in.look()
+	f := facts{
+		task: now.kind, running: sequences(now.signals), prepared: h.prepared,
+		signals: o.Signals, single: o.Single, interrupt: h.w.OnSignal == string(api.OnSignalInterrupt),
+		consumed: h.consumed, failed: h.failed,
+	}
+	if !r.held || now.kind != taskNone && now.lapses != r.lapses {
+		f.lapsed = r.why
 	}
 	switch {
 	case stop.Err() != nil:
@@ -199,7 +214,22 @@ func (h *Harness) facts(stop context.Context) (f facts, leased bool, left time.D
 	case o.Stop:
 		f.stop = "the spoke stops the workload"
 	}
-	return f, leased, left
+	return f
+}
+
+// finish takes note of how a task ended. An error ends the workload.
+func (h *Harness) finish(t task, e ended) error {
+	switch t.kind {
+	case taskPrepare:
+		var cut *cutError
+		if e.err != nil && !errors.As(e.err, &cut) { // one that was cut is begun anew
+			return e.err
+		}
+		h.prepared = e.err == nil
+	case taskTurn:
+		h.record(t.signals, e.result)
+	}
+	return nil
 }
 
 // begin reports a turn before it runs.
@@ -209,8 +239,8 @@ func (h *Harness) begin(turn []*harnessv1.Signal) {
 	h.c.Log.Info("turn started", "workload", h.w.Id, "signals", sequences(turn))
 }
 
-// finish reports a turn and remembers what must not run again.
-func (h *Harness) finish(turn []*harnessv1.Signal, r result) {
+// record reports a turn and remembers what must not run again.
+func (h *Harness) record(turn []*harnessv1.Signal, r result) {
 	e := &harnessv1.Event{Type: string(api.EventTurnDone), Signals: sequences(turn), Outcome: string(r.outcome)}
 	if r.reason != "" {
 		e.Text = r.reason + below(r.detail)

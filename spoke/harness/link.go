@@ -69,6 +69,7 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 		return false, fmt.Errorf("dial the spoke: %w", err)
 	}
 	defer cc.Close()
+	defer h.lease.detached()
 	g := run.NewGroup(ctx)
 	defer g.Wait()
 	defer g.Stop()
@@ -103,10 +104,26 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 
 type attachment = grpc.BidiStreamingClient[harnessv1.FromHarness, harnessv1.ToHarness]
 
-// send says which turn runs and sends the events after a number, until ctx ends.
+// send asks for leases, says which turn runs and sends the events after a number, until ctx ends. The lease comes first: it
+// is asked for before a spoke that takes no events ends the connection.
 func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) error {
 	var told []uint64
+	ask, due := time.NewTimer(time.Hour), true
+	defer ask.Stop()
 	for {
+		select {
+		case <-ask.C:
+			due = true
+		default:
+		}
+		if due {
+			due = false
+			request := &harnessv1.LeaseRequest{Number: h.lease.ask()}
+			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: request}}); err != nil {
+				return err
+			}
+			ask.Reset(h.lease.pause())
+		}
 		batch, turn, changed := h.out.after(sent)
 		if !slices.Equal(turn, told) {
 			told = turn
@@ -123,6 +140,8 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 		}
 		select {
 		case <-changed:
+		case <-ask.C:
+			due = true
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -143,7 +162,7 @@ func (h *Harness) receive(stream attachment) error {
 				return fmt.Errorf("the spoke acknowledged event %d, which was not made", m.Ack.UpTo)
 			}
 		case *harnessv1.ToHarness_Lease:
-			h.in.lease(m.Lease.Duration.AsDuration())
+			h.lease.answer(m.Lease.Number, m.Lease.Duration.AsDuration(), m.Lease.Unbounded)
 		case *harnessv1.ToHarness_Orders:
 			if orders != nil {
 				m.Orders.Signals = append(orders.Signals, m.Orders.Signals...)

@@ -6,35 +6,45 @@ import (
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
+// The kinds of tasks: what runs, one at a time.
+const (
+	taskNone    = ""
+	taskPrepare = "prepare" // files and init scripts
+	taskTurn    = "turn"
+)
+
 // facts are what the next step depends on.
 type facts struct {
+	task      string              // that runs
+	running   []uint64            // signals of the turn that runs
+	stop      string              // why to end; empty: go on
+	lapsed    string              // why the agent may not act, or may not go on with the task; empty: it may
+	prepared  bool                // files are in place and init scripts have run
 	signals   []*harnessv1.Signal // of the orders, in order
 	single    bool                // one signal per turn
-	stop      string              // why to end; empty: go on
-	lapsed    bool                // the lease has run out
 	interrupt bool                // a later signal interrupts a turn
-	preparing bool                // init scripts run
-	running   []uint64            // of the turn that runs; nil between turns
 	consumed  spans               // by turns that were done
 	failed    map[uint64]uint32   // deliveries of signals when a turn with them failed
 }
 
-// The kinds of steps:
+// The kinds of steps, by the first row that holds:
 //
-//	task       facts                          step
-//	any        stop                           cut
-//	any        lapsed                         cut
-//	turn       interrupt and a later signal   cut
-//	any        else                           wait
-//	none       stop                           end
-//	none       lapsed                         wait
-//	none       no signal to run               wait
-//	none       else                           run
+//	task            facts                          step
+//	prepare, turn   stop                           cut
+//	prepare, turn   lapsed                         cut
+//	turn            interrupt and a later signal   cut
+//	prepare, turn   else                           wait
+//	none            stop                           end
+//	none            lapsed                         wait
+//	none            not prepared                   prepare
+//	none            a signal to run                run
+//	none            else                           wait
 const (
-	stepWait = "wait"
-	stepRun  = "run"
-	stepCut  = "cut"
-	stepEnd  = "end"
+	stepWait    = "wait"
+	stepPrepare = "prepare"
+	stepRun     = "run"
+	stepCut     = "cut"
+	stepEnd     = "end"
 )
 
 // step is what to do now.
@@ -46,25 +56,29 @@ type step struct {
 
 // next decides. It is a function of the facts alone.
 func next(f facts) step {
-	if f.preparing || f.running != nil {
-		switch w := waiting(f); {
+	w := waiting(f)
+	if f.task != taskNone {
+		switch {
 		case f.stop != "":
 			return step{kind: stepCut, reason: f.stop}
-		case f.lapsed:
-			return step{kind: stepCut, reason: "the lease of the spoke ran out"}
-		case f.interrupt && !f.preparing && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
+		case f.lapsed != "":
+			return step{kind: stepCut, reason: f.lapsed}
+		case f.task == taskTurn && f.interrupt && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
 			return step{kind: stepCut, reason: fmt.Sprintf("signal %d interrupts", last(w))}
 		}
 		return step{kind: stepWait}
 	}
-	switch w := waiting(f); {
+	switch {
 	case f.stop != "":
 		return step{kind: stepEnd}
-	case f.lapsed || len(w) == 0:
+	case f.lapsed != "":
 		return step{kind: stepWait}
-	default:
+	case !f.prepared:
+		return step{kind: stepPrepare}
+	case len(w) > 0:
 		return step{kind: stepRun, signals: w}
 	}
+	return step{kind: stepWait}
 }
 
 // waiting lists the signals that the next turn takes: all that were not consumed, up to the first that failed and was
