@@ -87,12 +87,17 @@ func (s *server) hello(stream attachment) (*harnessv1.Hello, error) {
 
 // verified checks the protocol and that the caller is the harness of the workload that it names.
 func (s *server) verified(ctx context.Context, hello *harnessv1.Hello) (spoke.WorkloadID, error) {
-	id, err := spoke.ParseWorkloadID(hello.Workload)
+	if hello.ProtocolMin > protocolMax || hello.ProtocolMax < protocolMin {
+		return spoke.WorkloadID{}, status.Errorf(codes.FailedPrecondition, "protocol %d to %d: this spoke speaks %d to %d", hello.ProtocolMin, hello.ProtocolMax, protocolMin, protocolMax)
+	}
+	return s.caller(ctx, hello.Workload)
+}
+
+// caller confirms that the calling process is the harness of the workload that it names.
+func (s *server) caller(ctx context.Context, workload string) (spoke.WorkloadID, error) {
+	id, err := spoke.ParseWorkloadID(workload)
 	if err != nil {
 		return id, status.Errorf(codes.InvalidArgument, "workload: %v", err)
-	}
-	if hello.ProtocolMin > protocolMax || hello.ProtocolMax < protocolMin {
-		return id, status.Errorf(codes.FailedPrecondition, "protocol %d to %d: this spoke speaks %d to %d", hello.ProtocolMin, hello.ProtocolMax, protocolMin, protocolMax)
 	}
 	pid, ok := pidOf(ctx)
 	if !ok {

@@ -31,6 +31,8 @@ type Config struct {
 	Socket string
 	// Verify confirms that the process is the harness of the workload. Required.
 	Verify func(id spoke.WorkloadID, pid int) error
+	// Vault takes and gives checkpoints. Nil: there is none, and every transfer is refused as unavailable.
+	Vault spoke.Vault
 	// Clock counts leases. Default the boot-time clock.
 	Clock func() time.Duration
 	// Log is required.
@@ -54,7 +56,8 @@ func (c *Config) validate() error {
 
 // Door implements [spoke.Door].
 type Door struct {
-	c Config
+	c         Config
+	transfers *queue // of checkpoints
 
 	mu    sync.Mutex
 	rooms map[spoke.WorkloadID]*room // guarded by mu
@@ -67,7 +70,7 @@ func New(c Config) (*Door, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Door{c: c, rooms: make(map[spoke.WorkloadID]*room)}, nil
+	return &Door{c: c, transfers: newQueue(transfersAtOnce, transfersWaiting), rooms: make(map[spoke.WorkloadID]*room)}, nil
 }
 
 // Run implements [spoke.Door].
@@ -242,6 +245,14 @@ func (d *Door) grant(r *room, number uint64) *harnessv1.Lease {
 		return &harnessv1.Lease{Number: number, Unbounded: true}
 	}
 	return &harnessv1.Lease{Number: number, Duration: durationpb.New(r.until - d.c.Clock())}
+}
+
+// isTaken reports whether a harness is attached for the workload, and not to be cut off.
+func (d *Door) isTaken(id spoke.WorkloadID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.rooms[id]
+	return r != nil && r.taken && !r.cut
 }
 
 // report notes events as durable, or why the connection cannot go on.

@@ -26,7 +26,6 @@ type lease struct {
 	mu       sync.Mutex
 	number   uint64                   // of the last request; guarded by mu
 	sent     map[uint64]time.Duration // requests that await an answer; guarded by mu
-	answered uint64                   // the highest number that was answered; guarded by mu
 	held     bool                     // it may act; guarded by mu
 	forever  bool                     // without an end; guarded by mu
 	deadline time.Duration            // by when the agent must have ended; guarded by mu
@@ -111,13 +110,12 @@ func (l *lease) answer(number uint64, length time.Duration, forever bool) {
 	l.mu.Lock()
 	now := l.observeLocked()
 	sent, awaited := l.sent[number]
-	if !awaited || number <= l.answered {
+	if !awaited {
 		l.mu.Unlock()
 		return
 	}
-	l.answered = number
 	for n := range l.sent {
-		if n <= number {
+		if n <= number { // what was asked earlier is overtaken
 			delete(l.sent, n)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
 // clock is set by hand.
@@ -63,6 +65,22 @@ func TestShortLease(t *testing.T) {
 	c.pass(l, time.Millisecond)
 	if r := l.look(); r.held || r.killAt != time.Hour+7*time.Second-875*time.Millisecond/4 {
 		t.Fatalf("%+v", r)
+	}
+}
+
+// What began before a lapse is over, also when the right was renewed before anybody saw that.
+func TestWhatBeganBeforeALapseIsCut(t *testing.T) {
+	h := &Harness{in: newInbox(), w: &harnessv1.Workload{}}
+	old, fresh := task{kind: taskTurn, lapses: 1}, task{kind: taskTurn, lapses: 2}
+	now := right{held: true, lapses: 2, why: "it lapsed"}
+	for _, tt := range []struct {
+		right right
+		task  task
+		want  string
+	}{{now, old, "it lapsed"}, {now, fresh, ""}, {now, task{}, ""}, {right{lapses: 2, why: "it lapsed"}, fresh, "it lapsed"}, {right{why: "none yet"}, task{}, "none yet"}} {
+		if got := h.facts(t.Context(), tt.right, tt.task).lapsed; got != tt.want {
+			t.Errorf("%+v, %+v: lapsed %q, want %q", tt.right, tt.task, got, tt.want)
+		}
 	}
 }
 
@@ -207,7 +225,7 @@ func TestLeaseNeverOutlivesTheSpokesWord(t *testing.T) {
 			if r.lapses != began.lapses {
 				running = false
 			}
-			if !r.held && r.lapses > 0 && r.killAt > told {
+			if !r.held && r.lapses > 0 && r.killAt > max(told, r.now) {
 				t.Fatalf("what is left is killed at %v, the spoke's word was %v", r.killAt, told)
 			}
 		}
