@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,12 +86,12 @@ func (v *vault) FetchCheckpoint(_ context.Context, session api.SessionID, source
 	return err
 }
 
-func openVault(t *testing.T, v *vault) (harnessv1.HarnessClient, string) {
+func openVault(t *testing.T, v *vault) (*door.Door, harnessv1.HarnessClient, string) {
 	t.Helper()
 	socket := ""
 	v.content = make(map[api.CheckpointID][]byte)
-	_, c := open(t, &handler{}, func(c *door.Config) { c.Vault, socket = v, c.Socket })
-	return c, socket
+	d, c := open(t, &handler{}, func(c *door.Config) { c.Vault, socket = v, c.Socket })
+	return d, c, socket
 }
 
 func header(seed string, manifest, pack int64) *harnessv1.CheckpointHeader {
@@ -143,7 +144,7 @@ func fetch(t *testing.T, c harnessv1.HarnessClient, r *harnessv1.FetchRequest) (
 
 func TestCheckpointsGoBothWays(t *testing.T) {
 	v := &vault{}
-	c, _ := openVault(t, v)
+	_, c, _ := openVault(t, v)
 	attach(t, c, hello()).welcome()
 	manifest, pack := bytes.Repeat([]byte("manifest"), 1000), bytes.Repeat([]byte("the pack "), 200_000)
 	h := header("one", int64(len(manifest)), int64(len(pack)))
@@ -175,7 +176,7 @@ func TestCheckpointsGoBothWays(t *testing.T) {
 
 func TestTransfersThatAreRefused(t *testing.T) {
 	v := &vault{}
-	c, _ := openVault(t, v)
+	_, c, _ := openVault(t, v)
 	one := []byte("x")
 	if err := save(t, c, header("early", 1, 0), one); status.Code(err) != codes.Unavailable {
 		t.Errorf("a save before the harness is attached: %v", err)
@@ -230,7 +231,7 @@ func TestTransfersThatAreRefused(t *testing.T) {
 
 func TestErrorsOfTheVault(t *testing.T) {
 	v := &vault{}
-	c, _ := openVault(t, v)
+	_, c, _ := openVault(t, v)
 	attach(t, c, hello()).welcome()
 	for code, want := range map[api.Code]codes.Code{
 		api.CodeInvalid: codes.InvalidArgument, api.CodeNotFound: codes.NotFound, api.CodeDenied: codes.PermissionDenied, api.CodeLimit: codes.ResourceExhausted,
@@ -254,7 +255,7 @@ func TestErrorsOfTheVault(t *testing.T) {
 // Four transfers are under way at a time; the others wait, and come when there is room.
 func TestFourTransfersAtATime(t *testing.T) {
 	v := &vault{began: make(chan string, 20), hold: make(chan struct{})}
-	c, socket := openVault(t, v)
+	d, c, socket := openVault(t, v)
 	attach(t, c, hello()).welcome()
 	g := run.NewGroup(t.Context())
 	for n := range 8 {
@@ -277,6 +278,13 @@ func TestFourTransfersAtATime(t *testing.T) {
 	}
 	for range 4 {
 		next()
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for d.Waiting() != 4 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d transfers wait, want 4", d.Waiting())
+		}
+		runtime.Gosched()
 	}
 	for range 4 {
 		v.hold <- struct{}{}

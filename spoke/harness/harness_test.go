@@ -52,8 +52,8 @@ func TestRequestAndEnvironment(t *testing.T) {
 	if diff := cmp.Diff(lines, got[:len(got)-1]); diff != "" {
 		t.Errorf("environment (-want +got)\n%s", diff)
 	}
-	if code, text := r.end(); code != 0 || text != "stopped" {
-		t.Errorf("ended with %d, %q", code, text)
+	if code, exit := r.end(); code != 0 || exit.Reason != "stopped" || exit.Failure != "" {
+		t.Errorf("ended with %d, %v", code, exit)
 	}
 	if last := r.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded }); last[0].Attributes["attempt"] != "2" {
 		t.Errorf("the first event is %+v", last[0])
@@ -109,7 +109,7 @@ while [ $i -lt 10000 ]; do i=$((i+1)); echo "$line"; case $i in *0) echo $i > pr
 	r.away()
 	r.back()
 	r.message("finished")
-	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone || record.SourceNumber != 10_000+4 {
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone || record.SourceNumber != 10_000+5 {
 		t.Fatalf("turn record %+v, want it after 10001 lines", record)
 	}
 }
@@ -182,8 +182,8 @@ func TestStopByOrders(t *testing.T) {
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	r.message("ready")
 	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, "go")}, Stop: true})
-	if code, text := r.wait(); code != 0 || text != "stopped" {
-		t.Errorf("ended with %d, %q", code, text)
+	if code, exit := r.wait(); code != 0 || exit.Reason != "stopped" || exit.Failure != "" {
+		t.Errorf("ended with %d, %v", code, exit)
 	}
 	if record := r.records(1)[0]; record.Outcome != api.OutcomeCut {
 		t.Errorf("turn record %+v", record)

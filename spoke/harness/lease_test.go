@@ -1,9 +1,11 @@
 package harness
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
 
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
@@ -70,7 +72,11 @@ func TestShortLease(t *testing.T) {
 
 // What began before a lapse is over, also when the right was renewed before anybody saw that.
 func TestWhatBeganBeforeALapseIsCut(t *testing.T) {
-	h := &Harness{in: newInbox(), w: &harnessv1.Workload{}}
+	h, err := New(Config{Log: slog.New(slog.DiscardHandler), Workload: &harnessv1.Workload{Id: "w-0-1-1", Session: "s", Socket: "d", Protocol: "command", Command: []string{"c"},
+		TurnLimit: durationpb.New(time.Hour), State: "s", Home: "h", Workspace: "w"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	old, fresh := task{kind: taskTurn, lapses: 1}, task{kind: taskTurn, lapses: 2}
 	now := right{held: true, lapses: 2, why: "it lapsed"}
 	for _, tt := range []struct {

@@ -56,17 +56,26 @@ func (h *Harness) link(ctx context.Context) error {
 	}
 }
 
-// attach serves one connection. It reports whether the spoke welcomed the harness, and why the connection ended.
-func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
+// dial makes a connection to the spoke. It is opened with the first call.
+func dial(socket string) (*grpc.ClientConn, error) {
 	cc, err := grpc.NewClient("passthrough:///spoke",
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the spoke checks the credentials of the peer process
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", h.w.Socket)
+			return d.DialContext(ctx, "unix", socket)
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)))
 	if err != nil {
-		return false, fmt.Errorf("dial the spoke: %w", err)
+		return nil, fmt.Errorf("dial the spoke: %w", err)
+	}
+	return cc, nil
+}
+
+// attach serves one connection. It reports whether the spoke welcomed the harness, and why the connection ended.
+func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
+	cc, err := dial(h.w.Socket)
+	if err != nil {
+		return false, err
 	}
 	defer cc.Close()
 	defer h.lease.detached()
@@ -96,6 +105,7 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 	if !h.out.ack(w.UpTo) {
 		return false, fmt.Errorf("the spoke has events up to %d, more than were made", w.UpTo)
 	}
+	h.welcome.Do(func() { close(h.attached) })
 	h.c.Log.Info("attached", "workload", h.w.Id, "up_to", w.UpTo)
 	g.Go("send", func(ctx context.Context) error { return h.send(ctx, stream, w.UpTo) })
 	g.Go("receive", func(ctx context.Context) error { return h.receive(stream) })

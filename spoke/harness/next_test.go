@@ -25,7 +25,7 @@ func TestNext(t *testing.T) {
 	datadriven.RunTest(t, "testdata/next.txt", func(t *testing.T, d *datadriven.TestData) string {
 		var f facts
 		f.failed = make(map[uint64]uint32)
-		f.prepared = d.Cmd == "play"
+		f.prepared, f.restored, f.calm = d.Cmd == "play", d.Cmd != "restore", true
 		var turn []*harnessv1.Signal
 		var out strings.Builder
 		for _, line := range strings.Split(d.Input, "\n") {
@@ -112,7 +112,7 @@ func parseSignal(t *testing.T, w string) *harnessv1.Signal {
 // failure that was not handed out anew.
 func TestNextKeepsOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := facts{prepared: true, failed: make(map[uint64]uint32)}
+		f := facts{restored: true, prepared: true, calm: true, failed: make(map[uint64]uint32)}
 		deliveries := make(map[uint64]uint32)
 		oldest, newest := uint64(1), uint64(0)
 		highest := uint64(0) // consumed

@@ -80,6 +80,7 @@ type rig struct {
 	cmd  *exec.Cmd
 	h    *handler
 	door *door.Door
+	v    *vault
 	open *run.Group // runs the door; nil while the spoke is away
 
 	socket string   // of the door; the harness's own unless something is between them
@@ -93,12 +94,13 @@ func newRig(t *testing.T, script string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}}
+	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}, v: newVault()}
 	r.id = spoke.WorkloadID{Session: "01J00000000000000000000000", Epoch: api.Epoch{N: 1}, Attempt: 2}
 	r.w = &harnessv1.Workload{
 		Id: r.id.String(), Organization: "default", Session: string(r.id.Session), Key: "a key", Agent: "tester", Cluster: "01JC",
 		Protocol: "command", Command: []string{"/bin/sh", "-c", script}, Instructions: "be quick", Model: "m1",
 		TurnLimit: durationpb.New(patience), OnSignal: "wait",
+		State: filepath.Join(dir, "state"), CheckpointMode: "turn", OnStateLoss: "fail",
 		Home: filepath.Join(dir, "home"), Workspace: filepath.Join(dir, "workspace"), Temp: filepath.Join(dir, "temp"),
 		Path: "/usr/bin:/bin", Socket: filepath.Join(dir, "door.sock"), ExitFile: filepath.Join(dir, "exit"),
 	}
@@ -134,7 +136,7 @@ func (r *rig) beginWithout() {
 		r.t.Fatal(err)
 	}
 	r.door, err = door.New(door.Config{
-		Socket: cmp.Or(r.socket, r.w.Socket), Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
+		Socket: cmp.Or(r.socket, r.w.Socket), Vault: r.v, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
 		Verify: func(id spoke.WorkloadID, pid int) error {
 			if id != r.id || pid != r.cmd.Process.Pid && r.socket == "" {
 				return errors.New("another process")
@@ -173,7 +175,7 @@ func (r *rig) away() {
 }
 
 // end asks the harness to end and returns its exit code and what it says of why.
-func (r *rig) end() (int, string) {
+func (r *rig) end() (int, *harnessv1.Exit) {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		r.t.Fatal(err)
@@ -181,7 +183,7 @@ func (r *rig) end() (int, string) {
 	return r.wait()
 }
 
-func (r *rig) wait() (int, string) {
+func (r *rig) wait() (int, *harnessv1.Exit) {
 	r.t.Helper()
 	timer := time.AfterFunc(patience, func() { r.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -193,7 +195,11 @@ func (r *rig) wait() (int, string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return r.cmd.ProcessState.ExitCode(), string(text)
+	e := new(harnessv1.Exit)
+	if err := protojson.Unmarshal(text, e); err != nil {
+		r.t.Fatalf("exit file %q: %v", text, err)
+	}
+	return r.cmd.ProcessState.ExitCode(), e
 }
 
 // handler keeps events durably: what it has survives every closing of the door.
