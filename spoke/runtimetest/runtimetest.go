@@ -31,6 +31,7 @@ func Run(t *testing.T, make func(t *testing.T) Config) {
 		{"refusals", testRefusals},
 		{"capacity", testCapacity},
 		{"start that fails", testBadStart},
+		{"ends without a word", testCrash},
 		{"turn leaves nothing behind", testTurnLeftovers},
 		{"agent ends with its lease", testLease},
 	}
@@ -68,8 +69,8 @@ func testLife(b *bench) {
 			b.t.Fatalf("event %d is %+v: want dense numbers of this workload", i, e)
 		}
 	}
-	if events[0].Type != api.EventStarted || events[1].Type != api.EventTurn {
-		b.t.Fatalf("the first events are %s, %s", events[0].Type, events[1].Type)
+	if events[0].Type != api.EventStarted || events[1].Type != api.EventState || events[2].Type != api.EventTurn {
+		b.t.Fatalf("the first events are %s, %s, %s", events[0].Type, events[1].Type, events[2].Type)
 	}
 
 	b.Door.Tell(w.ID, spoke.Orders{Stop: true})
@@ -208,16 +209,24 @@ func testAdoption(b *bench) {
 	b.awaitState(w.ID, "")
 }
 
+// A session keeps its places and its state over attempts that begin from its last checkpoint; one that begins from none
+// begins with nothing.
 func testState(b *bench) {
 	const script = `echo "home $HOME"; echo "dir $PWD"; cat "$HOME/note" 2>/dev/null; echo kept > "$HOME/note"`
 	places := make(map[string]spoke.WorkloadID)
-	visit := func(w spoke.WorkloadSpec) (kept bool) {
+	visit := func(w spoke.WorkloadSpec, from string) (kept bool, latest api.CheckpointID) {
 		b.start(w)
 		b.Door.Tell(w.ID, signals(1, 1))
-		b.turn(w.ID, 1)
+		record := b.turn(w.ID, 1)
+		latest = api.CheckpointID(record.Attributes[api.AttrCheckpoint])
+		if !latest.Valid() {
+			b.t.Errorf("turn record %+v names no checkpoint", record)
+		}
 		events, _ := b.h.of(w.ID)
 		for _, e := range events {
 			switch {
+			case e.Type == api.EventState && (e.Attributes[api.AttrFrom] != from || e.Attributes[api.AttrCheckpoint] != string(w.State.Latest)):
+				b.t.Errorf("the attempt begins from %v, want %q", e.Attributes, from)
 			case e.Type != api.EventMessage:
 			case e.Text == "kept":
 				kept = true
@@ -231,15 +240,22 @@ func testState(b *bench) {
 		b.stop(w.ID, 0)
 		b.awaitState(w.ID, spoke.WorkloadEnded)
 		b.stop(w.ID, 0)
-		return kept
+		return kept, latest
 	}
 	first, other := b.spec(script), b.spec(script)
-	if visit(first) || visit(other) {
+	kept, latest := visit(first, "empty")
+	if also, _ := visit(other, "empty"); kept || also {
 		b.t.Error("a new session sees a note of another one")
 	}
 	first.ID.Attempt++
-	if !visit(first) {
+	first.State.Latest = latest
+	if kept, _ := visit(first, "kept"); !kept {
 		b.t.Error("the second attempt does not see the note of the first")
+	}
+	first.ID.Attempt++
+	first.State.Latest = ""
+	if kept, _ := visit(first, "empty"); kept {
+		b.t.Error("an attempt that begins from nothing sees the note of the others")
 	}
 	if len(places) != 4 && b.Image == "" {
 		b.t.Errorf("places %v, want a home and a directory for each of two sessions", places)
@@ -288,18 +304,70 @@ func testCapacity(b *bench) {
 	}
 }
 
+// A start that fails says of which kind it is, to the spoke and in the log.
 func testBadStart(b *bench) {
-	w := b.spec("true")
-	w.Revision.Environment.InitScripts = []api.InitScript{{Name: "fine", Script: "echo prepared"}, {Name: "broken", Script: "echo no such disk >&2; exit 7"}}
-	b.start(w)
-	b.message(w.ID, "prepared")
-	ended := b.awaitState(w.ID, spoke.WorkloadEnded)
-	for _, part := range []string{"broken", "exit status 7", "no such disk"} {
-		if !strings.Contains(ended.Exit, part) {
-			b.t.Errorf("exit %q does not say %q", ended.Exit, part)
+	for _, tt := range []struct {
+		name   string
+		change func(*spoke.WorkloadSpec)
+		want   api.StartFailure
+		parts  []string
+	}{
+		{"an init script that fails", func(w *spoke.WorkloadSpec) {
+			w.Revision.Environment.InitScripts = []api.InitScript{{Name: "fine", Script: "echo prepared"}, {Name: "broken", Script: "echo no such disk >&2; exit 7"}}
+		}, api.StartFailureConfig, []string{"broken", "exit status 7", "no such disk"}},
+		{"no such program", func(w *spoke.WorkloadSpec) {
+			w.Revision.Agent.Harness.Command = []string{"no-such-program"}
+		}, api.StartFailureConfig, []string{"no-such-program"}},
+		{"a state that cannot be restored", func(w *spoke.WorkloadSpec) {
+			w.State.Latest = api.CheckpointID(strings.Repeat("ab", 32))
+		}, api.StartFailureRestore, []string{"restore the state", "abababab"}},
+	} {
+		w := b.spec("true")
+		tt.change(&w)
+		b.start(w)
+		ended := b.awaitState(w.ID, spoke.WorkloadEnded)
+		if ended.Failure != tt.want {
+			b.t.Errorf("%s: failure %q, want %q", tt.name, ended.Failure, tt.want)
+		}
+		for _, part := range tt.parts {
+			if !strings.Contains(ended.Exit, part) {
+				b.t.Errorf("%s: exit %q does not say %q", tt.name, ended.Exit, part)
+			}
+		}
+		events := b.await(w.ID, "the end with its reason", func(e api.Event) bool { return e.Type == api.EventEnded })
+		if last := events[len(events)-1]; last.Text != ended.Exit || last.Attributes[api.AttrFailure] != string(tt.want) {
+			b.t.Errorf("%s: the last event is %+v", tt.name, last)
 		}
 	}
-	b.await(w.ID, "the end with its reason", func(e api.Event) bool { return e.Type == api.EventEnded && strings.Contains(e.Text, "broken") })
+}
+
+// What ends without a word is a crash before its first turn, and no failed start after it or when it was asked to end.
+func testCrash(b *bench) {
+	for _, tt := range []struct {
+		name string
+		turn bool
+		end  func(spoke.WorkloadID) error
+		want api.StartFailure
+	}{
+		{"killed before its first turn", false, b.KillHarness, api.StartFailureCrash},
+		{"killed after a turn", true, b.KillHarness, ""},
+		{"stopped before its first turn", false, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, patience) }, ""},
+		{"stopped at once", false, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, 0) }, ""},
+	} {
+		w := b.spec("true")
+		b.start(w)
+		b.await(w.ID, "the harness began", func(e api.Event) bool { return e.Type == api.EventState })
+		if tt.turn {
+			b.Door.Tell(w.ID, signals(1, 1))
+			b.turn(w.ID, 1)
+		}
+		if err := tt.end(w.ID); err != nil {
+			b.t.Fatalf("%s: %v", tt.name, err)
+		}
+		if ended := b.awaitState(w.ID, spoke.WorkloadEnded); ended.Failure != tt.want || ended.Exit == "" {
+			b.t.Errorf("%s: %+v, want failure %q", tt.name, ended, tt.want)
+		}
+	}
 }
 
 func testTurnLeftovers(b *bench) {
