@@ -49,12 +49,12 @@ func sameLook(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && changedA.Equal(changedB)
 }
 
-// writeCache needs no durability of its own: what is not whole is not used.
+// writeCache does not sync: a cache that a crash left torn, or an older one, is found out by its checksum or its stamps.
 func (s *Store) writeCache(id api.CheckpointID, stamps []byte) error {
 	b := append([]byte(cacheMark), id...)
 	b = append(b, stamps...)
 	all := sha256.Sum256(b)
-	return s.write(filepath.Join(s.dir, "cache"), append(b, all[:]...))
+	return s.replace(filepath.Join(s.dir, "cache"), append(b, all[:]...), func(file) error { return nil })
 }
 
 // former is the checkpoint that the cache belongs to, walked beside the tree: both are in the same order.

@@ -33,7 +33,7 @@ type encoder struct {
 
 func newEncoder() (*encoder, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(maxChunk),
-		zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
+		zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false), zstd.WithAllLitEntropyCompression(true)) // halves what is text of digits
 	if err != nil {
 		return nil, fmt.Errorf("make compressor: %w", err)
 	}

@@ -18,7 +18,8 @@ const (
 	smallLocal = 8 << 20 // bytes
 )
 
-// Collect removes what none of the named checkpoints needs. A name that the store does not have is no error. A local pack that is
+// Collect removes what none of the named checkpoints needs: keep the latest one, and the last saved one, which is the next base.
+// A name that the store does not have is no error. A local pack that is
 // less than half in use is written anew, and so are the small ones when there are many.
 func (s *Store) Collect(ctx context.Context, keep ...api.CheckpointID) error {
 	s.op.Lock()
@@ -162,4 +163,3 @@ func (s *Store) Usage() Usage {
 	}
 	return u
 }
-

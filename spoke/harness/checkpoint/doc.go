@@ -16,8 +16,8 @@
 //	marker             that the state directory is as in a checkpoint; see [Marker]
 //
 // Kept of a tree are regular files, directories and symbolic links with names, permission bits, times of change and holes. Not
-// kept: owners (there is one user), set-uid, set-gid and sticky bits, extended attributes, times of links, and that two names
-// are one file: each gets its own. Sockets, pipes and devices are left out and named in [Taken].
+// kept: owners (there is one user), set-uid, set-gid and sticky bits, extended attributes, times of links or beyond the years
+// 1678 to 2262, and that two names are one file: each gets its own. Sockets, pipes and devices are left out and named in [Taken].
 //
 // Invariants:
 //

@@ -23,9 +23,12 @@ type part struct {
 
 // read puts a file's chunks into the store and their names into t.parts. It returns what the file looked like, or nil when
 // it is gone.
-func (t *take) read(r *os.Root, listed fs.FileInfo, name string) (fs.FileInfo, error) {
+func (t *take) read(r *os.Root, listed fs.FileInfo, name string) (info fs.FileInfo, err error) {
 	for range readTries {
-		info, err := t.readOnce(r, name)
+		err := t.lend(listed, fileRights, func(mode fs.FileMode) error { return r.Chmod(name, mode) }, func() (err error) {
+			info, err = t.readOnce(r, name)
+			return err
+		})
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil, nil
@@ -63,6 +66,9 @@ func (t *take) readOnce(r *os.Root, name string) (fs.FileInfo, error) {
 	size, err := t.extents(f, before)
 	if err != nil {
 		return nil, err
+	}
+	if t.changing != nil {
+		t.changing()
 	}
 	after, err := f.Stat()
 	if err != nil {

@@ -17,12 +17,12 @@ import (
 // Restored says what a restore did.
 type Restored struct {
 	Manifest *Manifest
-	Fetched  int64 // bytes of chunks that came from the bucket; with a manifest that was in the store and 0 here nothing was fetched
-	Local    bool  // everything was in the store
+	Fetched  int64 // bytes of chunks that came from the bucket
+	Local    bool  // everything was in the store, the manifest too
 }
 
-// Restore makes the directories what they were when the checkpoint was taken. Each must be missing or empty, and its parent
-// must be on the same file system; the keys of roots are the names that it was taken with.
+// Restore makes the directories what they were when the checkpoint was taken. Each must be missing or empty, its parent must
+// be there and on the same file system; the keys of roots are the names that it was taken with.
 //
 // What the store lacks is fetched, verified and kept in the store; with a nil fetch it must have everything: CodeNotFound
 // otherwise. Each directory is made beside its place and put there by one rename when it is whole. CodeFailed when something

@@ -29,7 +29,10 @@ type node struct {
 }
 
 // tree reads a directory with the means of the standard library.
-func tree(t testing.TB, dir string) []node {
+func tree(t interface {
+	Helper()
+	Fatal(...any)
+}, dir string) []node {
 	t.Helper()
 	var all []node
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -23,7 +24,8 @@ type Config struct {
 	// Log gets what was found damaged. Nil: nothing is logged.
 	Log *slog.Logger
 
-	disk disk // nil: the machine's
+	disk disk             // nil: the machine's
+	now  func() time.Time // nil: time.Now
 }
 
 // Store keeps checkpoints of one session in a directory beside its state: chunks in local packs, manifests, a cache of what
@@ -36,6 +38,7 @@ type Store struct {
 	limits    Limits
 	log       *slog.Logger
 	disk      disk
+	now       func() time.Time
 	lock      *os.File
 
 	op sync.Mutex // one operation that changes packs
@@ -63,7 +66,10 @@ func Open(c Config) (*Store, error) {
 	if c.disk == nil {
 		c.disk = osDisk{}
 	}
-	s := &Store{dir: c.Dir, packs: filepath.Join(c.Dir, "packs"), manifests: filepath.Join(c.Dir, "manifests"), limits: c.Limits, log: c.Log, disk: c.disk,
+	if c.now == nil {
+		c.now = time.Now
+	}
+	s := &Store{dir: c.Dir, packs: filepath.Join(c.Dir, "packs"), manifests: filepath.Join(c.Dir, "manifests"), limits: c.Limits, log: c.Log, disk: c.disk, now: c.now,
 		index: make(map[sum]place), sizes: make(map[uint32]int64)}
 	for _, dir := range []string{s.packs, s.manifests} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -189,21 +195,26 @@ func (s *Store) keep(m *Manifest) error {
 
 // write makes a small file durable: after a crash it is the former one or this one.
 func (s *Store) write(path string, content []byte) error {
+	if err := s.replace(path, content, file.Sync); err != nil {
+		return err
+	}
+	return s.disk.SyncDir(filepath.Dir(path))
+}
+
+// replace puts a small file in its place when all of it is written. sync comes before.
+func (s *Store) replace(path string, content []byte, sync func(file) error) error {
 	f, err := s.disk.Create(path + ".new")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := s.disk.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return s.disk.SyncDir(filepath.Dir(path))
+	return s.disk.Rename(path+".new", path)
 }
 
 func (s *Store) nextPack() uint32 {

@@ -101,6 +101,8 @@ type take struct {
 	entry  manifestv1.Entry
 	parts  []part
 	found  Taken
+
+	changing func() // nil; a test changes a file here, while it is read
 }
 
 func (s *Store) newTake(ctx context.Context) (*take, error) {
@@ -108,7 +110,7 @@ func (s *Store) newTake(ctx context.Context) (*take, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &take{ctx: ctx, s: s, build: newBuilder(s.limits), pack: s.newPack(), enc: enc, buf: make([]byte, maxChunk), now: time.Now(), before: s.readCache()}, nil
+	return &take{ctx: ctx, s: s, build: newBuilder(s.limits), pack: s.newPack(), enc: enc, buf: make([]byte, maxChunk), now: s.now(), before: s.readCache()}, nil
 }
 
 func (t *take) root(name, path string) error {
@@ -123,12 +125,37 @@ func (t *take) root(name, path string) error {
 	if err != nil {
 		return t.at(err)
 	}
-	r, err := os.OpenRoot(path)
-	if err != nil {
+	return t.lend(info, dirRights, func(mode fs.FileMode) error { return os.Chmod(path, mode) }, func() error {
+		r, err := os.OpenRoot(path)
+		if err != nil {
+			return t.at(err)
+		}
+		defer r.Close()
+		return t.directory(r, info, 0, name, t.before.seek(0, name))
+	})
+}
+
+// Rights without which an owner cannot read.
+const (
+	dirRights  fs.FileMode = 0o500
+	fileRights fs.FileMode = 0o400
+)
+
+// lend gives the owner the right to read a file or directory that lacks it, for as long as read takes. After a crash meanwhile
+// the marker is not set, so that the tree is not used as it is.
+func (t *take) lend(info fs.FileInfo, rights fs.FileMode, chmod func(fs.FileMode) error, read func() error) error {
+	mode := info.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+	if mode&rights == rights {
+		return read()
+	}
+	if err := chmod(mode | rights); err != nil {
 		return t.at(err)
 	}
-	defer r.Close()
-	return t.directory(r, info, 0, name, t.before.seek(0, name))
+	err := read()
+	if back := chmod(mode); back != nil && !errors.Is(back, fs.ErrNotExist) {
+		err = errors.Join(err, t.at(back))
+	}
+	return err
 }
 
 // at names the entry at hand.
@@ -187,12 +214,15 @@ func (t *take) child(r *os.Root, depth int, name string, parentOld bool) error {
 	case 0:
 		return t.file(r, info, depth, name, old)
 	case fs.ModeDir:
-		sub, err := r.OpenRoot(name)
-		if err != nil {
-			return t.at(err)
-		}
-		defer sub.Close()
-		return t.directory(sub, info, depth, name, old && t.before.is(manifestv1.Kind_KIND_DIRECTORY))
+		old = old && t.before.is(manifestv1.Kind_KIND_DIRECTORY)
+		return t.lend(info, dirRights, func(mode fs.FileMode) error { return r.Chmod(name, mode) }, func() error {
+			sub, err := r.OpenRoot(name)
+			if err != nil {
+				return t.at(err)
+			}
+			defer sub.Close()
+			return t.directory(sub, info, depth, name, old)
+		})
 	case fs.ModeSymlink:
 		target, err := r.Readlink(name)
 		if err != nil {
@@ -230,12 +260,14 @@ func (t *take) done() error {
 // file adds a regular file. Its parts are those of the checkpoint before if it looks as it did then.
 func (t *take) file(r *os.Root, info fs.FileInfo, depth int, name string, old bool) error {
 	if !old || !t.before.unchanged(info) || !t.s.has(t.before.ids()) {
-		var err error
-		if info, err = t.read(r, info, name); err != nil || info == nil {
+		read, err := t.read(r, info, name)
+		if err != nil || read == nil {
 			return err
 		}
 		t.found.Read++
-		t.begin(depth, name, manifestv1.Kind_KIND_FILE, info)
+		t.begin(depth, name, manifestv1.Kind_KIND_FILE, read)
+		t.entry.Mode = uint32(info.Mode().Perm()) // without what was lent
+		info = read
 		for _, p := range t.parts {
 			t.part(p.id, p.plain, p.hole)
 		}
