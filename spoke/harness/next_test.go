@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"pgregory.net/rapid"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
@@ -20,12 +21,18 @@ import (
 //	running  the signals of the turn that runs
 //	ended    done, failed, cut: how it ended
 //	prepared  the preparation ended well; cut: it was cut
-//	set      lapsed, interrupt = true or false
+//	restored  the state is restored
+//	mode     of checkpoints; taken, saved: it went well; with wrong: it did not
+//	set      lapsed, interrupt, calm, elapsed, stalled, uncovered = true or false
+//
+// The commands say where it begins: restore, begin (restored), save (prepared, turns need checkpoints), play (they do not).
 func TestNext(t *testing.T) {
 	datadriven.RunTest(t, "testdata/next.txt", func(t *testing.T, d *datadriven.TestData) string {
 		var f facts
 		f.failed = make(map[uint64]uint32)
-		f.prepared, f.restored, f.calm = d.Cmd == "play", d.Cmd != "restore", true
+		f.prepared, f.restored, f.calm = d.Cmd == "play" || d.Cmd == "save", d.Cmd != "restore", true
+		f.mode = api.CheckpointTurn
+		saves := d.Cmd == "save"
 		var turn []*harnessv1.Signal
 		var out strings.Builder
 		for _, line := range strings.Split(d.Input, "\n") {
@@ -50,6 +57,14 @@ func TestNext(t *testing.T) {
 					f.lapsed = map[bool]string{true: "lapsed"}[on]
 				case "interrupt":
 					f.interrupt = on
+				case "calm":
+					f.calm = on
+				case "elapsed":
+					f.elapsed = on
+				case "stalled":
+					f.stalled = on
+				case "uncovered":
+					f.uncovered = on
 				default:
 					t.Fatalf("%s: no such fact", d.Pos)
 				}
@@ -66,6 +81,25 @@ func TestNext(t *testing.T) {
 					}
 				}
 				f.task, turn, f.running = taskNone, nil, nil
+				f.open = saves && f.mode == api.CheckpointTurn
+			case "mode":
+				f.mode = api.CheckpointMode(words[1])
+			case "taken":
+				f.task, f.open = taskNone, false
+				if len(words) == 1 {
+					f.dirty, f.uncovered = false, true
+				} else {
+					f.calm = false
+				}
+			case "saved":
+				f.task, f.stalled = taskNone, false
+				if len(words) == 1 {
+					f.uncovered = false
+				} else {
+					f.calm = false
+				}
+			case "restored":
+				f.task, f.restored = taskNone, true
 			case "prepared":
 				f.task, f.prepared = taskNone, len(words) == 1
 			default:
@@ -74,10 +108,10 @@ func TestNext(t *testing.T) {
 			s := next(f)
 			fmt.Fprintf(&out, "%-28s %s", line, s.kind)
 			switch s.kind {
-			case stepPrepare:
-				f.task = taskPrepare
+			case stepRestore, stepPrepare, stepTake, stepUpload:
+				f.task = kinds[s.kind]
 			case stepRun:
-				f.task = taskTurn
+				f.task, f.dirty = taskTurn, saves
 				turn, f.running = s.signals, sequences(s.signals)
 				fmt.Fprintf(&out, " %v", f.running)
 			}

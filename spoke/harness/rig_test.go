@@ -32,32 +32,29 @@ import (
 // A harness kills the children of its process, so each test runs it in one of its own: this binary with a description.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && filepath.Base(os.Args[1]) == "workload.json" {
-		if file := os.Getenv("NAVE_TEST_CLOCK"); file != "" {
-			os.Exit(mainWithClock(os.Args[1], file))
+		if os.Getenv("NAVE_TEST_CLOCK")+os.Getenv("NAVE_TEST_STALL") != "" {
+			os.Exit(mainWithConfig(os.Args[1]))
 		}
 		os.Exit(harness.Main(os.Args[1], "test", os.Stderr))
 	}
 	os.Exit(m.Run())
 }
 
-// mainWithClock runs a harness whose clock is ahead of the boot-time clock by what the file says.
-func mainWithClock(description, file string) int {
+// mainWithConfig runs a harness whose clock is ahead of the boot-time clock by what a file says, or whose transfers may
+// stand still for another time.
+func mainWithConfig(description string) int {
 	w, err := harness.Load(description)
 	if err != nil {
 		return 2
 	}
-	clock := func() time.Duration {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			panic(err)
-		}
-		ahead, err := time.ParseDuration(string(b))
-		if err != nil {
-			panic(err)
-		}
-		return boottime.Now() + ahead
+	c := harness.Config{Workload: w, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if file := os.Getenv("NAVE_TEST_CLOCK"); file != "" {
+		c.Clock = func() time.Duration { return boottime.Now() + duration(os.ReadFile(file)) }
 	}
-	h, err := harness.New(harness.Config{Workload: w, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Clock: clock})
+	if stall := os.Getenv("NAVE_TEST_STALL"); stall != "" {
+		c.Stall = duration([]byte(stall), nil)
+	}
+	h, err := harness.New(c)
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
@@ -67,6 +64,14 @@ func mainWithClock(description, file string) int {
 		return 1
 	}
 	return 0
+}
+
+func duration(text []byte, err error) time.Duration {
+	d, perr := time.ParseDuration(string(text))
+	if err := errors.Join(err, perr); err != nil {
+		panic(err)
+	}
+	return d
 }
 
 const patience = 20 * time.Second
@@ -155,6 +160,25 @@ func (r *rig) beginWithout() {
 		}
 		r.away()
 	})
+}
+
+// again begins the next attempt; the harness of the one before has ended.
+func (r *rig) again(latest, saved string) {
+	r.t.Helper()
+	r.away()
+	r.id.Attempt++
+	r.w.Id, r.w.StateLatest, r.w.StateSaved = r.id.String(), latest, saved
+	r.h = &handler{changed: make(chan struct{})}
+	r.begin()
+}
+
+// killed ends the harness as kill -9 does.
+func (r *rig) killed() {
+	r.t.Helper()
+	if err := r.cmd.Process.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd.Wait()
 }
 
 // back opens the door, away closes it as a spoke that ends does.
