@@ -14,6 +14,8 @@
 //  4. Events reach the handler densely: a batch with a gap ends the connection, what is known already is left out.
 //  5. Tell, Lease and Forget never wait for a harness.
 //  6. A request for a lease is answered with what is left of the spoke's last word at that instant, before anything else.
+//  7. Checkpoints pass through in bounded pieces, four at a time, and only between a session and its own harness while that is
+//     attached.
 //
 // The package never imports a runtime or the journal. Its goroutines belong to [Door.Run] and to the gRPC server inside it.
 package door

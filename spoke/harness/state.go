@@ -220,24 +220,29 @@ func (s *state) clear() error {
 		}
 	}
 	for name, d := range s.roots() {
-		_, err := os.Lstat(d)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case err != nil:
-			return fmt.Errorf("look at the state directory: %w", err)
-		}
-		to := filepath.Join(s.aside(), name)
-		if _, err := os.Lstat(to); again && err == nil {
-			err = checkpoint.Remove(d)
-		} else if err = os.Chmod(d, 0o700); err == nil { // one that is read-only does not move
-			err = os.Rename(d, to)
-		}
-		if err != nil {
+		if err := putAside(d, filepath.Join(s.aside(), name), again); err != nil {
 			return fmt.Errorf("put the former state aside: %w", err)
 		}
 	}
 	return nil
+}
+
+// putAside moves a directory away. When one was moved there before, the present one is what a restore left: it is removed.
+func putAside(dir, to string, again bool) error {
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if again {
+		if _, err := os.Lstat(to); err == nil {
+			return checkpoint.Remove(dir)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { // one that is read-only does not move
+		return err
+	}
+	return os.Rename(dir, to)
 }
 
 // disturb takes the marker away before the directories change.
