@@ -157,6 +157,9 @@ func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) {
 	return 0, 0
 }
 
+// Asked implements [spoke.Door].
+func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) { return 0, 0 }
+
 // Forget implements [spoke.Door].
 func (d *Door) Forget(id spoke.WorkloadID) {
 	d.mu.Lock()
