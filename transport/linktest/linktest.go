@@ -2,9 +2,11 @@ package linktest
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -26,22 +28,42 @@ type Network struct {
 
 // Run checks links over a network. create is called once per test.
 func Run(t *testing.T, create func(t *testing.T) Network) {
-	for name, test := range map[string]func(*testing.T, Network){
-		"Greeting":          testGreeting,
-		"Refusal":           testRefusal,
-		"Order":             testOrder,
-		"Anew":              testAnew,
-		"WithoutConnection": testWithoutConnection,
-		"FullQueue":         testFullQueue,
-		"FirstIsHello":      testFirstIsHello,
-		"Unreadable":        testUnreadable,
-		"BeatRefused":       testBeatRefused,
-		"BeatUnanswered":    testBeatUnanswered,
-		"BeatOfAnotherBoot": testBeatOfAnotherBoot,
-		"Silence":           testSilence,
-	} {
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, create(t)) })
 	}
+}
+
+// RunInBubbles is Run with each test in a bubble of testing/synctest, for networks in memory.
+func RunInBubbles(t *testing.T, create func(t *testing.T) Network) {
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, create(t)) })
+		})
+	}
+}
+
+var tests = map[string]func(*testing.T, Network){
+	"Greeting":          testGreeting,
+	"Refusal":           testRefusal,
+	"Order":             testOrder,
+	"Anew":              testAnew,
+	"WithoutConnection": testWithoutConnection,
+	"FullQueue":         testFullQueue,
+	"FirstIsHello":      testFirstIsHello,
+	"Unreadable":        testUnreadable,
+	"BeatRefused":       testBeatRefused,
+	"BeatUnanswered":    testBeatUnanswered,
+	"BeatOfAnotherBoot": testBeatOfAnotherBoot,
+	"Silence":           testSilence,
+	"Renewed":           testRenewed,
+	"BeatOfAnEndingHub": testBeatOfAnEndingHub,
+	"Save":              testSave,
+	"SaveRefused":       testSaveRefused,
+	"SaveCutOff":        testSaveCutOff,
+	"SaveUnreadable":    testSaveUnreadable,
+	"Fetch":             testFetch,
+	"FetchRefused":      testFetchRefused,
+	"Transfers":         testTransfers,
 }
 
 const (
@@ -55,6 +77,8 @@ type hub struct {
 	attach func(id string, hello api.Hello) error // nil: everybody is welcome
 	beats  func(context.Context) error            // nil: answered
 	take   func(context.Context, api.SpokeMessage) error
+	save   func(context.Context, api.CheckpointHeader, io.Reader) error
+	fetch  func(context.Context, fetched, io.Writer) error
 	beat   time.Duration
 	links  chan *attachment
 }
@@ -100,6 +124,23 @@ func (a *attachment) Beat(ctx context.Context) error {
 		return a.h.beats(ctx)
 	}
 	return nil
+}
+
+// fetched is what a spoke asks for.
+type fetched struct {
+	Session        api.SessionID
+	Source         api.Source
+	ID             api.CheckpointID
+	Part           api.CheckpointPart
+	Offset, Length int64
+}
+
+func (a *attachment) SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error {
+	return a.h.save(ctx, header, content)
+}
+
+func (a *attachment) FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error {
+	return a.h.fetch(ctx, fetched{session, source, id, part, offset, length}, w)
 }
 
 func (a *attachment) Boot() string { return a.hello.Boot }
@@ -163,7 +204,8 @@ type spoke struct {
 	welcome chan api.Welcome
 	in      chan api.HubMessage
 	ends    chan end
-	hellos  int // by the link's goroutine
+	renewed chan time.Duration // times of answered beats; the oldest are kept
+	hellos  int                // by the link's goroutine
 	up      bool
 }
 
@@ -191,6 +233,14 @@ func (s *spoke) Receive(ctx context.Context, m api.HubMessage) error {
 	}
 }
 
+func (s *spoke) Renewed(_ context.Context, sent time.Duration) error {
+	select {
+	case s.renewed <- sent:
+	default: // more beats than a test asks about
+	}
+	return nil
+}
+
 func (s *spoke) Disconnected(_ context.Context, err error) {
 	select {
 	case s.ends <- end{s.up, err}:
@@ -200,10 +250,15 @@ func (s *spoke) Disconnected(_ context.Context, err error) {
 
 func newSpoke(t *testing.T, n Network) *spoke {
 	t.Helper()
-	s := &spoke{t: t, welcome: make(chan api.Welcome, 100), in: make(chan api.HubMessage, 2000), ends: make(chan end, 100),
+	return newSpokeAt(t, n, nil)
+}
+
+func newSpokeAt(t *testing.T, n Network, now func() time.Duration) *spoke {
+	t.Helper()
+	s := &spoke{t: t, welcome: make(chan api.Welcome, 100), in: make(chan api.HubMessage, 2000), ends: make(chan end, 100), renewed: make(chan time.Duration, 100),
 		hello: api.Hello{ProtocolMin: 1, ProtocolMax: 1, Version: "v", Boot: "boot", Journal: "journal", Fingerprint: "print"}}
 	var err error
-	s.link, err = transport.NewLink(transport.LinkConfig{Dial: n.Dial, Credentials: n.Spoke})
+	s.link, err = transport.NewLink(transport.LinkConfig{Dial: n.Dial, Credentials: n.Spoke, Now: now})
 	must(t, "link", err)
 	return s
 }
