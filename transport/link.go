@@ -19,7 +19,7 @@ import (
 // Bounds of the spoke's side.
 const (
 	sendQueue     = 1024                   // messages that wait for the stream; past it Send refuses
-	firstPause    = 100 * time.Millisecond // before the second dial; doubles with full jitter
+	firstPause    = 500 * time.Millisecond // before the second dial; doubles with full jitter. Spokes that lose their links together come back over it
 	longestPause  = 10 * time.Second
 	connectWithin = 15 * time.Second // dial, credentials, hello, welcome
 	deniedPause   = time.Minute      // the longest one after a denial, which only a person can mend

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,18 @@ type Network struct {
 	Spoke    credentials.TransportCredentials
 	Identity func(context.Context) (string, bool)
 	SpokeID  string // the identity that the hub must see
+
+	Faults Faults // for [RunFaultsInBubbles] only
+}
+
+// Faults are what can happen to the network between hub and spoke.
+type Faults interface {
+	CutUp()     // what the spoke sends is held back
+	CutDown()   // what the hub sends is held back
+	Heal()      // what was held back arrives
+	Break() int // ends the open connections at both sides; how many
+	// Rough makes the network slow, and breaks connections that live for this long on average. 0: it is as before.
+	Rough(life time.Duration)
 }
 
 // Run checks links over a network. create is called once per test.
@@ -36,6 +49,22 @@ func Run(t *testing.T, create func(t *testing.T) Network) {
 // RunInBubbles is Run with each test in a bubble of testing/synctest, for networks in memory.
 func RunInBubbles(t *testing.T, create func(t *testing.T) Network) {
 	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, create(t)) })
+		})
+	}
+}
+
+// RunFaultsInBubbles checks what links promise when their network fails, over hours of the bubbles' time.
+func RunFaultsInBubbles(t *testing.T, create func(t *testing.T) Network) {
+	for name, test := range map[string]func(*testing.T, Network){
+		"HiccupIsRiddenOut": testHiccup,
+		"CutUp":             testCutUp,
+		"CutDown":           testCutDown,
+		"HubAway":           testHubAway,
+		"SlowHub":           testSlowHub,
+		"Rough":             testRough,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { test(t, create(t)) })
 		})
@@ -81,6 +110,7 @@ type hub struct {
 	fetch  func(context.Context, fetched, io.Writer) error
 	beat   time.Duration
 	links  chan *attachment
+	stop   func() // ends it before the test does
 }
 
 // attachment is one link at the hub.
@@ -175,12 +205,13 @@ func serve(t *testing.T, n Network, h *hub) *hub {
 	must(t, "listen", err)
 	g := run.NewGroup(context.WithoutCancel(t.Context()))
 	g.Go("serve", func(ctx context.Context) error { return s.Serve(ctx, lis) })
-	t.Cleanup(func() {
+	h.stop = sync.OnceFunc(func() {
 		g.Stop()
 		if err := g.Wait(); err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	})
+	t.Cleanup(h.stop)
 	return h
 }
 
@@ -204,6 +235,7 @@ type spoke struct {
 	welcome chan api.Welcome
 	in      chan api.HubMessage
 	ends    chan end
+	dials   atomic.Int64
 	renewed chan time.Duration // times of answered beats; the oldest are kept
 	hellos  int                // by the link's goroutine
 	up      bool
@@ -258,7 +290,11 @@ func newSpokeAt(t *testing.T, n Network, now func() time.Duration) *spoke {
 	s := &spoke{t: t, welcome: make(chan api.Welcome, 100), in: make(chan api.HubMessage, 2000), ends: make(chan end, 100), renewed: make(chan time.Duration, 100),
 		hello: api.Hello{ProtocolMin: 1, ProtocolMax: 1, Version: "v", Boot: "boot", Journal: "journal", Fingerprint: "print"}}
 	var err error
-	s.link, err = transport.NewLink(transport.LinkConfig{Dial: n.Dial, Credentials: n.Spoke, Now: now})
+	dial := func(ctx context.Context) (net.Conn, error) {
+		s.dials.Add(1)
+		return n.Dial(ctx)
+	}
+	s.link, err = transport.NewLink(transport.LinkConfig{Dial: dial, Credentials: n.Spoke, Now: now})
 	must(t, "link", err)
 	return s
 }

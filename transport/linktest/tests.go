@@ -289,8 +289,9 @@ func testSilence(t *testing.T, n Network) {
 		return &mutable{Conn: c, mute: &mute}, nil
 	}
 	h := serve(t, n, &hub{beat: time.Hour}) // keep-alives alone must notice it
-	_ = newSpoke(t, n).dial()
+	s := newSpoke(t, n).dial()
 	a := h.link()
+	next(t, "the only beat of this hour", s.renewed)
 	began := time.Now()
 	mute.Store(true)
 	select {
