@@ -2,6 +2,9 @@ package linktest
 
 import (
 	"context"
+	"net"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,6 +137,52 @@ func testHubAway(t *testing.T, n Network) {
 	if took := now() - back; took > 10*time.Second+100*time.Millisecond {
 		t.Errorf("back after %v", took)
 	}
+}
+
+// testDenied: a spoke that nobody knows any more is told so, and asks again slowly.
+func testDenied(t *testing.T, n Network) {
+	const sentence = "identity x belongs to no cluster"
+	var known atomic.Bool
+	known.Store(true)
+	h := serve(t, n, &hub{beat: everyBeat, attach: func(string, api.Hello) error {
+		if !known.Load() {
+			return api.Errorf(api.CodeDenied, sentence)
+		}
+		return nil
+	}})
+	dial, byNetwork := n.Dial, atomic.Bool{}
+	n.Dial = func(ctx context.Context) (net.Conn, error) {
+		if byNetwork.Load() {
+			return nil, api.Errorf(api.CodeDenied, sentence)
+		}
+		return dial(ctx)
+	}
+	s, _ := clocked(t, n)
+	s.dial()
+	a := h.link()
+	next(t, "welcome", s.welcome)
+	known.Store(false)
+	a.endNow <- api.Errorf(api.CodeDenied, "the cluster was removed")
+	if e := next(t, "the end", s.ends); !e.welcomed || api.CodeOf(e.err) != api.CodeDenied {
+		t.Errorf("ended with %v", e.err)
+	}
+	for _, by := range []string{"the hub", "the network"} {
+		byNetwork.Store(by == "the network")
+		time.Sleep(2 * time.Minute)
+		drain(s.ends)
+		before := s.dials.Load()
+		time.Sleep(time.Hour)
+		if dials := s.dials.Load() - before; dials < 60 || dials > 200 { // every half a minute on average
+			t.Errorf("denied by %s, %d dials in an hour", by, dials)
+		}
+		if e, k := drain(s.ends); k == 0 || e.welcomed || api.CodeOf(e.err) != api.CodeDenied || !strings.Contains(e.err.Error(), sentence) {
+			t.Errorf("denied by %s: ended with %v (%s)", by, e.err, api.CodeOf(e.err))
+		}
+	}
+	byNetwork.Store(false)
+	known.Store(true)
+	time.Sleep(61 * time.Second)
+	next(t, "welcome", s.welcome)
 }
 
 // testSlowHub: a hub that takes nothing holds its spoke back, within bounds, and goes on answering beats.

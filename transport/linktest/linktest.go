@@ -63,6 +63,7 @@ func RunFaultsInBubbles(t *testing.T, create func(t *testing.T) Network) {
 		"CutDown":           testCutDown,
 		"HubAway":           testHubAway,
 		"SlowHub":           testSlowHub,
+		"Denied":            testDenied,
 		"Rough":             testRough,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -130,12 +130,14 @@ func (n *Node) Dial(ctx context.Context, service string) (net.Conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, errTryOver) {
+		// What passes by itself has passed by now, or does so when somebody hosts again.
+		waited := try == triesToTurn && passing(err)
+		if ctx.Err() != nil || !errors.Is(err, errTryOver) || waited {
 			return nil, n.explain(s, fmt.Errorf("dial overlay service %s: %w", service, err),
 				"this spoke's identity is not known to the overlay any more: its cluster was removed or rejoined; enroll again")
 		}
 		// A router that hangs is preferred by a session that knows it from before; a fresh one takes whoever answers.
-		if try == triesToTurn && s.authed.Load() {
+		if try >= triesToTurn && s.authed.Load() {
 			n.turn(s, err)
 		}
 		bound *= 2

@@ -2,6 +2,8 @@ package ziti_test
 
 import (
 	"context"
+	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -26,6 +28,7 @@ type wire struct {
 	mu       sync.Mutex
 	welcomes []time.Duration // guarded by mu; when, by the boot-time clock, as all of these
 	renewed  []time.Duration // guarded by mu; when the answered beats were sent
+	answers  []time.Duration // guarded by mu; how long each of these took
 	messages []time.Duration // guarded by mu; when one arrived at the spoke
 	ends     []error         // guarded by mu
 }
@@ -142,7 +145,9 @@ func (w *wire) Receive(context.Context, api.HubMessage) error {
 }
 
 func (w *wire) Renewed(_ context.Context, sent time.Duration) error {
-	w.add(&w.renewed, sent)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.renewed, w.answers = append(w.renewed, sent), append(w.answers, boottime.Now()-sent)
 	return nil
 }
 
@@ -170,5 +175,13 @@ func (a *ticking) Next(ctx context.Context) (api.HubMessage, error) {
 }
 func (a *ticking) Receive(context.Context, api.SpokeMessage) error { return nil }
 func (a *ticking) Beat(context.Context) error                      { return nil }
-func (a *ticking) Boot() string                                    { return a.boot }
-func (a *ticking) Close(error)                                     {}
+func (a *ticking) SaveCheckpoint(_ context.Context, _ api.CheckpointHeader, content io.Reader) error {
+	_, err := io.Copy(io.Discard, content)
+	return err
+}
+func (a *ticking) FetchCheckpoint(_ context.Context, _ api.SessionID, _ api.Source, _ api.CheckpointID, _ api.CheckpointPart, _, length int64, w io.Writer) error {
+	_, err := io.CopyN(w, rand.NewChaCha8([32]byte{}), length)
+	return err
+}
+func (a *ticking) Boot() string { return a.boot }
+func (a *ticking) Close(error)  {}
