@@ -221,6 +221,10 @@ type SettledSignal struct {
 	Reason    string     // why it is dead: at most 1 KiB
 	AgentName string     // for people
 	SettledAt time.Time
+
+	// Of a dead letter as a [Reader] returns it; ignored when it is written.
+	PayloadBytes uint64       // of the payload; 0 when it is in the bucket and was not read
+	ReplayedAs   api.SignalID // the signal that repeats it; empty when it was not replayed
 }
 
 // Clusters keeps the registered clusters and their join tokens.

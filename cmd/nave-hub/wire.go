@@ -119,7 +119,7 @@ func (p *program) serve(ctx context.Context, ready func(token string, ca []byte)
 		if err != nil {
 			return err
 		}
-		server, err := rpc.New(rpc.Config{Catalog: catalog, Fleet: fleet, Sessions: brain, Auth: auth, Version: version.Version, Log: p.log, Metrics: metrics,
+		server, err := rpc.New(rpc.Config{Catalog: catalog, Fleet: fleet, Sessions: brain, Intents: brain, History: arch, Payloads: objects, Auth: auth, Version: version.Version, Log: p.log, Metrics: metrics,
 			Ready: func() map[string]error { return map[string]error{"shards": brain.Ready()} }})
 		if err != nil {
 			return err
