@@ -122,7 +122,8 @@ type Archive interface {
 	// CodeNotFound when no decision placed the session in that epoch.
 	Branch(ctx context.Context, session api.SessionID, source api.Source) (Branch, error)
 	// AppendSide keeps events whose epoch was over, for people to read; they get no number. What is there already is
-	// skipped. It needs no generation: it changes no log.
+	// skipped. It needs no generation: it changes no log. CodeConflict when the batch does not continue what log and side
+	// branch have of its source: nothing is kept, the producer must send from there on.
 	AppendSide(ctx context.Context, org api.OrgID, batch api.EventBatch, cluster api.ClusterID, at time.Time) error
 }
 
@@ -150,6 +151,14 @@ type Reader interface {
 	DeadLetter(ctx context.Context, org api.OrgID, id api.SignalID) (SettledSignal, error)
 	// Terminated returns the record of a session that ended. CodeNotFound when there is none.
 	Terminated(ctx context.Context, org api.OrgID, id api.SessionID) (api.Session, error)
+}
+
+// Pruner forgets what is kept for a time only.
+type Pruner interface {
+	// Prune forgets the idempotency keys of up to limit signals (1 to 10,000) that were settled before a time, the oldest
+	// first, and returns of how many; fewer than limit means that nothing older is left. Dead letters stay until what
+	// repeats them is forgotten. The caller has loaded every shard first, so that the store holds no signal that is settled.
+	Prune(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // SideEvent is an event of a side branch.
@@ -222,9 +231,7 @@ type SettledSignal struct {
 	AgentName string     // for people
 	SettledAt time.Time
 
-	// Of a dead letter as a [Reader] returns it; ignored when it is written.
-	PayloadBytes uint64       // of the payload; 0 when it is in the bucket and was not read
-	ReplayedAs   api.SignalID // the signal that repeats it; empty when it was not replayed
+	ReplayedAs api.SignalID // of a dead letter: the settled signal that repeats it; only from a Reader
 }
 
 // Clusters keeps the registered clusters and their join tokens.

@@ -44,12 +44,17 @@ func (a *Archive) Append(ctx context.Context, appends []hub.Append) error {
 	}
 	ctx, cancel := a.bound(ctx)
 	defer cancel()
+	return a.transact(ctx, op, func(t *tx) error { return t.run(appends) })
+}
+
+// transact runs f in one transaction.
+func (a *Archive) transact(ctx context.Context, op string, f func(*tx) error) error {
 	sqlTx, err := a.write.BeginTx(ctx, nil)
 	if err != nil {
 		return failure(op, err)
 	}
 	t := &tx{a: a, op: op, ctx: a.d.context(ctx), tx: sqlTx, bound: make(map[*sql.Stmt]*sql.Stmt, 8), logs: make(map[logKey]*logState)}
-	err = t.run(appends)
+	err = f(t)
 	if err == nil {
 		err = sqlTx.Commit()
 	}
@@ -60,7 +65,7 @@ func (a *Archive) Append(ctx context.Context, appends []hub.Append) error {
 	return nil
 }
 
-// tx is one append to the archive.
+// tx is one writing transaction.
 type tx struct {
 	a     *Archive
 	op    string
@@ -116,6 +121,11 @@ func (t *tx) run(appends []hub.Append) error {
 		}
 		for j := range ap.Decisions {
 			if err := t.decide(ap.Org, &ap.Decisions[j]); err != nil {
+				return err
+			}
+		}
+		for j := range ap.Terminated {
+			if err := t.terminate(ap.Org, &ap.Terminated[j]); err != nil {
 				return err
 			}
 		}
@@ -249,7 +259,7 @@ func (t *tx) settle(org api.OrgID, s *hub.SettledSignal) error {
 	if err != nil {
 		return err
 	}
-	inserted, err := t.insert(t.a.st.putSettled, row.args()...)
+	inserted, err := t.insert(t.a.st.putSettled, row.args(t.a.d)...)
 	if err != nil || inserted {
 		return err
 	}
@@ -281,6 +291,24 @@ func (t *tx) decide(org api.OrgID, d *api.Decision) error {
 	err = t.stmt(t.a.st.decision).QueryRowContext(t.ctx, string(d.Session), nanos(d.Time), int64(d.Epoch.Incarnation), epoch).Scan(&isOrg, &isBody)
 	if err == nil && (isOrg != string(org) || isBody != string(body)) {
 		return refuse(t.op, api.CodeInternal, "the decision for session %s at epoch %v is there with another content", d.Session, d.Epoch)
+	}
+	return err
+}
+
+// terminate keeps the record of a session that ended. What is there stays: the first one counts.
+func (t *tx) terminate(org api.OrgID, s *api.Session) error {
+	body, err := json.Marshal(s)
+	if err != nil {
+		return &rowError{"terminated session", err}
+	}
+	inserted, err := t.insert(t.a.st.putTerminated, string(s.ID), string(org), string(s.Agent), string(body))
+	if err != nil || inserted {
+		return err
+	}
+	var isOrg string
+	err = t.stmt(t.a.st.terminatedOrg).QueryRowContext(t.ctx, string(s.ID)).Scan(&isOrg)
+	if err == nil && isOrg != string(org) {
+		return refuse(t.op, api.CodeInternal, "session %s ended in another organization", s.ID)
 	}
 	return err
 }

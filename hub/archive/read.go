@@ -141,11 +141,16 @@ func (a *Archive) Decisions(ctx context.Context, org api.OrgID, session api.Sess
 }
 
 // each calls f with every row.
-func each(ctx context.Context, s *sql.Stmt, args []any, f func(*sql.Rows) error) (err error) {
+func each(ctx context.Context, s *sql.Stmt, args []any, f func(*sql.Rows) error) error {
 	rows, err := s.QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}
+	return eachRow(rows, f)
+}
+
+// eachRow calls f with every row and closes them.
+func eachRow(rows *sql.Rows, f func(*sql.Rows) error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		if err := f(rows); err != nil {

@@ -83,6 +83,11 @@ func (r *eventRow) args(d dialect, shard api.Shard) []any {
 	return []any{r.session, r.number, r.source, r.sourceNumber, r.org, r.typ, r.time, r.cluster, d.text(r.text), r.signals, r.outcome, r.attributes, int64(shard)}
 }
 
+// sideArgs are those of an event of a side branch, which has no number and no shard.
+func (r *eventRow) sideArgs(d dialect, received time.Time) []any {
+	return []any{r.session, r.source, r.sourceNumber, r.org, r.typ, r.time, r.cluster, d.text(r.text), r.signals, r.outcome, r.attributes, nanos(received)}
+}
+
 func (r *eventRow) event() (api.Event, error) {
 	e := api.Event{Session: api.SessionID(r.session), Number: uint64(r.number), SourceNumber: uint64(r.sourceNumber), Type: api.EventType(r.typ), Time: timeOf(r.time),
 		Cluster: api.ClusterID(r.cluster), Text: r.text, Outcome: api.Outcome(r.outcome)}
@@ -114,39 +119,47 @@ type settledRow struct {
 	deliveries                                   int64
 	outcome                                      string
 	settledAt                                    int64
+	reason, agentName, replayOf                  string
 }
 
 func settledRowOf(org api.OrgID, s *hub.SettledSignal) (r settledRow, err error) {
 	r = settledRow{signal: string(s.Signal.ID), org: string(org), agent: string(s.Scope.Agent), sessionKey: s.Scope.SessionKey, key: s.Scope.Key,
 		session: string(s.Signal.Session), hash: s.Signal.PayloadHash, ref: s.Signal.PayloadRef, payload: s.Signal.Payload, sender: s.Signal.Sender, acceptedAt: nanos(s.Signal.AcceptedAt),
-		deliveries: int64(s.Signal.Deliveries), outcome: s.Outcome, settledAt: nanos(s.SettledAt)}
+		deliveries: int64(s.Signal.Deliveries), outcome: s.Outcome, settledAt: nanos(s.SettledAt),
+		reason: s.Reason, agentName: s.AgentName, replayOf: string(s.Signal.ReplayOf)}
 	r.sequence, err = signed("sequence of a signal", s.Signal.Sequence)
 	return r, err
 }
 
-func (r *settledRow) scan(row interface{ Scan(...any) error }) error {
+// scan reads the columns of settledColumns and further ones behind them.
+func (r *settledRow) scan(row interface{ Scan(...any) error }, more ...any) error {
 	var hash []byte
-	err := row.Scan(&r.signal, &r.org, &r.agent, &r.sessionKey, &r.key, &r.session, &r.sequence, &hash, &r.ref, &r.payload, &r.sender, &r.acceptedAt, &r.deliveries, &r.outcome, &r.settledAt)
+	err := row.Scan(append([]any{&r.signal, &r.org, &r.agent, &r.sessionKey, &r.key, &r.session, &r.sequence, &hash, &r.ref, &r.payload, &r.sender, &r.acceptedAt, &r.deliveries,
+		&r.outcome, &r.settledAt, &r.reason, &r.agentName, &r.replayOf}, more...)...)
 	copy(r.hash[:], hash)
 	return err
 }
 
-func (r *settledRow) args() []any {
-	return []any{r.signal, r.org, r.agent, r.sessionKey, r.key, r.session, r.sequence, r.hash[:], r.ref, r.payload, r.sender, r.acceptedAt, r.deliveries, r.outcome, r.settledAt}
+func (r *settledRow) args(d dialect) []any {
+	return []any{r.signal, r.org, r.agent, r.sessionKey, r.key, r.session, r.sequence, r.hash[:], r.ref, r.payload, r.sender, r.acceptedAt, r.deliveries, r.outcome, r.settledAt,
+		d.text(r.reason), r.agentName, r.replayOf}
 }
 
-// same reports that two rows are of one signal. When and how it was settled is the first row's to say.
+// same reports that the row that is there and another one are of one signal. When and how it was settled is the first row's
+// to say. A key that is no longer kept may have been any.
 func (r *settledRow) same(o *settledRow) bool {
-	return r.signal == o.signal && r.org == o.org && r.agent == o.agent && r.sessionKey == o.sessionKey && r.key == o.key && r.session == o.session &&
+	return r.signal == o.signal && r.org == o.org && r.agent == o.agent && r.sessionKey == o.sessionKey && (r.key == o.key || r.key == "") && r.session == o.session &&
 		r.sequence == o.sequence && r.hash == o.hash
 }
 
 func (r *settledRow) settled() hub.SettledSignal {
 	return hub.SettledSignal{
 		Signal: api.Signal{ID: api.SignalID(r.signal), Session: api.SessionID(r.session), Sequence: uint64(r.sequence), IdempotencyKey: r.key, PayloadHash: r.hash,
-			PayloadRef: r.ref, Payload: r.payload, Sender: r.sender, AcceptedAt: timeOf(r.acceptedAt), Deliveries: uint32(r.deliveries)},
+			PayloadRef: r.ref, Payload: r.payload, Sender: r.sender, AcceptedAt: timeOf(r.acceptedAt), Deliveries: uint32(r.deliveries), ReplayOf: api.SignalID(r.replayOf)},
 		Scope:     hub.KeyScope{Agent: api.ObjectID(r.agent), SessionKey: r.sessionKey, Key: r.key},
 		Outcome:   r.outcome,
+		Reason:    r.reason,
+		AgentName: r.agentName,
 		SettledAt: timeOf(r.settledAt),
 	}
 }

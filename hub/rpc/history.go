@@ -143,6 +143,5 @@ func signalOf(ctx context.Context, org, id string) (api.OrgID, api.SignalID, err
 func deadLetterToProto(s hub.SettledSignal) *navev1.DeadLetter {
 	m := navev1.DeadLetterToProto(s.Signal, s.SettledAt)
 	m.Agent, m.AgentId, m.Key, m.Reason, m.ReplayedAs = s.AgentName, string(s.Scope.Agent), s.Scope.SessionKey, s.Reason, string(s.ReplayedAs)
-	m.PayloadBytes = max(m.PayloadBytes, s.PayloadBytes)
 	return m
 }

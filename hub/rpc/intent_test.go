@@ -140,7 +140,7 @@ func TestDeadLettersAreListedReadAndReplayed(t *testing.T) {
 		for i := range 5 {
 			w.history.dead = append(w.history.dead, hub.SettledSignal{
 				Signal: api.Signal{ID: api.SignalID(fmt.Sprintf("01JDBZ000000000000000000%02d", i)), Session: someULID, Sequence: uint64(i), Payload: []byte("poem"), Deliveries: 3, Sender: "ann"},
-				Scope:  hub.KeyScope{Agent: "01A", SessionKey: "k"}, AgentName: "writer", Reason: "the agent failed 3 times", SettledAt: fenceTime, PayloadBytes: 4})
+				Scope:  hub.KeyScope{Agent: "01A", SessionKey: "k"}, AgentName: "writer", Reason: "the agent failed 3 times", SettledAt: fenceTime})
 		}
 		w.history.dead[1].Signal.Payload, w.history.dead[1].Signal.PayloadRef = nil, "large"
 		w.history.large = map[string][]byte{"large": []byte("novel")}
@@ -163,7 +163,7 @@ func TestDeadLettersAreListedReadAndReplayed(t *testing.T) {
 			t.Fatalf("%d of 5 are listed", len(all))
 		}
 		equal(t, "the third", &navev1.DeadLetter{SignalId: "01JDBZ00000000000000000002", SessionId: someULID, Agent: "writer", AgentId: "01A", Key: "k", Sequence: 2, Sender: "ann",
-			SettledAt: timestamppb.New(fenceTime), Deliveries: 3, Reason: "the agent failed 3 times", PayloadBytes: 4, ReplayedAs: "01JDBZ0000000000000000000R"}, all[2])
+			SettledAt: timestamppb.New(fenceTime), Deliveries: 3, Reason: "the agent failed 3 times", ReplayedAs: "01JDBZ0000000000000000000R"}, all[2])
 		_, err := s.ListDeadLetters(ctx, &navev1.ListDeadLettersRequest{PageSize: 2, PageToken: pageToken(t, s)})
 		if c := codeOf(err); c != "invalid page_token" {
 			t.Errorf("the token of another list: %s", c)

@@ -79,12 +79,14 @@ func setCluster(r *recordv1.Cluster, c api.Cluster) {
 		r.Taints = append(r.Taints, &recordv1.Taint{Key: t.Key, Value: t.Value, Effect: string(t.Effect)})
 	}
 	r.CreatedAt, r.UpdatedAt, r.Identity = timeRecord(c.CreatedAt), timeRecord(c.UpdatedAt), c.Identity
+	r.FenceMs = int64((c.Fence + time.Millisecond - 1) / time.Millisecond)
 }
 
 func clusterFrom(r *recordv1.Cluster, revision int64) api.Cluster {
 	c := api.Cluster{
 		ID: api.ClusterID(r.GetId()), Org: api.OrgID(r.GetOrg()), Name: r.GetName(), Labels: r.GetLabels(), Cordoned: r.GetCordoned(),
 		Etag: etag(revision), CreatedAt: timeFrom(r.GetCreatedAt()), UpdatedAt: timeFrom(r.GetUpdatedAt()), Identity: r.GetIdentity(),
+		Fence: time.Duration(r.GetFenceMs()) * time.Millisecond,
 	}
 	for _, t := range r.GetTaints() {
 		c.Taints = append(c.Taints, api.Taint{Key: t.GetKey(), Value: t.GetValue(), Effect: api.Effect(t.GetEffect())})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
@@ -19,16 +20,43 @@ func epochFrom(r *recordv1.Epoch) api.Epoch {
 	return api.Epoch{Incarnation: r.GetIncarnation(), N: r.GetN()}
 }
 
+// texts converts a list of one kind of text to another; an empty one is nil.
+func texts[To, From ~string](from []From) []To {
+	var to []To
+	for _, s := range from {
+		to = append(to, To(s))
+	}
+	return to
+}
+
+// stopAfterRecord is a stop_after in milliseconds, -1 for never. Part of a millisecond counts as a whole one: later is
+// always safe.
+func stopAfterRecord(d time.Duration) int64 {
+	if d == api.StopNever {
+		return -1
+	}
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+func stopAfterFrom(ms int64) time.Duration {
+	if ms < 0 {
+		return api.StopNever
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
 func sessionRecord(s *api.Session) *recordv1.Session {
 	r := &recordv1.Session{
 		Id: string(s.ID), Org: string(s.Org), Agent: string(s.Agent), AgentName: s.AgentName, Key: s.Key, Labels: s.Labels,
 		Intent: string(s.Intent), Phase: string(s.Phase), Reason: s.Reason, CreatedAt: timeRecord(s.CreatedAt),
 		LastSequence: s.LastSequence, HubNumber: s.HubNumber, Epoch: epochRecord(s.Epoch), LastCluster: string(s.LastCluster),
 		TurnEpoch: epochRecord(s.TurnSource.Epoch), TurnAttempt: s.TurnSource.Attempt, TurnNumber: s.TurnNumber,
+		Pauses: texts[string](s.Pauses), StartFailures: s.StartFailures, Checkpoints: texts[string](s.Checkpoints),
 	}
 	if a := s.Assignment; a != nil {
 		r.Assignment = &recordv1.Assignment{Cluster: string(a.Cluster), Epoch: epochRecord(a.Epoch), AgentRevision: a.AgentRevision,
-			EnvironmentRevision: a.EnvironmentRevision, PolicyRevision: a.PolicyRevision, Summary: a.Summary, Releasing: a.Releasing}
+			EnvironmentRevision: a.EnvironmentRevision, PolicyRevision: a.PolicyRevision, Summary: a.Summary, Releasing: a.Releasing,
+			Checkpoint: string(a.Checkpoint), StopAfterMs: stopAfterRecord(a.StopAfter)}
 	}
 	return r
 }
@@ -40,10 +68,12 @@ func sessionFrom(r *recordv1.Session) api.Session {
 		CreatedAt: timeFrom(r.GetCreatedAt()), LastSequence: r.GetLastSequence(), HubNumber: r.GetHubNumber(),
 		Epoch: epochFrom(r.GetEpoch()), LastCluster: api.ClusterID(r.GetLastCluster()),
 		TurnSource: api.Source{Epoch: epochFrom(r.GetTurnEpoch()), Attempt: r.GetTurnAttempt()}, TurnNumber: r.GetTurnNumber(),
+		Pauses: texts[api.PauseReason](r.GetPauses()), StartFailures: r.GetStartFailures(), Checkpoints: texts[api.CheckpointID](r.GetCheckpoints()),
 	}
 	if a := r.GetAssignment(); a != nil {
 		s.Assignment = &api.Assignment{Cluster: api.ClusterID(a.GetCluster()), Epoch: epochFrom(a.GetEpoch()), AgentRevision: a.GetAgentRevision(),
-			EnvironmentRevision: a.GetEnvironmentRevision(), PolicyRevision: a.GetPolicyRevision(), Summary: a.GetSummary(), Releasing: a.GetReleasing()}
+			EnvironmentRevision: a.GetEnvironmentRevision(), PolicyRevision: a.GetPolicyRevision(), Summary: a.GetSummary(), Releasing: a.GetReleasing(),
+			Checkpoint: api.CheckpointID(a.GetCheckpoint()), StopAfter: stopAfterFrom(a.GetStopAfterMs())}
 	}
 	return s
 }
@@ -52,6 +82,7 @@ func signalRecord(org api.OrgID, s *api.Signal) *recordv1.Signal {
 	return &recordv1.Signal{
 		Id: string(s.ID), Session: string(s.Session), Sequence: s.Sequence, IdempotencyKey: s.IdempotencyKey, PayloadHash: s.PayloadHash[:],
 		Payload: s.Payload, PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timeRecord(s.AcceptedAt), Deliveries: s.Deliveries, Org: string(org),
+		ReplayOf: string(s.ReplayOf), ConsumedEpoch: epochRecord(s.ConsumedBy.Epoch), ConsumedAttempt: s.ConsumedBy.Attempt, ConsumedNumber: s.ConsumedNumber,
 	}
 }
 
@@ -59,6 +90,7 @@ func signalFrom(r *recordv1.Signal) api.Signal {
 	s := api.Signal{
 		ID: api.SignalID(r.GetId()), Session: api.SessionID(r.GetSession()), Sequence: r.GetSequence(), IdempotencyKey: r.GetIdempotencyKey(),
 		Payload: r.GetPayload(), PayloadRef: r.GetPayloadRef(), Sender: r.GetSender(), AcceptedAt: timeFrom(r.GetAcceptedAt()), Deliveries: r.GetDeliveries(),
+		ReplayOf: api.SignalID(r.GetReplayOf()), ConsumedBy: api.Source{Epoch: epochFrom(r.GetConsumedEpoch()), Attempt: r.GetConsumedAttempt()}, ConsumedNumber: r.GetConsumedNumber(),
 	}
 	copy(s.PayloadHash[:], r.GetPayloadHash())
 	return s

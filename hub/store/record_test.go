@@ -10,6 +10,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/hub/store/recordv1"
 )
 
 // A field that a record forgets is lost when the shard has its next owner: every field of the nouns comes back.
@@ -39,6 +40,27 @@ func TestRecordsForgetNoField(t *testing.T) {
 	}
 }
 
+func TestClusterForgetsNoField(t *testing.T) {
+	want := filled[api.Cluster](t)
+	want.Etag, want.Status = "7", api.ClusterStatus{} // not part of the record
+	var r recordv1.Cluster
+	setCluster(&r, want)
+	if d := cmp.Diff(want, clusterFrom(&r, 7)); d != "" {
+		t.Errorf("cluster (-put +got):\n%s", d)
+	}
+}
+
+// What is stored may say a longer time than what was meant, never a shorter one, and never is for ever.
+func TestStopAfterIsNeverShortened(t *testing.T) {
+	for _, tt := range []struct{ is, want time.Duration }{
+		{0, 0}, {time.Millisecond, time.Millisecond}, {time.Minute, time.Minute}, {time.Minute + 1, time.Minute + time.Millisecond}, {api.StopNever, api.StopNever},
+	} {
+		if got := stopAfterFrom(stopAfterRecord(tt.is)); got != tt.want {
+			t.Errorf("%v comes back as %v, want %v", tt.is, got, tt.want)
+		}
+	}
+}
+
 // filled returns a value of which no field is zero.
 func filled[T any](t *testing.T) T {
 	t.Helper()
@@ -53,6 +75,9 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 	switch {
 	case v.Type() == reflect.TypeFor[time.Time]():
 		v.Set(reflect.ValueOf(time.Unix(int64(1_700_000_000+*n), 123).UTC()))
+		return
+	case v.Type() == reflect.TypeFor[time.Duration]():
+		v.SetInt(int64(*n) * int64(time.Millisecond))
 		return
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))

@@ -54,6 +54,7 @@ func testClusterLife(t *testing.T, s Stores) {
 
 	changed := created
 	changed.Cordoned, changed.Identity, changed.Labels = false, "identity", nil
+	changed.Fence = 61500 * time.Millisecond
 	updated, err := s.Other.UpdateCluster(ctx, changed)
 	must(t, "UpdateCluster", err)
 	wantSame(t, "what update returned", updated, changed, ignoreClusterEtag)

@@ -35,6 +35,8 @@ func outbox(shard api.Shard, n int, number uint64) hub.OutboxItem {
 		Signals: []uint64{1, 2}, Outcome: api.OutcomeDone, Attributes: map[string]string{"a": "b"}}}
 }
 
+func checkpoint(n uint64) api.CheckpointID { return api.CheckpointID(fmt.Sprintf("%064x", n)) }
+
 func claim(t *testing.T, r Replica, shard api.Shard) api.Head {
 	t.Helper()
 	h, err := r.Claim(t.Context(), shard)
@@ -116,6 +118,29 @@ func testCommitAllOrNone(t *testing.T, s Stores) {
 	}
 	must(t, "a commit on a shard that nobody claimed", s.One.Commit(ctx, []hub.Batch{putSession(3, api.Head{}, 1)}))
 	wantShard(t, s.Other, 3, api.Head{Batch: 1}, hub.ShardContents{Sessions: []api.Session{session(3, 1)}})
+}
+
+// testConsumedSignals follows a signal from acceptance over its consumption, and back when the state went back, to its end.
+func testConsumedSignals(t *testing.T, s Stores) {
+	ctx, head := t.Context(), claim(t, s.One, 9)
+	a, b := signal(9, 1, 1), signal(9, 1, 2)
+	b.ReplayOf = "01HZY0000000000000000000AB"
+	commit := func(mutations ...hub.Mutation) {
+		t.Helper()
+		batch := hub.Batch{Shard: 9, From: head, Mutations: mutations}
+		must(t, "Commit", s.One.Commit(ctx, []hub.Batch{batch}))
+		head = batch.Next()
+	}
+	commit(hub.Mutation{Org: org, PutSignal: &a}, hub.Mutation{Org: org, PutSignal: &b})
+	wantShard(t, s.Other, 9, head, hub.ShardContents{Signals: []api.Signal{a, b}})
+	a.ConsumedBy, a.ConsumedNumber = api.Source{Epoch: api.Epoch{Incarnation: 1, N: 3}, Attempt: 2}, 40
+	commit(hub.Mutation{Org: org, PutSignal: &a})
+	wantShard(t, s.Other, 9, head, hub.ShardContents{Signals: []api.Signal{a, b}})
+	a.ConsumedBy, a.ConsumedNumber = api.Source{}, 0
+	commit(hub.Mutation{Org: org, PutSignal: &a})
+	wantShard(t, s.Other, 9, head, hub.ShardContents{Signals: []api.Signal{a, b}})
+	commit(hub.Mutation{Org: org, DeleteSignal: &hub.SignalKey{Session: a.Session, Sequence: 1}}, hub.Mutation{Org: org, DeleteSignal: &hub.SignalKey{Session: a.Session, Sequence: 2}})
+	wantShard(t, s.Other, 9, head, hub.ShardContents{})
 }
 
 func testAliveCompared(t *testing.T, s Stores) {
@@ -321,10 +346,17 @@ func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 	switch rapid.IntRange(0, 5).Draw(rt, "what") {
 	case 0:
 		x := session(shard, n)
+		if rapid.Bool().Draw(rt, "paused") {
+			x.Intent, x.Pauses, x.StartFailures = api.IntentPaused, []api.PauseReason{api.PausePerson, api.PauseStartFailures}, uint32(q)
+		}
+		for i := range q % 4 {
+			x.Checkpoints = append(x.Checkpoints, checkpoint(i))
+		}
 		x.Reason, x.Key = rapid.String().Draw(rt, "reason"), rapid.StringN(1, 5, 256).Draw(rt, "key")
 		x.Epoch = api.Epoch{Incarnation: 1, N: q}
 		if rapid.Bool().Draw(rt, "assigned") {
-			x.Assignment = &api.Assignment{Cluster: "c", Epoch: x.Epoch, AgentRevision: q, Summary: "s", Releasing: q%2 == 0}
+			x.Assignment = &api.Assignment{Cluster: "c", Epoch: x.Epoch, AgentRevision: q, Summary: "s", Releasing: q%2 == 0, Checkpoint: x.Checkpoint(),
+				StopAfter: rapid.SampledFrom([]time.Duration{api.StopNever, time.Minute, 8500 * time.Millisecond}).Draw(rt, "stop after")}
 		}
 		if q%3 == 0 {
 			x.CreatedAt, x.Labels = time.Time{}, nil
@@ -333,6 +365,12 @@ func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 	case 1:
 		x := signal(shard, n, q)
 		x.Payload = rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(rt, "payload")
+		if rapid.Bool().Draw(rt, "consumed") {
+			x.ConsumedBy, x.ConsumedNumber = api.Source{Epoch: api.Epoch{Incarnation: 1, N: q}, Attempt: 2}, q
+		}
+		if q%5 == 0 {
+			x.ReplayOf = "dead"
+		}
 		return hub.Mutation{Org: api.DefaultOrg, PutSignal: &x}
 	case 2:
 		return hub.Mutation{Org: api.DefaultOrg, DeleteSignal: &hub.SignalKey{Session: sessionID(shard, n), Sequence: q}}

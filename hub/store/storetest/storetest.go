@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"Shards/ConcurrentClaims":              testConcurrentClaims,
 		"Shards/CommitIsAllOrNone":             testCommitAllOrNone,
 		"Shards/AliveIsCompared":               testAliveCompared,
+		"Shards/ConsumedSignals":               testConsumedSignals,
 		"Shards/LoadsManyKeys":                 testLoadsManyKeys,
 		"Shards/LoadsAtOneMoment":              testLoadsAtOneMoment,
 		"Shards/RefusesDefects":                testRefusesDefects,
