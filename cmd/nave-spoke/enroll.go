@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub/client"
 	"github.com/nave-dev/nave/transport/ziti"
@@ -119,14 +121,8 @@ func ensureKey(dir string) ([]byte, *ecdsa.PrivateKey, error) {
 
 // write replaces a file: complete or not at all, readable by its owner only.
 func write(dir, name string, b []byte) error {
-	f, err := os.CreateTemp(dir, "."+name+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, name), b, 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return os.Rename(f.Name(), filepath.Join(dir, name))
+	return nil
 }

@@ -42,7 +42,7 @@ type testHub struct {
 	dead     []*navev1.DeadLetter
 	side     []*navev1.Event
 	notes    []string // of changed intents
-	cuts     []int // stream i of events breaks after so many
+	cuts     []int    // stream i of events breaks after so many
 	streams  int
 	calls    int // requests of any kind
 	rpcOnce  map[string]error
