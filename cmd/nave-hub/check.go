@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -58,8 +59,15 @@ func (c *config) checkFiles() error {
 			return err
 		}
 	}
-	if _, err := c.Etcd.TLS.load("etcd.tls"); err != nil {
-		return err
+	if t := c.Etcd.TLS; t.CertFile != "" {
+		if _, err := loadPair("etcd.tls", t.CertFile, t.KeyFile); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct{ field, path string }{{"etcd.tls.ca_file", c.Etcd.TLS.CAFile}, {"overlay.ca_file", c.Overlay.CAFile}} {
+		if err := checkAuthorities(f.field, f.path); err != nil {
+			return err
+		}
 	}
 	if t := c.API.TLS; t.CertFile != "" {
 		pair, err := loadPair("api.tls", t.CertFile, t.KeyFile)
@@ -71,12 +79,26 @@ func (c *config) checkFiles() error {
 		}
 	}
 	if c.Overlay.Controller != "" {
-		_, err := c.Overlay.endpoint()
-		return err
+		return nil
 	}
 	_, err := local.FindBinary(c.Overlay.Program)
 	if err != nil {
 		return &api.Error{Code: api.CodeInvalid, Field: "overlay.program", Err: err}
+	}
+	return nil
+}
+
+// checkAuthorities reads a file of certificates, if one is named.
+func checkAuthorities(field, path string) error {
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return api.Invalid(field, "%w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return api.Invalid(field, "%s holds no certificate in PEM", path)
 	}
 	return nil
 }
@@ -181,7 +203,7 @@ func tryListen(addr string) error {
 
 // try reads a key, so that it is known that the endpoint answers, believes the credentials, and has a quorum.
 func (c etcdConfig) try(ctx context.Context) error {
-	client, err := dialEtcd(ctx, c)
+	client, err := c.dial(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -3,56 +3,46 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"os"
+	"errors"
+	"log/slog"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub/store"
 )
 
-// dialEtcd connects to an etcd of its own.
-func dialEtcd(ctx context.Context, c etcdConfig) (*clientv3.Client, error) {
+// dial connects to an etcd of its own and returns when it answers.
+func (c etcdConfig) dial(ctx context.Context, log *slog.Logger) (*clientv3.Client, error) {
 	password, err := c.Password.read("etcd")
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.TLS.load("etcd.tls")
-	if err != nil {
-		return nil, err
-	}
-	client, err := clientv3.New(clientv3.Config{Context: ctx, Endpoints: c.Endpoints, Username: c.Username, Password: password, TLS: t, DialTimeout: 5 * time.Second})
-	if err != nil {
-		return nil, api.Errorf(api.CodeUnavailable, "connect to etcd at %v: %w", c.Endpoints, err)
-	}
-	return client, nil
+	client, err := store.Dial(ctx, store.DialConfig{Endpoints: c.Endpoints, User: c.Username, Password: password,
+		CAFile: c.TLS.CAFile, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Log: log})
+	return client, inSection("etcd", err)
 }
 
-// load reads the files; without any it returns nil: TLS is then by the system's authorities where the address says so.
-func (c clientTLSConfig) load(field string) (*tls.Config, error) {
-	if c == (clientTLSConfig{}) {
-		return nil, nil
+// inSection gives an error about a field of a part the field's name in the configuration.
+func inSection(section string, err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) || e.Field == "" {
+		return err
 	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, api.Invalid(field+".ca_file", "%w", err)
-		}
-		out.RootCAs = x509.NewCertPool()
-		if !out.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, api.Invalid(field+".ca_file", "%s holds no certificate in PEM", c.CAFile)
-		}
+	out := *e
+	switch field := e.Field; {
+	case section == "etcd" && field == "user":
+		out.Field = "etcd.username"
+	case section == "etcd" && field == "password":
+		out.Field = "etcd.username" // the password itself has no field
+	case section == "etcd" && strings.HasSuffix(field, "_file") && field != "password_file":
+		out.Field = "etcd.tls." + field
+	default:
+		out.Field = section + "." + field
 	}
-	if c.CertFile != "" {
-		pair, err := loadPair(field, c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		out.Certificates = []tls.Certificate{pair}
-	}
-	return out, nil
+	return &out
 }
 
 // loadPair reads a certificate with its key.

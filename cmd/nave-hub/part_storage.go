@@ -63,7 +63,7 @@ func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (er
 		s.closers = append(s.closers, etcd.Close)
 		s.failed, cfg.Client = etcd.Failed(), etcd.Client()
 	} else {
-		client, err := dialEtcd(ctx, c.Etcd)
+		client, err := c.Etcd.dial(ctx, log)
 		if err != nil {
 			return err
 		}
