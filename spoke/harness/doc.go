@@ -11,7 +11,8 @@
 //  2. Turns come one after another, and signals in order: one that failed holds back those behind it.
 //  3. What a turn consumed is not run again by this harness, however long it stays in the orders.
 //  4. The agent dies with the harness, and nothing that a turn started outlives the turn.
-//  5. Without a lease that was promised the agent does not act: the clock is the boot-time clock.
+//  5. The agent acts under a lease of the spoke alone, counted by the boot-time clock from when it was asked for; when it
+//     runs out, nothing of the agent runs any more. Init scripts are the agent's too.
 //  6. The agent gets the environment that its description grants and nothing of the harness's own.
 //  7. The harness outlives the spoke: it dials again for ever.
 //

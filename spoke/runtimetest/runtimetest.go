@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke"
 )
@@ -31,6 +32,7 @@ func Run(t *testing.T, make func(t *testing.T) Config) {
 		{"capacity", testCapacity},
 		{"start that fails", testBadStart},
 		{"turn leaves nothing behind", testTurnLeftovers},
+		{"agent ends with its lease", testLease},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(newBench(t, make(t))) })
@@ -103,6 +105,7 @@ func testDoubleStart(b *bench) {
 	if err := b.Again().Start(b.t.Context(), w); err != nil {
 		b.t.Fatalf("Start by another value: %v", err)
 	}
+	b.Door.Lease(w.ID, spoke.LeaseForever)
 	b.Door.Tell(w.ID, signals(1, 1))
 	b.message(w.ID, "ready")
 	b.running(tok, 1)
@@ -313,6 +316,29 @@ func testTurnLeftovers(b *bench) {
 	if got := b.state(b.Runtime, w.ID); got.State != spoke.WorkloadRunning {
 		b.t.Fatalf("between turns the workload is %+v", got)
 	}
+}
+
+// Nothing of the agent acts when its lease is over; the workload itself stays and goes on when there is a new one.
+func testLease(b *bench) {
+	tok := token()
+	w := b.spec("[ -e again ] && exit 0; touch again; " + family(tok))
+	b.start(w)
+	until := boottime.Now() + 3*time.Second
+	b.Door.Lease(w.ID, until)
+	b.Door.Tell(w.ID, signals(1, 1))
+	b.message(w.ID, "ready")
+	b.running(tok, 3)
+	b.eventually("the lease is over", func() (bool, error) { return boottime.Now() >= until, nil })
+	if n, err := b.Running(tok); err != nil || n != 0 {
+		b.t.Fatalf("the lease is over, and %d processes of the agent run (%v)", n, err)
+	}
+	if got := b.state(b.Runtime, w.ID); got.State != spoke.WorkloadRunning {
+		b.t.Fatalf("without a lease the workload is %+v", got)
+	}
+	b.Door.Lease(w.ID, spoke.LeaseForever)
+	b.await(w.ID, "the turn is done under the new lease", func(e api.Event) bool {
+		return e.Type == api.EventTurnDone && e.Outcome == api.OutcomeDone
+	})
 }
 
 func count(events []api.Event, t api.EventType) int {
