@@ -53,6 +53,8 @@ type etcdConfig struct {
 	Username  string          `yaml:"username"`
 	Password  secret          `yaml:",inline"`
 	TLS       clientTLSConfig `yaml:"tls"`
+	MaxOps    int             `yaml:"max_txn_ops"`
+	MaxBytes  int             `yaml:"max_request_bytes"`
 }
 
 // clientTLSConfig is whom the hub believes and how it proves itself to a part that it connects to.
@@ -102,6 +104,12 @@ type logConfig struct {
 	Format string `yaml:"format"`
 }
 
+// What a separate etcd takes in one transaction when it was started without other limits.
+const (
+	defaultMaxOps   = 128
+	defaultMaxBytes = 3 << 19
+)
+
 // Bounds of the lease of a cluster.
 const (
 	minLease = 3 * time.Second
@@ -113,7 +121,7 @@ func defaults() config {
 	l := hub.DefaultLimits()
 	return config{
 		API:     apiConfig{Listen: "127.0.0.1:7400", GRPCListen: "127.0.0.1:7401"},
-		Etcd:    etcdConfig{Prefix: store.DefaultPrefix},
+		Etcd:    etcdConfig{Prefix: store.DefaultPrefix, MaxOps: defaultMaxOps, MaxBytes: defaultMaxBytes},
 		Archive: archiveConfig{Readers: 4},
 		Overlay: overlayConfig{Listen: "127.0.0.1", Identity: "nave-hub-1"},
 		Lease:   10 * time.Second,
@@ -185,10 +193,16 @@ func (c *config) checkEtcd() error {
 		return api.Invalid("etcd.prefix", "%q: must begin and end with a slash", e.Prefix)
 	}
 	if len(e.Endpoints) == 0 {
-		if e.Username != "" || e.Password.given() || e.TLS != (clientTLSConfig{}) {
+		if e.Username != "" || e.Password.given() || e.TLS != (clientTLSConfig{}) || e.MaxOps != defaultMaxOps || e.MaxBytes != defaultMaxBytes {
 			return api.Invalid("etcd.endpoints", "is missing, and the other fields of etcd are for one that is not embedded: name its endpoints, or leave them out")
 		}
 		return nil
+	}
+	if e.MaxOps < defaultMaxOps {
+		return api.Invalid("etcd.max_txn_ops", "%d: want %d or more, and etcd's --max-txn-ops to be the same", e.MaxOps, defaultMaxOps)
+	}
+	if e.MaxBytes < defaultMaxBytes {
+		return api.Invalid("etcd.max_request_bytes", "%d: want %d or more, and etcd's --max-request-bytes to be the same", e.MaxBytes, defaultMaxBytes)
 	}
 	for _, at := range e.Endpoints {
 		u, err := url.Parse(at)

@@ -62,13 +62,14 @@ func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (er
 		}
 		s.closers = append(s.closers, etcd.Close)
 		s.failed, cfg.Client = etcd.Failed(), etcd.Client()
+		cfg.MaxOps, cfg.MaxBytes = embedded.MaxTxnOps, embedded.MaxRequestBytes
 	} else {
 		client, err := c.Etcd.dial(ctx, log)
 		if err != nil {
 			return err
 		}
 		s.closers = append(s.closers, func() { client.Close() })
-		cfg.Client = client
+		cfg.Client, cfg.MaxOps, cfg.MaxBytes = client, c.Etcd.MaxOps, c.Etcd.MaxBytes
 	}
 	s.store, err = store.Open(ctx, cfg)
 	return err

@@ -42,6 +42,9 @@ func (p *program) launch(ctx context.Context) (err error) {
 		return err
 	}
 	defer p.doors.close()
+	if p.doors.metrics != nil {
+		p.say("metrics on http://%s/metrics", p.doors.metrics.Addr())
+	}
 	if p.overlay, err = newOverlay(p.cfg, p.log, p.say); err != nil {
 		return err
 	}
