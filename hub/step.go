@@ -111,8 +111,9 @@ type (
 	}
 	// evAttach is a spoke's new link: it gets everything of this shard. held are the sessions that it says it has.
 	evAttach struct {
-		cluster api.ClusterID
-		held    map[api.SessionID]bool
+		cluster   api.ClusterID
+		held      map[api.SessionID]api.Held
+		positions map[api.Shard]api.Head
 	}
 	// evHeld is what a spoke reports of one session.
 	evHeld struct {
@@ -257,7 +258,11 @@ func (m *machine) step(now time.Time, ev event) output {
 	case evAssigned:
 		m.assigned(&o, ev)
 	case evAttach:
-		m.attach(&o, ev.cluster, ev.held)
+		m.attachHeld(&o, ev.cluster, ev.held)
+	case evResync:
+		m.resync(&o, ev.cluster)
+	case evFence:
+		m.fence(&o, now, ev)
 	case evHeld:
 		m.held(&o, now, ev.cluster, ev.held)
 	case evEvents:

@@ -38,7 +38,7 @@ func (m *machine) placed(o *output, now time.Time, ev evPlaced) {
 	d.Epoch, d.Time = s.Epoch.Next(m.head.Generation.Incarnation), now
 	rec.Epoch = d.Epoch
 	rec.Assignment = &api.Assignment{Cluster: d.Cluster, Epoch: d.Epoch, AgentRevision: ev.revision.AgentRevision,
-		EnvironmentRevision: ev.revision.EnvironmentRevision, PolicyRevision: ev.revision.PolicyRevision, Summary: d.Summary}
+		EnvironmentRevision: ev.revision.EnvironmentRevision, PolicyRevision: ev.revision.PolicyRevision, Summary: d.Summary, StopAfter: ev.revision.Agent.WithDefaults().StopAfter}
 	rec.Phase, rec.Reason = api.PhaseStarting, ""
 	rec.HubNumber++
 	item := OutboxItem{Event: api.Event{Session: s.ID, Source: api.HubSource, SourceNumber: rec.HubNumber, Type: api.EventPlaced, Time: now,

@@ -88,11 +88,13 @@ func (tr *transcript) run(t *testing.T, d *datadriven.TestData) string {
 		tr.writing = nil
 		tr.step(evArchived{done}, true)
 	case "attach":
-		held := map[api.SessionID]bool{}
+		held := map[api.SessionID]api.Held{}
 		for id := range tr.m.sessions {
-			held[id] = !d.HasArg("forgot")
+			if !d.HasArg("forgot") {
+				held[id] = api.Held{}
+			}
 		}
-		tr.step(evAttach{cluster, held}, true)
+		tr.step(evAttach{cluster: cluster, held: held}, true)
 	case "lost":
 		tr.step(evHealth{cluster, api.HealthLost}, true)
 	case "facts":

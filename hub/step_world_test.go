@@ -269,11 +269,11 @@ func (w *shardWorld) restart() {
 
 // attach is a spoke's new link, on which it says what it has.
 func (w *shardWorld) attach(c api.ClusterID) {
-	held := map[api.SessionID]bool{}
+	held := map[api.SessionID]api.Held{}
 	for id := range w.spokes[c] {
-		held[id] = true
+		held[id] = api.Held{}
 	}
-	w.do(evAttach{c, held}, true, false)
+	w.do(evAttach{cluster: c, held: held}, true, false)
 }
 
 // resend is a spoke's new link: everything that is not acknowledged goes up again.
