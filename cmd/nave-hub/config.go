@@ -26,8 +26,11 @@ type config struct {
 	Overlay overlayConfig `yaml:"overlay"`
 	Lease   time.Duration `yaml:"lease"`
 	Beat    time.Duration `yaml:"beat"`
-	Limits  limitsConfig  `yaml:"limits"`
-	Log     logConfig     `yaml:"log"`
+
+	Retention time.Duration `yaml:"retention"`
+
+	Limits limitsConfig `yaml:"limits"`
+	Log    logConfig    `yaml:"log"`
 }
 
 type apiConfig struct {
@@ -110,11 +113,8 @@ const (
 	defaultMaxBytes = 3 << 19
 )
 
-// Bounds of the lease of a cluster.
-const (
-	minLease = 3 * time.Second
-	maxLease = time.Hour
-)
+// minRetention is how long clients may rely on their idempotency keys whatever the configuration says.
+const minRetention = 24 * time.Hour
 
 // defaults are the values of what a configuration leaves out. Those that follow from others are filled in by complete.
 func defaults() config {
@@ -124,7 +124,7 @@ func defaults() config {
 		Etcd:    etcdConfig{Prefix: store.DefaultPrefix, MaxOps: defaultMaxOps, MaxBytes: defaultMaxBytes},
 		Archive: archiveConfig{Readers: 4},
 		Overlay: overlayConfig{Listen: "127.0.0.1", Identity: "nave-hub-1"},
-		Lease:   10 * time.Second,
+		Lease:   hub.DefaultLeaseTTL, Retention: api.IdempotencyRetention,
 		Limits: limitsConfig{PendingPerSession: l.PendingPerSession, PendingPerOrg: l.PendingPerOrg, Requests: 2000, Burst: 4000, Streams: 256,
 			PublicRequests: 20, PublicBurst: 40, Deadline: 30 * time.Second},
 		Log: logConfig{Level: "info", Format: "text"},
@@ -163,11 +163,14 @@ func (c *config) complete() error {
 }
 
 func (c *config) completeTimes() error {
-	if c.Lease < minLease || c.Lease > maxLease {
-		return api.Invalid("lease", "%v: want %v to %v", c.Lease, minLease, maxLease)
+	if c.Lease < hub.MinLeaseTTL || c.Lease > hub.MaxLeaseTTL {
+		return api.Invalid("lease", "%v: want %v to %v", c.Lease, hub.MinLeaseTTL, hub.MaxLeaseTTL)
 	}
-	if c.Beat < 100*time.Millisecond || 2*c.Beat > c.Lease {
-		return api.Invalid("beat", "%v: want 100ms to half of the lease, which is %v", c.Beat, c.Lease/2)
+	if c.Retention < minRetention {
+		return api.Invalid("retention", "%v: want %v or more", c.Retention, minRetention)
+	}
+	if most := 2 * c.Lease / 5; c.Beat < 100*time.Millisecond || c.Beat > most {
+		return api.Invalid("beat", "%v: want 100ms to two fifths of the lease, which is %v", c.Beat, most)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/client"
 	"github.com/nave-dev/nave/hub/dev"
 )
@@ -52,7 +53,7 @@ Ctrl-C ends everything in order.`,
 	f.StringVar(&o.overlayIP, "overlay-listen", "127.0.0.1", "IP address that the overlay listens on; fixed at the first start")
 	f.StringVar(&o.contextFile, "context-file", "", "where the context \"dev\" for the nave command is written (default: as nave finds it)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
-	f.DurationVar(&o.lease, "lease", 10*time.Second, "how long a cluster may be silent before it is lost, 3s to 1h; agents' stop_after must be 3s longer")
+	f.DurationVar(&o.lease, "lease", hub.DefaultLeaseTTL, "how long a cluster may be silent before it is lost, 3s to 1h; agents' stop_after must be 3s longer")
 	f.BoolVar(&o.exposed, "allow-exposed", false, "allow addresses that are not loopback")
 	return c
 }

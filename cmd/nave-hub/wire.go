@@ -81,6 +81,7 @@ func (p *program) serve(ctx context.Context) error {
 	g := run.NewGroup(ctx)
 	g.Go("shards", b.hub.Run)
 	g.Go("storage", s.watch)
+	g.Go("prune", func(ctx context.Context) error { return p.prune(ctx, s, b.hub.Ready) })
 	g.Go("doors", func(ctx context.Context) error {
 		nw, err := openNetwork(ctx, p)
 		if err != nil {
@@ -104,7 +105,7 @@ type brain struct {
 }
 
 func (p *program) newBrain(s *storage) (*brain, error) {
-	catalog, err := hub.NewCatalog(hub.CatalogConfig{Store: s.store, NewID: newID[api.ObjectID]})
+	catalog, err := hub.NewCatalog(hub.CatalogConfig{Store: s.store, NewID: newID[api.ObjectID], LeaseTTL: p.cfg.Lease})
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +117,8 @@ func (p *program) newBrain(s *storage) (*brain, error) {
 }
 
 func (p *program) newServer(s *storage, b *brain, nw *network) (*rpc.Server, error) {
-	fleet, err := hub.NewFleet(hub.FleetConfig{Store: s.store, Overlay: nw, Status: b.hub.Status, Sessions: b.hub.Counts, NewID: newID[api.ClusterID], Service: ziti.HubService,
+	fleet, err := hub.NewFleet(hub.FleetConfig{Store: s.store, Overlay: nw, Status: b.hub.Status, Sessions: b.hub.Counts, Assigned: b.hub.Assigned, Members: b.hub.Members,
+		Revoked: b.hub.Revoke, Alarm: b.hub.Alarm, LeaseTTL: p.cfg.Lease, NewID: newID[api.ClusterID], Service: ziti.HubService,
 		HubIdentities: func() []string { return []string{nw.node.ID()} }, Authority: nw.endpoint.CA, Controllers: []string{nw.endpoint.Controller}, Log: p.log})
 	if err != nil {
 		return nil, err

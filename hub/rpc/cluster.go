@@ -125,9 +125,6 @@ func (h clusters) Rejoin(ctx context.Context, req *navev1.RejoinClusterRequest) 
 	if req.GetForce() != "" && req.GetForce() != req.GetName() {
 		return nil, api.Invalid("force", "%.40q is not the cluster's name: repeat the name to force it, or leave it out", req.GetForce())
 	}
-	if h.s.cfg.Rejoin == nil {
-		return nil, api.Errorf(api.CodeUnsupported, "this hub cannot let another spoke take a cluster over")
-	}
 	c, secret, wait, err := h.s.cfg.Rejoin.Rejoin(ctx, org, req.GetName(), lifetime, req.GetForce(), req.GetDryRun())
 	if err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func (c *Config) validate() error {
 		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, History, Payloads and Auth are needed")
 	}
 	if c.Rejoin == nil {
-		c.Rejoin, _ = any(c.Fleet).(Rejoiner)
+		c.Rejoin = c.Fleet
 	}
 	if l := c.Limits; l.Deadline < 0 || l.MessageBytes < 0 || l.Rate < 0 || l.Burst < 0 || l.Streams < 0 || l.PublicRate < 0 || l.PublicBurst < 0 {
 		return errors.New("rpc: limits must not be negative")
