@@ -145,7 +145,7 @@ func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {
 	d.roomLocked(id).until = until
 }
 
-// Asked says when the harness of a workload last asked for its lease, and until when it was told that its agent may act; both
+// Asked implements [spoke.Door]: it says when the harness of a workload last asked for its lease, and until when it was told that its agent may act; both
 // by the boot-time clock. Both are zero when it has not asked since the door was made. A harness that has not asked when the
 // latter has passed is frozen or cut off.
 func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) {
@@ -156,9 +156,6 @@ func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) {
 	}
 	return 0, 0
 }
-
-// Asked implements [spoke.Door].
-func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) { return 0, 0 }
 
 // Forget implements [spoke.Door].
 func (d *Door) Forget(id spoke.WorkloadID) {
