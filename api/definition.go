@@ -91,11 +91,17 @@ func ValidateSessionKey(field, key string) error {
 	return nil
 }
 
+// ReservedKeys begins the idempotency keys that the hub makes.
+const ReservedKeys = "nave."
+
 // ValidateIdempotencyKey checks the key under which a signal is deduplicated: at most MaxIdempotencyKey bytes of UTF-8
-// without control characters. Empty is allowed and deduplicates nothing.
+// without control characters, that does not begin with ReservedKeys. Empty is allowed and deduplicates nothing.
 func ValidateIdempotencyKey(field, key string) error {
 	if !printableKey(key, MaxIdempotencyKey) {
 		return Invalid(field, "%.40q is not an idempotency key: use at most %d bytes of UTF-8 without control characters", key, MaxIdempotencyKey)
+	}
+	if strings.HasPrefix(key, ReservedKeys) {
+		return Invalid(field, "%.40q: keys that begin with %q are the hub's own: use another beginning", key, ReservedKeys)
 	}
 	return nil
 }

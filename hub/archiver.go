@@ -76,7 +76,7 @@ func (a *archiver) gather(first shardAppends) []shardAppends {
 
 func (s shardAppends) rows() (n int) {
 	for _, a := range s.appends {
-		n += len(a.Events)
+		n += len(a.Events) + len(a.Settled)
 	}
 	return n
 }

@@ -82,6 +82,7 @@ func New(cfg Config) (*Hub, error) {
 	if cfg.LeaseTTL < 2*cfg.Beat {
 		return nil, errors.New("hub: the lease must be at least two beats long")
 	}
+	cfg.Limits.Lease = cfg.LeaseTTL
 	cfg.Limits = cfg.Limits.withDefaults()
 	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), metrics: newMetrics()}
 	h.commits = newCommitter(cfg.Shards, h.metrics)
@@ -89,7 +90,7 @@ func New(cfg Config) (*Hub, error) {
 	h.fleet = newLiveness(h)
 	h.placer = newPlacer(h)
 	for i := range h.loops {
-		h.loops[i] = newLoop(h, api.Shard(i))
+		h.loops[i] = newLoop(api.Shard(i), h.ports(), cfg.Limits, func() time.Time { return time.Now().UTC() })
 	}
 	if cfg.Metrics != nil {
 		if err := h.metrics.register(cfg.Metrics, h); err != nil {
@@ -111,7 +112,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	g.Go("liveness", h.fleet.run)
 	gate := make(chan struct{}, loadingAtOnce)
 	for _, l := range h.loops {
-		g.Go("shard", func(ctx context.Context) error { return l.run(ctx, gate) })
+		g.Go("shard", func(ctx context.Context) error { return l.run(ctx, gate, &h.loaded) })
 	}
 	return g.Wait()
 }

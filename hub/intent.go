@@ -39,10 +39,63 @@ type IntentAnswer struct {
 
 // SetIntent pauses, resumes or terminates a session. It returns when the change is durable. It is idempotent.
 func (h *Hub) SetIntent(ctx context.Context, r IntentRequest) (IntentAnswer, error) {
-	return IntentAnswer{}, api.Errorf(api.CodeUnsupported, "not built yet")
+	if len(r.Note) > maxNote {
+		return IntentAnswer{}, &api.Error{Code: api.CodeLimit, Field: "note", Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Note), maxNote)}
+	}
+	shard, err := r.Session.Shard()
+	if err != nil {
+		return IntentAnswer{}, api.Invalid("id", "%v", err)
+	}
+	type reply struct {
+		answer IntentAnswer
+		err    error
+	}
+	done := make(chan reply, 1)
+	if err := h.post(ctx, shard, evIntent{r, func(a IntentAnswer, err error) { done <- reply{a, err} }}); err != nil {
+		return IntentAnswer{}, err
+	}
+	select {
+	case a := <-done:
+		if api.CodeOf(a.err) == api.CodeNotFound {
+			return h.pastIntent(ctx, r)
+		}
+		return a.answer, a.err
+	case <-ctx.Done():
+		// It may have been changed: the same call can be repeated.
+		return IntentAnswer{}, &api.Error{Code: api.CodeUnavailable, Op: string(r.Change), Err: context.Cause(ctx)}
+	}
 }
+
+// maxNote bounds the reason that people give, in bytes.
+const maxNote = 1 << 10
+
+// pastIntent answers for a session that is in no shard: there is none, or it was terminated and has left.
+func (h *Hub) pastIntent(ctx context.Context, r IntentRequest) (IntentAnswer, error) {
+	v, err := h.past(ctx, r.Org, r.Session)
+	if err == nil && r.Change != ChangeTerminate {
+		err = ended(r)
+	}
+	if err != nil {
+		return IntentAnswer{}, err
+	}
+	return IntentAnswer{Session: v}, nil
+}
+
+// replayKey begins the idempotency keys of replays. Keys of clients must not begin with api.ReservedKeys.
+const replayKey = api.ReservedKeys + "replay/"
 
 // Replay sends a dead letter again. Replaying it twice is one signal: the second answer is the first one's.
 func (h *Hub) Replay(ctx context.Context, org api.OrgID, dead api.SignalID, by string) (api.Accepted, error) {
-	return api.Accepted{}, api.Errorf(api.CodeUnsupported, "not built yet")
+	row, err := h.cfg.Reader.DeadLetter(ctx, org, dead)
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	// Without its agent it would wait for ever. Another agent that took over the name does not get it.
+	if _, err := h.cfg.Resolver.ResolveRevision(ctx, org, row.Scope.Agent, row.AgentName, 0); err != nil {
+		return api.Accepted{}, err
+	}
+	ev := evSignal{org: org, agent: row.Scope.Agent, agentName: row.AgentName, key: row.Scope.SessionKey,
+		signal: api.Signal{IdempotencyKey: replayKey + string(dead), Payload: row.Signal.Payload, PayloadRef: row.Signal.PayloadRef,
+			PayloadHash: row.Signal.PayloadHash, Sender: by, ReplayOf: dead}}
+	return h.accept(ctx, ev)
 }

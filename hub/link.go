@@ -61,11 +61,7 @@ func (h *Hub) Attach(ctx context.Context, identity string, hello api.Hello) (*At
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}
-	held := make(map[api.SessionID]bool, len(hello.Held))
-	for _, s := range hello.Held {
-		held[s.Session] = true
-	}
-	if err := h.broadcast(ctx, evAttach{c.ID, held}); err != nil {
+	if err := h.broadcast(ctx, attached(c.ID, hello)); err != nil {
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}

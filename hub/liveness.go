@@ -145,8 +145,8 @@ func (l *liveness) changed() {
 func (h *Hub) Counts(ctx context.Context) (map[api.ClusterID]int, error) {
 	total := map[api.ClusterID]int{}
 	err := h.query(ctx, func(m *machine) {
-		for c, n := range m.assignedTo {
-			total[c] += n
+		for c, of := range m.assigned {
+			total[c] += len(of)
 		}
 	})
 	return total, err

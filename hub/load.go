@@ -3,6 +3,8 @@ package hub
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -12,65 +14,91 @@ import (
 // read. It returns the effects to begin with.
 func (l *loop) load(ctx context.Context) ([]effect, error) {
 	wrap := func(what string, err error) error { return fmt.Errorf("shard %d: %s: %w", l.shard, what, err) }
-	head, err := l.h.cfg.Shards.Claim(ctx, l.shard)
+	head, err := l.ports.Shards.Claim(ctx, l.shard)
 	if err != nil {
 		return nil, wrap("claim", err)
 	}
-	if err := l.h.cfg.Archive.Raise(ctx, l.shard, head.Generation); err != nil {
+	if err := l.ports.Archive.Raise(ctx, l.shard, head.Generation); err != nil {
 		return nil, wrap("fence archive", err)
 	}
-	contents, err := l.h.cfg.Shards.Load(ctx, l.shard)
-	if err != nil {
+	past := past{tails: map[api.SessionID][]api.Event{}}
+	if past.contents, err = l.ports.Shards.Load(ctx, l.shard); err != nil {
 		return nil, wrap("load", err)
 	}
-	positions, err := l.h.cfg.Archive.Positions(ctx, l.shard)
-	if err != nil {
+	if past.positions, err = l.ports.Archive.Positions(ctx, l.shard); err != nil {
 		return nil, wrap("read positions", err)
 	}
-	ids := make([]api.SignalID, len(contents.Signals))
-	for i, s := range contents.Signals {
+	ids := make([]api.SignalID, len(past.contents.Signals))
+	for i, s := range past.contents.Signals {
 		ids[i] = s.ID
 	}
-	settled, err := l.h.cfg.Archive.Settled(ctx, ids)
-	if err != nil {
+	if past.settled, err = l.ports.Archive.Settled(ctx, ids); err != nil {
 		return nil, wrap("read settled signals", err)
 	}
-	l.m = newMachine(l.shard, head, l.h.cfg.Limits)
-	o := l.m.load(contents, positions, settled)
+	for _, s := range past.contents.Sessions {
+		if p := past.positions[s.ID]; s.Assignment != nil && behind(s, p) {
+			from := p.Number - min(p.Number, undigested) + 1
+			if past.tails[s.ID], err = l.ports.Log.Events(ctx, s.Org, s.ID, from, undigested); err != nil {
+				return nil, wrap("read what was archived last", err)
+			}
+		}
+	}
+	l.m = newMachine(l.shard, head, l.limits)
+	outs := l.m.load(l.now(), past)
 	for _, s := range l.m.sessions {
 		if s.Assignment == nil {
 			continue
 		}
 		// Without it the spoke still has the revision in its journal.
-		if s.revision, err = l.h.cfg.Resolver.ResolveAt(ctx, s.Org, s.Agent, *s.Assignment); err != nil {
-			l.h.log.Warn("revision of an assignment not found", "session", s.ID, "error", err)
+		if s.revision, err = l.ports.Resolver.ResolveAt(ctx, s.Org, s.Agent, *s.Assignment); err != nil {
+			l.ports.Logger.Warn("revision of an assignment not found", "session", s.ID, "error", err)
 		}
 	}
-	for len(o.mutations) > 0 {
-		n := min(len(o.mutations), batchOps)
-		if err := l.commit(ctx, o.mutations[:n]); err != nil {
+	var effs []effect
+	for _, o := range outs {
+		if err := l.commitApart(ctx, o.apart); err != nil {
 			return nil, wrap("clean up", err)
 		}
-		o.mutations = o.mutations[n:]
+		if err := l.commit(ctx, o.mutations); err != nil {
+			return nil, wrap("clean up", err)
+		}
+		effs = append(effs, o.effects...)
 	}
-	return o.effects, nil
+	return effs, nil
 }
 
-func newMachine(shard api.Shard, head api.Head, limits Limits) *machine {
-	return &machine{shard: shard, head: head, limits: limits, sessions: map[api.SessionID]*session{},
-		keys: map[sessionKey]api.SessionID{}, idem: map[KeyScope]*api.Signal{}, assignedTo: map[api.ClusterID]int{}}
+// past is what a new owner finds.
+type past struct {
+	contents  ShardContents
+	positions map[api.SessionID]LogPosition
+	settled   map[api.SignalID]bool         // signals in the store that the archive has as settled
+	tails     map[api.SessionID][]api.Event // the last events in the archive of those sessions that are behind it
 }
 
-// load fills memory. What the archive has already leaves the store; what it lacks goes to it; who waits is placed.
-func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition, settled map[api.SignalID]bool) output {
-	var o output
-	for _, rec := range c.Sessions {
+// behind reports that the archive may have events that bear on a session and that its record does not know of: the former owner
+// died between archive and store. One submission is on its way at a time, so that they are among the last events. It holds for
+// assigned sessions alone: an assignment ends when all of its events were applied.
+func behind(s api.Session, p LogPosition) bool {
+	for src, n := range p.Sources {
+		if src != api.HubSource && (moment{src, n}).after(moment{s.TurnSource, s.TurnNumber}) {
+			return true
+		}
+	}
+	return false
+}
+
+// load fills memory. What the archive has already is applied to the store, and leaves it; what it lacks goes to it; who waits
+// is placed. The outputs are committed one after the other, each whole.
+func (m *machine) load(now time.Time, past past) []output {
+	var clean output
+	for _, rec := range past.contents.Sessions {
 		s := m.add(rec)
-		if s.Assignment != nil {
-			m.assignedTo[s.Assignment.Cluster]++
+		if a := s.Assignment; a != nil {
+			s.Assignment = nil
+			m.assign(s, a)
 			s.admitted = true // nobody knows any more
 		}
-		if p, ok := positions[s.ID]; ok {
+		if p, ok := past.positions[s.ID]; ok {
 			s.log.number, s.log.kept = p.Number, p.Number
 			for src, n := range p.Sources {
 				s.log.taken[src], s.log.settled[src] = n, n
@@ -81,29 +109,56 @@ func (m *machine) load(c ShardContents, positions map[api.SessionID]LogPosition,
 			s.Phase = api.PhaseStarting // until its spoke says what is
 		}
 	}
-	for _, sig := range c.Signals {
+	for _, sig := range past.contents.Signals {
 		s := m.sessions[sig.Session]
-		if settled[sig.ID] {
-			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{sig.Session, sig.Sequence}})
-			continue
-		}
 		s.pending = append(s.pending, sig)
-		o.effect(effPending{s.Org, 1})
+		clean.effect(effPending{s.Org, 1})
 		if sig.IdempotencyKey != "" {
 			m.idem[KeyScope{s.Agent, s.Key, sig.IdempotencyKey}] = &sig
 		}
 	}
-	for _, item := range c.Outbox {
+	for _, item := range past.contents.Outbox {
 		s := m.sessions[item.Event.Session]
 		if item.Event.SourceNumber <= s.log.settled[api.HubSource] {
-			o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, item.Event.SourceNumber}})
+			clean.aside(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, item.Event.SourceNumber}})
 			continue
 		}
 		m.enqueue(s, item.Event, item.Decision)
 	}
-	for _, s := range m.ordered() {
-		m.place(&o, s)
+	outs := []output{clean}
+	for _, s := range inOrder(m.sessions) {
+		var o output
+		m.recover(&o, s, now, past)
+		outs = append(outs, o)
 	}
-	m.flush(&o)
-	return o
+	last := &outs[len(outs)-1]
+	m.flush(last)
+	return outs
+}
+
+// recover brings one session to where the archive has it.
+func (m *machine) recover(o *output, s *session, now time.Time, past past) {
+	settled := map[api.SignalID]string{}
+	for _, sig := range s.pending {
+		if past.settled[sig.ID] {
+			settled[sig.ID] = ""
+		}
+	}
+	for _, ev := range past.tails[s.ID] {
+		m.digest(o, now, s, ev, settled)
+	}
+	for _, sig := range slices.Clone(s.pending) {
+		if past.settled[sig.ID] { // a former owner had no more time than for the archive
+			m.leave(o, s, sig)
+		}
+	}
+	s.pending = slices.DeleteFunc(s.pending, func(sig api.Signal) bool { return past.settled[sig.ID] })
+	s.applied = moment{s.TurnSource, s.TurnNumber}
+	for _, sig := range s.pending {
+		if s.consumed(sig) {
+			s.marks[sig.Sequence] = moment{sig.ConsumedBy, sig.ConsumedNumber}
+		}
+	}
+	m.place(o, s)
+	m.bury(o, s, now)
 }

@@ -21,6 +21,7 @@ type metrics struct {
 	placements *prometheus.CounterVec
 	stale      prometheus.Counter
 	gaps       prometheus.Counter
+	side       prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -34,6 +35,7 @@ func newMetrics() *metrics {
 		appends:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nave_hub_archive_seconds", Help: "Duration of appends to the archive by result.", Buckets: seconds}, []string{"result"}),
 		placements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_placements_total", Help: "Decisions by what became of them."}, []string{"outcome"}),
 		stale:      prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_stale_reports_total", Help: "Reports of spokes that were not of the present epoch."}),
+		side:       prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_side_events_total", Help: "Events of former epochs that were kept beside the log."}),
 		gaps:       prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_gaps_total", Help: "Links that were ended because a spoke left numbers out."}),
 	}
 }
@@ -41,7 +43,7 @@ func newMetrics() *metrics {
 // register adds the metrics and what is computed when they are read.
 func (m *metrics) register(r prometheus.Registerer, h *Hub) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{m.signals, m.batches, m.commits, m.repeats, m.appended, m.appends, m.placements, m.stale, m.gaps, &levels{h: h}} {
+	for _, c := range []prometheus.Collector{m.signals, m.batches, m.commits, m.repeats, m.appended, m.appends, m.placements, m.stale, m.gaps, m.side, &levels{h: h}} {
 		errs = append(errs, r.Register(c))
 	}
 	return errors.Join(errs...)

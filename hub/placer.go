@@ -14,13 +14,13 @@ type placer struct {
 	wake chan struct{} // capacity 1
 
 	mu    sync.Mutex
-	queue []placeRequest // guarded by mu; bounded: a session has one request under way
+	queue []PlaceRequest // guarded by mu; bounded: a session has one decision under way, and is asked for its revision at most once a second
 }
 
 func newPlacer(h *Hub) *placer { return &placer{h: h, wake: make(chan struct{}, 1)} }
 
 // ask queues a request. It never blocks.
-func (p *placer) ask(r placeRequest) {
+func (p *placer) ask(r PlaceRequest) {
 	p.mu.Lock()
 	p.queue = append(p.queue, r)
 	p.mu.Unlock()
@@ -48,7 +48,7 @@ func (p *placer) run(ctx context.Context) error {
 }
 
 // round decides a set of requests on one view of the clusters.
-func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
+func (p *placer) round(ctx context.Context, reqs []PlaceRequest) error {
 	type agentKey struct {
 		org api.OrgID
 		id  api.ObjectID
@@ -59,27 +59,33 @@ func (p *placer) round(ctx context.Context, reqs []placeRequest) error {
 	}
 	revisions := map[agentKey]resolved{}
 	for _, r := range reqs {
-		k := agentKey{r.org, r.agent}
+		k := agentKey{r.Org, r.Agent}
 		v, ok := revisions[k]
 		if !ok {
-			rev, err := p.h.cfg.Resolver.ResolveRevision(ctx, r.org, r.agent, r.name, 0)
+			rev, err := p.h.cfg.Resolver.ResolveRevision(ctx, r.Org, r.Agent, r.AgentName, 0)
 			v = resolved{&rev, err}
 			revisions[k] = v
 		}
-		ev := evPlaced{session: r.session, revision: v.rev, err: v.err}
+		shard, err := r.Session.Shard()
+		if err != nil {
+			return err
+		}
+		if r.Revise {
+			if err := p.h.post(ctx, shard, evRevised{r.Session, v.rev, v.err}); err != nil {
+				return err
+			}
+			continue
+		}
+		ev := evPlaced{session: r.Session, revision: v.rev, err: v.err}
 		if v.err == nil {
-			ev.decision = p.h.fleet.decide(placement.Request{Session: r.session, Org: r.org, Environment: v.rev.Environment,
-				Policy: v.rev.Policy, Last: r.last, Refused: r.refused})
+			ev.decision = p.h.fleet.decide(placement.Request{Session: r.Session, Org: r.Org, Environment: v.rev.Environment,
+				Policy: v.rev.Policy, Last: r.Last, Refused: r.Refused})
 		}
 		switch {
 		case v.err != nil:
 			p.h.metrics.placements.WithLabelValues("failed").Inc()
 		case ev.decision.Cluster == "":
 			p.h.metrics.placements.WithLabelValues("waiting").Inc()
-		}
-		shard, err := r.session.Shard()
-		if err != nil {
-			return err
 		}
 		if err := p.h.post(ctx, shard, ev); err != nil {
 			return err

@@ -26,14 +26,32 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 		return api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "payload",
 			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
 	}
-	if len(r.IdempotencyKey) > api.MaxIdempotencyKey {
-		return api.Accepted{}, api.Invalid("idempotency_key", "%d bytes: at most %d are allowed", len(r.IdempotencyKey), api.MaxIdempotencyKey)
+	if err := api.ValidateIdempotencyKey("idempotency_key", r.IdempotencyKey); err != nil {
+		return api.Accepted{}, err
 	}
 	agent, err := h.cfg.Resolver.Agent(ctx, r.Org, r.Agent)
 	if err != nil {
 		return api.Accepted{}, err
 	}
-	shard := api.ShardFor(r.Org, agent, r.Key)
+	ev := arrival(r, agent)
+	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {
+		if ev.signal.PayloadRef, err = h.cfg.Bucket.Put(ctx, r.Org, r.Payload); err != nil {
+			return api.Accepted{}, err
+		}
+		ev.signal.Payload = nil
+	}
+	return h.accept(ctx, ev)
+}
+
+// arrival is a signal at the door, without its ids.
+func arrival(r SignalRequest, agent api.ObjectID) evSignal {
+	return evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, dryRun: r.DryRun,
+		signal: api.Signal{IdempotencyKey: r.IdempotencyKey, Payload: r.Payload, PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
+}
+
+// accept makes the ids and brings the signal to its shard.
+func (h *Hub) accept(ctx context.Context, ev evSignal) (api.Accepted, error) {
+	shard := api.ShardFor(ev.org, ev.agent, ev.key)
 	e1, err := h.entropy()
 	if err != nil {
 		return api.Accepted{}, err
@@ -43,17 +61,10 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 		return api.Accepted{}, err
 	}
 	now := time.Now().UTC()
+	ev.newID, ev.signal.ID = api.NewSessionID(now, shard, e1), api.SignalID(api.NewULID(now, e2))
+	ev.orgFull = h.quota.of(ev.org) >= h.cfg.Limits.PendingPerOrg
 	reply := make(chan signalReply, 1)
-	ev := evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, newID: api.NewSessionID(now, shard, e1), dryRun: r.DryRun, reply: reply,
-		orgFull: h.quota.of(r.Org) >= h.cfg.Limits.PendingPerOrg,
-		signal: api.Signal{ID: api.SignalID(api.NewULID(now, e2)), IdempotencyKey: r.IdempotencyKey, Payload: r.Payload,
-			PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
-	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {
-		if ev.signal.PayloadRef, err = h.cfg.Bucket.Put(ctx, r.Org, r.Payload); err != nil {
-			return api.Accepted{}, err
-		}
-		ev.signal.Payload = nil
-	}
+	ev.reply = func(r signalReply) { reply <- r }
 	if err := h.post(ctx, shard, ev); err != nil {
 		return api.Accepted{}, err
 	}
@@ -99,7 +110,7 @@ func (s *session) view() SessionView {
 	return v
 }
 
-// Session returns one session of an organization.
+// Session returns one session of an organization, also one that was terminated.
 func (h *Hub) Session(ctx context.Context, org api.OrgID, id api.SessionID) (SessionView, error) {
 	shard, err := id.Shard()
 	if err != nil {
@@ -113,9 +124,18 @@ func (h *Hub) Session(ctx context.Context, org api.OrgID, id api.SessionID) (Ses
 		}
 	})
 	if err == nil && !found {
-		err = &api.Error{Code: api.CodeNotFound, Field: "id", Err: api.Errorf(api.CodeNotFound, "there is no session %s", id)}
+		return h.past(ctx, org, id)
 	}
 	return v, err
+}
+
+// past returns a session that was terminated, as it was at its end.
+func (h *Hub) past(ctx context.Context, org api.OrgID, id api.SessionID) (SessionView, error) {
+	rec, err := h.cfg.Reader.Terminated(ctx, org, id)
+	if api.CodeOf(err) == api.CodeNotFound {
+		err = noSession(id)
+	}
+	return SessionView{Session: rec}, err
 }
 
 // Sessions lists sessions by id, after the page token, which is the last id of the page before.

@@ -9,52 +9,92 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// events gives numbers to a spoke's events and queues them for the archive. What was taken before is skipped; a gap ends
-// the link, so that the spoke begins again from what is acknowledged.
-func (m *machine) events(o *output, now time.Time, cluster api.ClusterID, b api.EventBatch, archived uint64) {
+// events gives numbers to a spoke's events and queues them for the archive. What was taken before is skipped, and acknowledged
+// again if the archive has it; a gap ends the link, so that the spoke begins again from what is acknowledged.
+func (m *machine) events(o *output, now time.Time, ev evEvents) {
+	b := ev.batch
 	s := m.sessions[b.Session]
-	if s == nil || s.Assignment == nil || s.Assignment.Cluster != cluster || s.Assignment.Epoch != b.Source.Epoch || b.Source.Attempt == 0 {
-		m.late(o, s, cluster, b, archived)
+	if !s.at(ev.cluster, b.Source.Epoch) || b.Source.Attempt == 0 {
+		if len(b.Events) > 0 {
+			o.effect(effSide{cluster: ev.cluster, batch: b, at: now})
+		}
 		return
 	}
-	for _, ev := range b.Events {
-		ev.Session, ev.Source, ev.Cluster = b.Session, b.Source, cluster
+	for _, e := range b.Events {
+		e.Session, e.Source, e.Cluster = b.Session, b.Source, ev.cluster
 		taken := s.log.taken[b.Source]
 		switch {
-		case ev.SourceNumber > taken+1:
-			o.effect(effGap{cluster, api.Errorf(api.CodeFailed, "session %s source %s: event %d after %d", s.ID, b.Source, ev.SourceNumber, taken)})
+		case e.SourceNumber > taken+1:
+			o.effect(effGap{ev.cluster, api.Errorf(api.CodeFailed, "session %s source %s: event %d after %d", s.ID, b.Source, e.SourceNumber, taken)})
 			return
-		case ev.SourceNumber <= taken:
-			m.again(o, now, s, ev)
+		case e.SourceNumber <= taken:
+			if e.SourceNumber <= s.log.settled[b.Source] { // the spoke did not get the acknowledgement
+				o.effect(effAck{ev.cluster, api.Ack{Session: s.ID, Source: b.Source, UpTo: e.SourceNumber}})
+			}
 			continue
 		}
-		a := m.enqueue(s, ev, nil)
-		if ev.Type == api.EventTurnDone {
-			a.Settled = append(a.Settled, m.settles(s, ev, now)...)
+		if e.Type == api.EventSaved && !ev.saved[checkpointOf(e)] {
+			if ev.unknown != nil {
+				o.effect(effGap{ev.cluster, ev.unknown})
+				return
+			}
+			e = disproved(e)
 		}
+		a := m.enqueue(s, e, nil)
+		a.Settled = append(a.Settled, s.take(e, now)...)
 	}
 }
 
-// late handles events that are not of the present epoch. What the archive has already may be forgotten; the rest stays at
-// its spoke.
-func (m *machine) late(o *output, s *session, cluster api.ClusterID, b api.EventBatch, archived uint64) {
-	if s == nil || len(b.Events) == 0 || b.Source == api.HubSource || b.Events[len(b.Events)-1].SourceNumber > max(s.log.settled[b.Source], archived) {
-		o.effect(effStale{cluster, b.Session, b.Source.Epoch})
-		return
+// bears reports whether an event bears on the inbox or on the checkpoints. Such events are applied once and in the order of
+// their moments: one of a former attempt that comes late moves nothing.
+//
+//	event              when it is taken                        when the archive has it
+//	turn.ended done    its signals are marked                  the marks are made durable; the spoke gets the next ones
+//	turn.ended failed  its signals count a failure; those      the counts are made durable; the dead leave the store
+//	                   with too many are dead
+//	turn.ended cut     nothing                                 nothing
+//	checkpoint.saved   signals with marks before it are done   they leave the store; the checkpoint is kept
+//	state.restored     the marks that it names are taken away  the same, durable; the spoke gets the signals again
+//
+// "Done" and "dead" are rows of settled signals that go into the archive with the event.
+func bears(ev api.Event) bool {
+	switch ev.Type {
+	case api.EventTurnDone, api.EventState:
+		return ev.Source != api.HubSource
+	case api.EventSaved:
+		return ev.Source != api.HubSource && ev.Attributes[attrDisproved] == ""
 	}
-	o.effect(effAck{cluster, api.Ack{Session: s.ID, Source: b.Source, UpTo: b.Events[len(b.Events)-1].SourceNumber}})
+	return false
 }
 
-// again handles an event that was taken before. If the archive has it, the spoke did not get the acknowledgement. After a
-// change of owner the failures that a turn record counts may be missing, so they are applied now; the signals that it
-// settled left the inbox when the shard was loaded.
-func (m *machine) again(o *output, now time.Time, s *session, ev api.Event) {
-	if settled := s.log.settled[ev.Source]; ev.SourceNumber <= settled {
-		if ev.Type == api.EventTurnDone {
-			m.digest(o, now, s, ev, nil)
-		}
-		o.effect(effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
+// take decides what an event leads to and returns the signals that it settles.
+func (s *session) take(ev api.Event, now time.Time) []SettledSignal {
+	at := moment{ev.Source, ev.SourceNumber}
+	if !bears(ev) || !at.after(s.applied) {
+		return nil
 	}
+	s.applied = at
+	var out []SettledSignal
+	for _, sig := range s.pending {
+		n := sig.Sequence
+		mark, marked := s.marks[n]
+		switch named := slices.Contains(ev.Signals, n); {
+		case s.settling[n]: // a second record of the same signal settles nothing: the first one counts
+		case ev.Type == api.EventSaved && marked && !mark.after(at):
+			out = append(out, s.settle(sig, settledDone, "", now))
+		case ev.Type == api.EventState && named:
+			delete(s.marks, n)
+		case ev.Type != api.EventTurnDone || !named || marked:
+		case ev.Outcome == api.OutcomeDone:
+			s.marks[n] = at
+		case ev.Outcome == api.OutcomeFailed:
+			s.failing[n]++
+			if failures := sig.Deliveries + s.failing[n]; s.revision != nil && int(failures) >= s.revision.Agent.MaxDeliveries {
+				out = append(out, s.settle(sig, settledDead, fmt.Sprintf("failed %d times", failures), now))
+			}
+		}
+	}
+	return out
 }
 
 // How a signal left the inbox.
@@ -63,75 +103,52 @@ const (
 	settledDead = "dead"
 )
 
-// settles lists the signals that leave the inbox with a turn record: consumed, or failed too often.
-func (m *machine) settles(s *session, ev api.Event, now time.Time) []SettledSignal {
-	var out []SettledSignal
-	for _, sig := range s.pending {
-		if !slices.Contains(ev.Signals, sig.Sequence) || s.settling[sig.Sequence] {
-			continue // a second record of the same signals settles nothing: the first one counts
-		}
-		outcome := m.fate(s, sig, ev.Outcome)
-		if ev.Outcome == api.OutcomeFailed {
-			s.failing[sig.Sequence]++
-		}
-		if outcome == "" {
-			continue
-		}
-		s.settling[sig.Sequence] = true
-		if outcome == settledDone {
-			sig.Payload = nil // a dead one keeps it, to be sent again
-		}
-		out = append(out, SettledSignal{Signal: sig, Outcome: outcome, SettledAt: now,
-			Scope: KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}})
+// settle makes the row of a signal that leaves the inbox.
+func (s *session) settle(sig api.Signal, outcome, reason string, now time.Time) SettledSignal {
+	s.settling[sig.Sequence] = true
+	if outcome == settledDone {
+		sig.Payload = nil // a dead one keeps it, to be sent again
 	}
-	return out
+	return SettledSignal{Signal: sig, Outcome: outcome, Reason: reason, AgentName: s.AgentName, SettledAt: now,
+		Scope: KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}}
 }
 
-// fate is "done", "dead", or "" for a signal that stays.
-func (m *machine) fate(s *session, sig api.Signal, outcome api.Outcome) string {
-	switch {
-	case outcome == api.OutcomeDone:
-		return settledDone
-	case outcome == api.OutcomeFailed && s.revision != nil && int(sig.Deliveries+s.failing[sig.Sequence])+1 >= s.revision.Agent.MaxDeliveries:
-		return settledDead
-	}
-	return ""
-}
-
-// archived applies what the archive has now: outboxes shrink, turn records settle their signals, spokes may forget.
+// archived applies what the archive has now: outboxes shrink, signals are marked or leave, spokes may forget, terminated
+// sessions end.
 func (m *machine) archived(o *output, now time.Time, appends []Append) {
 	m.writing = false
 	var acks []effAck
 	for _, a := range appends {
 		settled := make(map[api.SignalID]string, len(a.Settled))
 		for _, row := range a.Settled {
-			settled[row.Signal.ID] = row.Outcome
+			settled[row.Signal.ID] = row.Reason
 		}
 		for i, ev := range a.Events {
 			s := m.sessions[ev.Session]
 			s.log.settled[ev.Source], s.log.kept = ev.SourceNumber, ev.Number
-			switch {
-			case ev.Source == api.HubSource:
+			if ev.Source == api.HubSource {
 				o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
-			default:
+			} else {
 				acks = appendAck(acks, effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 			}
-			if ev.Type == api.EventTurnDone {
-				m.digest(o, now, s, ev, settled)
-			}
+			m.digest(o, now, s, ev, settled)
 			if i == len(a.Events)-1 || a.Events[i+1].Session != ev.Session {
 				o.effect(effNotify{ev.Session})
 			}
 		}
+		m.buried(o, a)
 	}
 	for _, ack := range acks {
 		o.effect(ack)
 		s := m.sessions[ack.ack.Session]
-		if s.gone && s.Assignment != nil && s.allSettled() {
-			m.gone(o, s, now)
-		}
-		if s.idle != nil && s.Assignment != nil && s.Phase == api.PhaseRunning && len(s.pending) == 0 {
-			m.idle(o, s, *s.idle)
+		switch {
+		case s == nil || s.Assignment == nil:
+		case s.gone != nil:
+			m.gone(o, s, now, *s.gone)
+		case s.idle != nil && s.Phase == api.PhaseRunning:
+			h := *s.idle
+			s.idle = nil
+			m.idle(o, s, h)
 		}
 	}
 }
@@ -146,72 +163,85 @@ func appendAck(acks []effAck, a effAck) []effAck {
 	return acks
 }
 
-// allSettled reports that the archive has every event that was taken from the spokes.
-func (s *session) allSettled() bool {
-	for src, n := range s.log.taken {
-		if src != api.HubSource && s.log.settled[src] < n {
-			return false
-		}
-	}
-	return true
-}
-
-// forget drops the sources of epochs before the given one that the archive has all of: memory keeps the present epoch's and
-// the hub's, and the archive is asked about others.
-func (l *sessionLog) forget(before api.Epoch) {
-	for src, n := range l.taken {
-		if src != api.HubSource && src.Epoch.Compare(before) < 0 && l.settled[src] >= n {
-			delete(l.taken, src)
-			delete(l.settled, src)
-		}
-	}
-}
-
-// digest applies an archived turn record to the inbox, once: the record's position is kept with the session. A signal
-// leaves the inbox only if its row is in the archive; another one that a failed turn names counts a failure.
+// digest applies an archived event to the store, once: its moment is kept with the session. settled has the signals whose rows
+// are in the archive, and why those that are dead are: a signal leaves only with its row.
 func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, settled map[api.SignalID]string) {
-	if !after(ev.Source, ev.SourceNumber, s.TurnSource, s.TurnNumber) {
+	at := moment{ev.Source, ev.SourceNumber}
+	if !bears(ev) || !at.after(moment{s.TurnSource, s.TurnNumber}) {
 		return
 	}
 	s.TurnSource, s.TurnNumber = ev.Source, ev.SourceNumber
+	before := m.window(s)
 	var kept []api.Signal
-	resend := false
 	for _, sig := range s.pending {
-		if ev.Outcome == api.OutcomeFailed && slices.Contains(ev.Signals, sig.Sequence) {
-			if n := s.failing[sig.Sequence]; n > 1 {
-				s.failing[sig.Sequence] = n - 1
-			} else { // none when an earlier owner took the record
-				delete(s.failing, sig.Sequence)
-			}
-		}
-		switch {
-		case settled[sig.ID] != "":
-			if settled[sig.ID] == settledDead {
-				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: fmt.Sprintf("failed %d times", sig.Deliveries+1),
-					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
-			}
-			delete(s.failing, sig.Sequence)
-			delete(s.settling, sig.Sequence)
-			o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
-			o.effect(effPending{s.Org, -1})
-			delete(m.idem, KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey})
-			resend = true
+		reason, row := settled[sig.ID]
+		switch named := slices.Contains(ev.Signals, sig.Sequence); {
+		case ev.Type == api.EventSaved && row && s.consumed(sig):
+			m.leave(o, s, sig)
 			continue
-		case ev.Outcome == api.OutcomeFailed && slices.Contains(ev.Signals, sig.Sequence):
+		case ev.Type == api.EventState && named && s.consumed(sig):
+			sig.ConsumedBy, sig.ConsumedNumber = api.Source{}, 0
+			o.aside(s.Org, Mutation{PutSignal: &sig})
+		case ev.Type != api.EventTurnDone || !named || s.consumed(sig):
+		case ev.Outcome == api.OutcomeDone:
+			sig.ConsumedBy, sig.ConsumedNumber = ev.Source, ev.SourceNumber
+			o.aside(s.Org, Mutation{PutSignal: &sig})
+		case ev.Outcome == api.OutcomeFailed:
 			sig.Deliveries++
+			if !s.failed(sig.Sequence) && row {
+				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: cmp.Or(reason, "failed too often"),
+					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
+				o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+				m.drop(o, s, sig)
+				continue
+			}
 			o.mutate(s.Org, Mutation{PutSignal: &sig})
-			resend = true
 		}
 		kept = append(kept, sig)
 	}
 	s.pending = kept
-	o.put(s.Session)
-	if resend { // with none left too: the spoke keeps what failed too often until it is told
+	switch ev.Type {
+	case api.EventTurnDone:
+		s.StartFailures, s.starts.before = 0, 0
+	case api.EventSaved:
+		m.keep(o, s, checkpointOf(ev))
+	}
+	m.put(o, s)
+	if !sameSignals(before, m.window(s)) { // with none left too: the spoke keeps what failed too often until it is told
 		m.send(o, s)
 	}
 }
 
-// after reports whether a position is later than another one: by epoch, attempt, number.
-func after(a api.Source, an uint64, b api.Source, bn uint64) bool {
-	return cmp.Or(a.Epoch.Compare(b.Epoch), cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(an, bn)) > 0
+// failed takes a failure off those that were on their way and reports whether there are more.
+func (s *session) failed(n uint64) bool {
+	if s.failing[n] <= 1 { // none when an earlier owner took the record
+		delete(s.failing, n)
+		return false
+	}
+	s.failing[n]--
+	return true
+}
+
+// leave takes a signal out of the store whose row the archive has. It may be committed apart: whoever loads the shard later
+// finds the row and does the same.
+func (m *machine) leave(o *output, s *session, sig api.Signal) {
+	o.aside(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+	m.drop(o, s, sig)
+}
+
+// drop forgets what memory has of a signal beside the inbox.
+func (m *machine) drop(o *output, s *session, sig api.Signal) {
+	delete(s.failing, sig.Sequence)
+	delete(s.settling, sig.Sequence)
+	delete(s.marks, sig.Sequence)
+	o.effect(effPending{s.Org, -1})
+	scope := KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}
+	if first := m.idem[scope]; first != nil && first.ID == sig.ID {
+		delete(m.idem, scope)
+	}
+}
+
+// sameSignals reports whether a spoke that has a would learn nothing from b.
+func sameSignals(a, b []api.Signal) bool {
+	return slices.EqualFunc(a, b, func(x, y api.Signal) bool { return x.ID == y.ID && x.Deliveries == y.Deliveries })
 }

@@ -1,0 +1,238 @@
+package hub
+
+import (
+	"time"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// event is an input of step.
+type event interface{ isEvent() }
+
+type (
+	// evSignal is a validated signal at the door. Ids were made by the caller; settled is what the archive knows of its key.
+	evSignal struct {
+		signal    api.Signal // Sequence and Session are step's to fill in
+		newID     api.SessionID
+		org       api.OrgID
+		agent     api.ObjectID
+		agentName string
+		key       string
+		settled   *SettledSignal
+		unknown   error // the archive did not answer: the key may have been used
+		dryRun    bool
+		orgFull   bool              // the organization is at its limit of unsettled signals
+		reply     func(signalReply) // called once; it must not block
+	}
+	// evIntent changes what people want of a session.
+	evIntent struct {
+		request IntentRequest
+		reply   func(IntentAnswer, error) // called once; it must not block
+	}
+	// evPlaced is the answer to effPlace.
+	evPlaced struct {
+		session  api.SessionID
+		decision api.Decision
+		revision *api.ResolvedRevision // nil with err
+		err      error                 // nothing could be decided; the session waits with this reason
+	}
+	// evAssigned tells how the commit of an assignment ended.
+	evAssigned struct {
+		record api.Session // as committed
+		rev    *api.ResolvedRevision
+		placed OutboxItem // that reports it
+		ok     bool
+	}
+	// evRevised is the answer to effRevise: the present revision of the session's agent.
+	evRevised struct {
+		session  api.SessionID
+		revision *api.ResolvedRevision // nil with err
+		err      error
+	}
+	// evAttach is a spoke's new link: it gets everything of this shard. held are the sessions that it says it has, positions
+	// the highest that it has seen of each shard.
+	evAttach struct {
+		cluster   api.ClusterID
+		held      map[api.SessionID]api.Held
+		positions map[api.Shard]api.Head
+	}
+	// evResync asks for everything of this shard for a cluster: something on the way there was left out, or it is time.
+	evResync struct{ cluster api.ClusterID }
+	// evHeld is what a spoke reports of one session.
+	evHeld struct {
+		cluster api.ClusterID
+		held    api.Held
+	}
+	// evEvents is a batch of events from a spoke.
+	evEvents struct {
+		cluster api.ClusterID
+		batch   api.EventBatch
+		saved   map[api.CheckpointID]bool // those of its checkpoints that are in the bucket
+		unknown error                     // the bucket did not answer: no checkpoint.saved can be taken
+	}
+	// evArchived tells that the appends in flight are in the archive.
+	evArchived struct{ appends []Append }
+	// evFacts tells that a fact changed that may have kept sessions from being placed.
+	evFacts struct{}
+	// evHealth tells that a cluster was lost, or is heard again.
+	evHealth struct {
+		cluster api.ClusterID
+		health  api.Health
+	}
+	// evFence tells for how long the lease of a cluster is gone at least, by the replica's own clock, about once a second. After
+	// a change of owner it begins again.
+	evFence struct {
+		cluster api.ClusterID
+		gone    time.Duration
+	}
+	// evSilent is what the loop makes of evFence, and of evHealth for a lost cluster.
+	evSilent struct {
+		cluster api.ClusterID
+		name    string // for people
+		gone    time.Duration
+	}
+)
+
+func (evSignal) isEvent()   {}
+func (evIntent) isEvent()   {}
+func (evPlaced) isEvent()   {}
+func (evAssigned) isEvent() {}
+func (evRevised) isEvent()  {}
+func (evAttach) isEvent()   {}
+func (evResync) isEvent()   {}
+func (evHeld) isEvent()     {}
+func (evEvents) isEvent()   {}
+func (evArchived) isEvent() {}
+func (evFacts) isEvent()    {}
+func (evHealth) isEvent()   {}
+func (evFence) isEvent()    {}
+func (evSilent) isEvent()   {}
+
+// signalReply answers evSignal.
+type signalReply struct {
+	accepted api.Accepted
+	err      error
+}
+
+// effect is an output of step that is performed after the batch is durable.
+type effect interface{ isEffect() }
+
+type (
+	// effReply answers the sender of a signal.
+	effReply struct {
+		to    func(signalReply)
+		reply signalReply
+	}
+	// effAnswer answers who changed an intent.
+	effAnswer struct {
+		to     func(IntentAnswer, error)
+		answer IntentAnswer
+		err    error
+	}
+	// effPlace asks for a decision.
+	effPlace struct{ request PlaceRequest }
+	// effRevise asks for the present revision.
+	effRevise struct{ request PlaceRequest }
+	// effAppend hands events to the archive. One is in flight per shard.
+	effAppend struct{ appends []Append }
+	// effSend tells a spoke what is wanted.
+	effSend struct {
+		cluster  api.ClusterID
+		full     bool
+		sessions []api.Desired
+	}
+	// effAck tells a spoke what it may forget.
+	effAck struct {
+		cluster api.ClusterID
+		ack     api.Ack
+	}
+	// effSide keeps events that are not of the present epoch where people can read them.
+	effSide struct {
+		cluster api.ClusterID
+		batch   api.EventBatch
+		at      time.Time
+	}
+	// effCollect removes the checkpoints of a session that are not kept.
+	effCollect struct {
+		org     api.OrgID
+		session api.SessionID
+		keep    []api.CheckpointID
+	}
+	// effPending tells how many more unsettled signals an organization has.
+	effPending struct {
+		org api.OrgID
+		n   int
+	}
+	// effNotify tells readers that a session's log has grown.
+	effNotify struct{ session api.SessionID }
+	// effUnplace tells that a decision came to nothing: the room that was kept for it is free. Dead: the cluster was not alive.
+	effUnplace struct {
+		cluster api.ClusterID
+		session api.SessionID
+		dead    bool
+	}
+	// effGap tells that what a spoke sent cannot be taken: its link must begin anew.
+	effGap struct {
+		cluster api.ClusterID
+		err     error
+	}
+	// effBehind tells that a spoke has seen a later owner of this shard, or batches that are not in the store any more.
+	effBehind struct {
+		cluster api.ClusterID
+		seen    api.Head
+	}
+	// effStale tells that a spoke reported what is not of the present epoch.
+	effStale struct {
+		cluster api.ClusterID
+		session api.SessionID
+		epoch   api.Epoch
+	}
+)
+
+func (effReply) isEffect()   {}
+func (effAnswer) isEffect()  {}
+func (effPlace) isEffect()   {}
+func (effRevise) isEffect()  {}
+func (effAppend) isEffect()  {}
+func (effSend) isEffect()    {}
+func (effAck) isEffect()     {}
+func (effSide) isEffect()    {}
+func (effCollect) isEffect() {}
+func (effPending) isEffect() {}
+func (effNotify) isEffect()  {}
+func (effUnplace) isEffect() {}
+func (effGap) isEffect()     {}
+func (effBehind) isEffect()  {}
+func (effStale) isEffect()   {}
+
+// output is what one event leads to.
+type output struct {
+	// apart is committed first, in pieces if there is much of it; what stands together in a group is never split. Only what
+	// does no harm when the owner dies behind it: the next one finds the same to be done and does it again.
+	apart     [][]Mutation
+	mutations []Mutation // never split
+	effects   []effect
+	guard     *guard
+}
+
+// guard makes a commit depend on a cluster being alive: the mutations are committed alone and their outcome comes back as
+// evAssigned: memory has not changed yet.
+type guard struct {
+	cluster  api.ClusterID
+	assigned evAssigned // what comes back, but for ok
+}
+
+func (o *output) effect(e ...effect) { o.effects = append(o.effects, e...) }
+
+func (o *output) mutate(org api.OrgID, m Mutation) {
+	m.Org = org
+	o.mutations = append(o.mutations, m)
+}
+
+// aside adds a group to what is committed apart.
+func (o *output) aside(org api.OrgID, group ...Mutation) {
+	for i := range group {
+		group[i].Org = org
+	}
+	o.apart = append(o.apart, group)
+}
