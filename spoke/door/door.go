@@ -136,6 +136,9 @@ func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
 // Lease implements [spoke.Door].
 func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {}
 
+// Asked implements [spoke.Door].
+func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) { return 0, 0 }
+
 // Forget implements [spoke.Door].
 func (d *Door) Forget(id spoke.WorkloadID) {
 	d.mu.Lock()
