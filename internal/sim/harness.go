@@ -48,8 +48,7 @@ type disk struct {
 }
 
 func newHarness(s *site, spec spoke.WorkloadSpec) *harness {
-	s.w.pids++
-	h := &harness{s: s, w: s.w, id: spec.ID, spec: spec, state: spoke.WorkloadRunning, alive: true, consumed: map[uint64]bool{}, failed: map[uint64]uint32{}, pid: s.w.pids}
+	h := &harness{s: s, w: s.w, id: spec.ID, spec: spec, state: spoke.WorkloadRunning, alive: true, consumed: map[uint64]bool{}, failed: map[uint64]uint32{}}
 	h.later(5*time.Millisecond, 80*time.Millisecond, h.begin)
 	return h
 }
@@ -297,6 +296,8 @@ func (h *harness) todo() []uint64 {
 func (h *harness) run(signals []uint64) {
 	h.turn = signals
 	h.turnN++
+	h.w.pids++
+	h.pid = h.w.pids // each turn is one run of a program
 	n := h.turnN
 	h.put(api.Event{Type: api.EventTurn, Signals: signals})
 	d := h.s.disks[h.id.Session]

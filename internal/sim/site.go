@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -70,7 +71,7 @@ func (s *site) start() {
 	}
 	s.boots++
 	s.actor = s.w.newActor("spoke " + string(s.cluster))
-	s.inputs, s.woken, s.dialing = nil, false, false
+	s.inputs, s.woken, s.dialing, s.link = nil, false, false, &link{gone: true}
 	s.door = &door{s: s, orders: map[spoke.WorkloadID]spoke.Orders{}, leases: map[spoke.WorkloadID]time.Duration{}, asked: map[spoke.WorkloadID][2]time.Duration{}}
 	s.w.note("spoke %s starts, boot %d", s.cluster, s.boots)
 	s.do(func() {
@@ -309,6 +310,9 @@ func (s *site) cut(err error) {
 // spokeLink is the link as the spoke sees it.
 type spokeLink site
 
+// Run is for programs; the simulator drives the core itself.
+func (sl *spokeLink) Run(context.Context, spoke.LinkHandler) error { panic("driven") }
+
 // Send implements [spoke.Link].
 func (sl *spokeLink) Send(m api.SpokeMessage) error {
 	s := (*site)(sl)
@@ -399,6 +403,9 @@ func (d *door) Forget(id spoke.WorkloadID) {
 		h.detached()
 	}
 }
+
+// Run is for programs.
+func (d *door) Run(context.Context, spoke.DoorHandler) error { panic("driven") }
 
 // ask answers a harness's request for its lease.
 func (d *door) ask(id spoke.WorkloadID) time.Duration {

@@ -35,7 +35,7 @@ func keysOfOneShard(n int) (keys []string, shard api.Shard) {
 func revision() *api.ResolvedRevision {
 	agent := (&api.AgentSpec{Environment: "e", Harness: api.HarnessSpec{Protocol: api.ProtocolCommand, Command: []string{"a"}},
 		IdleTimeout: 2 * time.Second, StopAfter: 20 * time.Second, MaxDeliveries: 3}).WithDefaults()
-	return &api.ResolvedRevision{AgentID: agentID, AgentName: "a", AgentRevision: 1, EnvironmentRevision: 1, Agent: &agent, Environment: &api.EnvironmentSpec{}}
+	return &api.ResolvedRevision{AgentID: agentID, AgentName: "a", AgentRevision: 1, EnvironmentRevision: 1, Agent: agent, Environment: &api.EnvironmentSpec{}}
 }
 
 // World is one run.
