@@ -126,6 +126,9 @@ func (h *harness) begin() {
 	h.put(api.Event{Type: api.EventState, Attributes: attrs})
 	h.ready = true
 	h.reattach()
+	if id != "" && id != h.spec.State.Saved { // what an earlier attempt could not save
+		h.save(id, 0)
+	}
 }
 
 // fail ends the harness before it was ready.
@@ -354,8 +357,8 @@ func (h *harness) save(id api.CheckpointID, tries int) {
 	h.later(time.Millisecond, 120*time.Millisecond, func() {
 		if !h.s.vaultAnswers() {
 			h.upload = ""
-			h.look() // the next turn goes on; a later checkpoint covers this one
 			turn := h.turnN
+			h.look() // the next turn goes on; a later checkpoint covers this one
 			h.later(time.Second, 3*time.Second, func() {
 				if h.turn == nil && h.turnN == turn && h.upload == "" && !h.ending {
 					h.save(id, tries+1)

@@ -31,6 +31,9 @@ func (w *World) check() {
 
 // covered checks that the state of a session has every signal that is settled as done (P3, P10).
 func (w *World) covered(s api.Session) {
+	if s.Intent == api.IntentTerminated {
+		return // its state is not needed any more
+	}
 	var content []uint64
 	if id := s.Checkpoint(); id != "" {
 		var ok bool
@@ -53,6 +56,12 @@ func (w *World) covered(s api.Session) {
 // judge compares, at the end, what clients were told and agents did with the archive.
 func (w *World) judge() history.Tally {
 	in := history.Input{Accepted: w.notes, Witness: w.books, Logs: map[api.SessionID][]api.Event{}}
+	for id, row := range w.archive.settled {
+		if in.Dead == nil {
+			in.Dead = map[api.SignalID]bool{}
+		}
+		in.Dead[id] = row.Outcome == "dead"
+	}
 	for id, l := range w.archive.logs {
 		in.Logs[id] = l.events
 	}

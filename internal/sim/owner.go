@@ -209,7 +209,14 @@ func (p *ownerPorts) append(appends []hub.Append) {
 		p.w.violated("P5", "append: %v", err)
 		return
 	}
-	p.w.note("hub %d: %d appends are in the archive", p.o.n, len(appends))
+	for _, a := range appends {
+		for _, ev := range a.Events {
+			p.w.note("archived: %s %d %s/%d %s %v %s %v %.80s", short(ev.Session), ev.Number, ev.Source, ev.SourceNumber, ev.Type, ev.Signals, ev.Outcome, ev.Attributes, ev.Text)
+		}
+		for _, s := range a.Settled {
+			p.w.note("archived: %s signal %d is settled: %s %s", short(s.Signal.Session), s.Signal.Sequence, s.Outcome, s.Reason)
+		}
+	}
 	if p.w.harsh && p.w.chance(30) {
 		p.w.note("hub %d: the answer is lost", p.o.n) // so it is repeated
 		p.w.after(p.w.between(time.Millisecond, 50*time.Millisecond), "", func() { p.append(appends) })
@@ -242,6 +249,11 @@ func (p *ownerPorts) Ask(r hub.PlaceRequest) {
 
 // Send implements [hub.CoreOut]. What a former owner says may arrive too: its link has not been cut yet.
 func (p *ownerPorts) Send(c api.ClusterID, m api.HubMessage) {
+	for _, u := range m.Updates {
+		for _, d := range u.Sessions {
+			p.w.note("hub %d to %s: %s epoch %v release %v signals %v checkpoint %.6s", p.o.n, c, short(d.Session), d.Epoch, d.Release, sequences(d.Signals), d.Checkpoint)
+		}
+	}
 	for _, s := range p.w.spokes {
 		if s.cluster == c {
 			s.toSpoke(p.o, m)
@@ -286,4 +298,14 @@ func (w *World) beatOwner() {
 		o.post(hub.CoreFence(s.cluster, w.now-since))
 	}
 	o.post(hub.CoreFacts())
+}
+
+// short is the end of a session's id, which tells sessions apart.
+func short(id api.SessionID) string { return string(id[len(id)-4:]) }
+
+func sequences(signals []api.Signal) (out []uint64) {
+	for _, s := range signals {
+		out = append(out, s.Sequence)
+	}
+	return out
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -85,8 +84,6 @@ func (w *World) mismatch(key, idem string) {
 		}
 	}))
 }
-
-var _ = sha256.Size
 
 // intent asks for a change of a session, until it is answered.
 func (w *World) intent(s api.SessionID, c hub.Change) {
@@ -230,7 +227,8 @@ func (w *World) mend() {
 		s.cutUntil = 0
 	}
 	w.down = 0
-	for range 3 {
+	for range 20 {
+		w.run(5 * time.Second)
 		c, _ := w.store.Load(context.Background(), shard)
 		for _, s := range c.Sessions {
 			if s.Intent == api.IntentPaused {

@@ -214,6 +214,7 @@ func (s *site) attach(o *owner, h api.Hello) bool {
 	s.link = l
 	s.w.note("spoke %s attaches to hub %d", s.cluster, o.n)
 	for _, held := range h.Held {
+		s.w.note("%s says in its hello: %+v", s.cluster, held)
 		o.post(hub.CoreHeld(s.cluster, held))
 	}
 	o.post(hub.CoreAttach(s.cluster, h))
@@ -329,6 +330,7 @@ func (sl *spokeLink) Send(m api.SpokeMessage) error {
 			l.owner.post(hub.CoreBatch(s.cluster, b))
 		}
 		for _, h := range m.Held {
+			s.w.note("%s holds %s epoch %v attempt %d %s seen %d number %d: %s", s.cluster, short(h.Session), h.Epoch, h.Attempt, h.State, h.Seen, h.Number, h.Reason)
 			l.owner.post(hub.CoreHeld(s.cluster, h))
 		}
 	})
