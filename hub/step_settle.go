@@ -194,7 +194,9 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 				m.drop(o, s, sig)
 				continue
 			}
-			o.mutate(s.Org, Mutation{PutSignal: &sig})
+			if !row { // else a later event of the same append takes it out: written after that, it would come back
+				o.mutate(s.Org, Mutation{PutSignal: &sig})
+			}
 		}
 		kept = append(kept, sig)
 	}

@@ -227,7 +227,7 @@ func (w *World) mend() {
 		s.cutUntil = 0
 	}
 	w.down = 0
-	for range 20 {
+	for range 4 {
 		w.run(5 * time.Second)
 		c, _ := w.store.Load(context.Background(), shard)
 		for _, s := range c.Sessions {
