@@ -112,8 +112,8 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 			j.find("P3", id, "signal %d (%s, key %q) has %d settled turn records, dead letter: %v", n, a.Signal, a.Idem, done[n], dead[n])
 		}
 	}
-	for src := range open { // a later epoch began because the spoke lost its memory: what ended the turn is lost with it
-		if !slices.ContainsFunc(events, func(ev api.Event) bool { return ev.Source.Epoch.Compare(src.Epoch) > 0 }) {
+	for src := range open { // a later epoch, or the end of the session, because the spoke lost its memory or was not heard: what ended the turn came too late
+		if !slices.ContainsFunc(events, func(ev api.Event) bool { return ev.Source.Epoch.Compare(src.Epoch) > 0 || ev.Type == api.EventEnd }) {
 			j.find("P5", id, "source %s: the log ends within a turn", src)
 		}
 	}
