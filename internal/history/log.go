@@ -25,7 +25,15 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 		witnessed = j.turns(id)
 		begun     = map[uint64]bool{} // handed to an agent
 		memories  = j.memories(id)
+		dies      = map[uint64]bool{} // dead letters, whenever the hub says so: its spoke goes on after the last failure
 	)
+	for _, ev := range events {
+		if ev.Type == api.EventDead {
+			for _, n := range ev.Signals {
+				dies[n] = true
+			}
+		}
+	}
 	for _, ev := range events {
 		if ev.Source != api.HubSource {
 			attempts[ev.Source] = true
@@ -65,7 +73,7 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 			}
 			if first := min1(ev.Signals); first > 0 {
 				for n := uint64(1); n < first; n++ {
-					if accepted[n] && done[n] == 0 && !dead[n] {
+					if accepted[n] && done[n] == 0 && !dies[n] {
 						j.find("P3", id, "event %d: the turn takes signal %d before signal %d is settled", ev.Number, first, n)
 						break
 					}

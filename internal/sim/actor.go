@@ -62,7 +62,7 @@ func (a *actor) goOn() {
 	}
 	a.resume()
 	if a.busy && !a.dead { // suspended at a point
-		a.w.after(a.w.pauseAt(), "", a.goOn)
+		a.w.after(a.w.suspended(), "", a.goOn)
 	}
 }
 

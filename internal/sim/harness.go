@@ -429,7 +429,7 @@ func (h *harness) end(why string) {
 // vaultAnswers reports whether the bucket can be reached through the spoke's link.
 func (s *site) vaultAnswers() bool {
 	l := s.link
-	return !s.dead && l.up && !l.gone && !l.owner.dead && s.w.now >= s.cutUntil && s.frozen <= s.w.now && !s.w.storeDown() && (!s.w.harsh || !s.w.chance(15))
+	return !s.noVault && !s.dead && l.up && !l.gone && !l.owner.dead && s.w.now >= s.cutUntil && s.frozen <= s.w.now && !s.w.storeDown() && (!s.w.harsh || !s.w.chance(15))
 }
 
 // begins notes that an agent begins to act.

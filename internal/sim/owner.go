@@ -95,11 +95,13 @@ var errUnknown = api.Errorf(api.CodeUnavailable, "the outcome is unknown")
 // write performs a write whose request, or whose answer, may be lost.
 func (p *ownerPorts) write(what string, f func() error) error {
 	p.o.point("before " + what)
+	lose := p.w.lose
+	p.w.lose = ""
 	switch {
-	case p.w.harsh && p.w.chance(60):
+	case lose == "request" || p.w.harsh && p.w.chance(60):
 		p.w.note("hub %d: %s is lost", p.o.n, what)
 		return errUnknown
-	case p.w.harsh && p.w.chance(60):
+	case lose == "answer" || p.w.harsh && p.w.chance(60):
 		err := f()
 		p.w.note("hub %d: the answer to %s is lost (%v)", p.o.n, what, err)
 		return errUnknown

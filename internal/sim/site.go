@@ -36,6 +36,7 @@ type site struct {
 	roundAt time.Duration
 
 	cutUntil time.Duration // the network is down until then
+	noVault  bool          // the bucket cannot be reached from here
 	link     *link
 	dialing  bool
 }

@@ -61,6 +61,8 @@ type World struct {
 	acting  map[api.SessionID]map[*harness]bool
 	broken  []string // promises that did not hold
 	scripts []script
+	lose    string        // of the next write: its request or its answer
+	still   time.Duration // how long a suspended actor stands still; 0: by chance
 	actors  []*actor
 }
 
@@ -132,8 +134,11 @@ func (w *World) fate(a *actor, what string) fate {
 // script decides the fate of actors in a named scenario.
 type script func(a *actor, what string) fate
 
-// pauseAt is how long a suspended actor stands still: mostly a moment, sometimes for long.
-func (w *World) pauseAt() time.Duration {
+// suspended is how long a suspended actor stands still: mostly a moment, sometimes for long.
+func (w *World) suspended() time.Duration {
+	if w.still > 0 {
+		return w.still
+	}
 	if w.chance(4) {
 		return w.between(time.Second, 15*time.Second)
 	}
