@@ -83,7 +83,7 @@ func (l *loop) see(s *session) {
 }
 
 // room is how many sessions of a flavor can be admitted still. A session holds its place until it is gone, whether its
-// workload runs or not.
+// workload runs or not; one that lapsed and is gone waits for the hub's word alone.
 func (l *loop) room(flavor string) int {
 	room := 0
 	for _, f := range l.capacity.Flavors {
@@ -97,7 +97,7 @@ func (l *loop) room(flavor string) int {
 func (l *loop) used(flavor string) int {
 	n := 0
 	for _, s := range l.st.sessions {
-		if s.Verdict == admitted && flavorOf(s.Revision) == flavor {
+		if s.Verdict == admitted && (s.live() || !s.Lapsed) && flavorOf(s.Revision) == flavor {
 			n++
 		}
 	}

@@ -79,7 +79,7 @@ func (st *state) wanted(d api.Desired, labels map[string]string) ([]record, erro
 	switch {
 	case s.Epoch == d.Epoch && d.Release && !s.Released:
 		return []record{releasedRecord{d.Session, d.Epoch}}, nil
-	case s.Epoch == d.Epoch && !d.Release && !s.Released:
+	case s.Epoch == d.Epoch && !d.Release && !s.Released && !s.Lapsed:
 		return inboxChange(d, s.Inbox, &s.progress), nil
 	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch && d.Release && !s.Next.Desired.Release:
 		return []record{releasedRecord{d.Session, d.Epoch}}, nil
