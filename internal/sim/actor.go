@@ -71,9 +71,11 @@ func (a *actor) point(what string) {
 	switch a.w.fate(a, what) {
 	case fateDie:
 		a.w.note("%s dies at %s", a.name, what)
+		a.w.did("died within a step")
 		panic(crash{})
 	case fateSuspend:
 		a.w.note("%s is suspended at %s", a.name, what)
+		a.w.did("suspended within a step")
 		if !a.yield(struct{}{}) {
 			panic(crash{})
 		}

@@ -124,6 +124,7 @@ func (h *harness) begin() {
 		attrs[api.AttrCheckpoint] = string(id)
 	}
 	h.put(api.Event{Type: api.EventState, Attributes: attrs})
+	h.w.did("state " + from)
 	h.ready = true
 	h.reattach()
 	if id != "" && id != h.spec.State.Saved { // what an earlier attempt could not save
@@ -407,6 +408,7 @@ func (h *harness) killed(why string) {
 	}
 	h.alive = false
 	h.w.note("workload %s: %s", h.id, why)
+	h.w.did("workload killed")
 	h.w.after(h.w.between(0, 300*time.Millisecond), "", func() {
 		h.w.acts(h, false)
 		h.end(why)

@@ -35,6 +35,7 @@ func (w *World) startOwner() {
 	p := &ownerPorts{w, o}
 	o.core = hub.NewCore(shard, hub.CorePorts{Shards: p, Archive: p, Log: w.archive, Vault: p, Resolver: p, Out: p, Pause: p.pause, Logger: quiet}, limits, w.wall)
 	w.note("hub %d starts", o.n)
+	w.did("hub started")
 	o.do(func() {
 		if err := o.core.Load(context.Background()); err != nil {
 			w.note("hub %d: load: %v", o.n, err)
@@ -79,6 +80,7 @@ func (o *owner) turn() {
 	o.do(func() {
 		if err := o.core.Turn(context.Background(), evs...); err != nil {
 			o.w.note("hub %d gives up: %v", o.n, err)
+			o.w.did("hub gave up its shard")
 			panic(crash{})
 		}
 	})
@@ -100,10 +102,12 @@ func (p *ownerPorts) write(what string, f func() error) error {
 	switch {
 	case lose == "request" || p.w.harsh && p.w.chance(60):
 		p.w.note("hub %d: %s is lost", p.o.n, what)
+		p.w.did("request lost")
 		return errUnknown
 	case lose == "answer" || p.w.harsh && p.w.chance(60):
 		err := f()
 		p.w.note("hub %d: the answer to %s is lost (%v)", p.o.n, what, err)
+		p.w.did("answer lost")
 		return errUnknown
 	}
 	err := f()
@@ -166,6 +170,7 @@ func (p *ownerPorts) Branch(ctx context.Context, s api.SessionID, src api.Source
 }
 
 func (p *ownerPorts) AppendSide(ctx context.Context, org api.OrgID, b api.EventBatch, c api.ClusterID, at time.Time) error {
+	p.w.did("side branch")
 	return p.write("append to side branch", func() error { return p.w.archive.AppendSide(ctx, org, b, c, at) })
 }
 
@@ -206,6 +211,7 @@ func (p *ownerPorts) append(appends []hub.Append) {
 	switch {
 	case api.CodeOf(err) == api.CodeConflict:
 		p.w.note("hub %d: append refused: %v", p.o.n, err)
+		p.w.did("append of a former owner refused")
 		return
 	case err != nil:
 		p.w.violated("P5", "append: %v", err)

@@ -103,6 +103,9 @@ func (w *World) intent(s api.SessionID, c hub.Change) {
 			return
 		}
 		w.note("%s %s: %v", c, s, err)
+		if err == nil {
+			w.did(string(c))
+		}
 		if err == nil && c == hub.ChangeTerminate {
 			w.ended[s] = true
 		}
@@ -139,7 +142,7 @@ func (w *World) live(d time.Duration, signals int) {
 // trouble is one thing that goes wrong, or that people do.
 func (w *World) trouble() {
 	s := w.spokes[w.rnd.IntN(len(w.spokes))]
-	switch w.rnd.IntN(15) {
+	switch w.rnd.IntN(16) {
 	case 0, 1:
 		w.killOwner()
 	case 2: // frozen: another one takes over, the first wakes
@@ -150,10 +153,12 @@ func (w *World) trouble() {
 	case 4:
 		d := w.between(time.Second, 40*time.Second)
 		w.note("spoke %s is frozen for %v", s.cluster, d)
+		w.did("spoke frozen")
 		s.freeze(d)
 	case 5, 6:
 		d := w.between(time.Second, 60*time.Second)
 		w.note("the network of %s is down for %v", s.cluster, d)
+		w.did("network cut")
 		s.cutUntil = max(s.cutUntil, w.now+d)
 		s.cut(errDown)
 	case 7, 8:
@@ -164,6 +169,7 @@ func (w *World) trouble() {
 		if hs := s.runtime.ordered(); len(hs) > 0 {
 			h, d := hs[w.rnd.IntN(len(hs))], w.between(time.Second, 30*time.Second)
 			w.note("workload %s is frozen for %v", h.id, d)
+			w.did("workload frozen")
 			h.frozen = w.now + d
 		}
 	case 10: // the volume of the journal is replaced; the program too, or it would have its memory still
@@ -171,6 +177,7 @@ func (w *World) trouble() {
 		w.ids++
 		s.journal = &journal{s: s, id: fmt.Sprintf("journal-%s-%d", s.cluster, w.ids+1)}
 		w.note("the journal of %s is lost", s.cluster)
+		w.did("journal lost")
 	case 11: // local state is lost
 		for _, id := range keysOf(s.disks) {
 			if s.idleDisk(id) {
@@ -181,6 +188,14 @@ func (w *World) trouble() {
 		d := w.between(time.Second, 15*time.Second)
 		s.offset += d
 		w.note("the clock of %s jumps by %v", s.cluster, d)
+		w.did("clock jumped")
+	case 15: // a session ends while its cluster is away: what its agent still says comes too late
+		d := w.between(25*time.Second, 60*time.Second)
+		s.cutUntil = max(s.cutUntil, w.now+d)
+		s.cut(errDown)
+		if id, ok := w.any(); ok {
+			w.intent(id, hub.ChangeTerminate)
+		}
 	case 13:
 		w.down = w.now + w.between(time.Second, 8*time.Second)
 	case 14:

@@ -75,6 +75,7 @@ func (s *site) start() {
 	s.inputs, s.woken, s.dialing, s.link = nil, false, false, &link{gone: true}
 	s.door = &door{s: s, orders: map[spoke.WorkloadID]spoke.Orders{}, leases: map[spoke.WorkloadID]time.Duration{}, asked: map[spoke.WorkloadID][2]time.Duration{}}
 	s.w.note("spoke %s starts, boot %d", s.cluster, s.boots)
+	s.w.did("spoke started")
 	s.do(func() {
 		core, err := spoke.NewCore(spoke.Config{Runtime: s.runtime, Journal: s.journal, Link: (*spokeLink)(s), Door: s.door, Log: quiet,
 			Boot: s.boot(), Fingerprint: "f-" + string(s.cluster), Version: "sim", Clock: s.clock, Wall: s.w.wall})
@@ -331,6 +332,9 @@ func (sl *spokeLink) Send(m api.SpokeMessage) error {
 			l.owner.post(hub.CoreBatch(s.cluster, b))
 		}
 		for _, h := range m.Held {
+			if h.State == api.HeldLapsed {
+				s.w.did("lapsed")
+			}
 			s.w.note("%s holds %s epoch %v attempt %d %s seen %d number %d: %s", s.cluster, short(h.Session), h.Epoch, h.Attempt, h.State, h.Seen, h.Number, h.Reason)
 			l.owner.post(hub.CoreHeld(s.cluster, h))
 		}

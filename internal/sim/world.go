@@ -60,6 +60,7 @@ type World struct {
 	books   []history.Witness
 	acting  map[api.SessionID]map[*harness]bool
 	broken  []string // promises that did not hold
+	deeds   map[string]int
 	scripts []script
 	lose    string        // of the next write: its request or its answer
 	still   time.Duration // how long a suspended actor stands still; 0: by chance
@@ -69,7 +70,7 @@ type World struct {
 // New makes a world with a hub, two spokes, and nothing else to do.
 func New(seed uint64) *World {
 	w := &World{seed: seed, archive: NewArchive(), vault: &vault{of: map[api.SessionID][]saved{}}, payload: map[string]byte{},
-		ended: map[api.SessionID]bool{}, acting: map[api.SessionID]map[*harness]bool{}}
+		deeds: map[string]int{}, ended: map[api.SessionID]bool{}, acting: map[api.SessionID]map[*harness]bool{}}
 	w.rnd = rand.New(rand.NewPCG(seed, 0x6e617665))
 	w.store = NewStore(func() time.Duration { return w.now })
 	for _, c := range []api.ClusterID{"aws", "gcp"} {
@@ -82,6 +83,9 @@ func New(seed uint64) *World {
 	w.after(0, "", w.beatOwner)
 	return w
 }
+
+// did counts what happened, so that a run that did too little can be told.
+func (w *World) did(what string) { w.deeds[what]++ }
 
 // violated keeps that a promise does not hold.
 func (w *World) violated(promise, format string, args ...any) {
