@@ -25,12 +25,12 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 	}
 	s.ending = true
 	for _, sig := range s.pending {
-		reason := "the session was terminated"
-		if sig.Consumed() {
-			reason += "; a turn over it was done, and its state was not saved"
+		outcome, reason := settledDead, "the session was terminated"
+		if sig.Consumed() { // its turn is archived, and there is no state any more that could go back behind it
+			outcome, reason = settledDone, ""
 		}
 		a := m.open(s.Org)
-		a.Settled = append(a.Settled, s.settle(sig, settledDead, reason, now))
+		a.Settled = append(a.Settled, s.settle(sig, outcome, reason, now))
 	}
 	a := m.open(s.Org)
 	a.Terminated = append(a.Terminated, s.Session)

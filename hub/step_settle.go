@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -188,14 +187,16 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 			o.aside(s.Org, Mutation{PutSignal: &sig})
 		case ev.Outcome == api.OutcomeFailed:
 			sig.Deliveries++
-			if !s.failed(sig.Sequence) && row {
-				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: cmp.Or(reason, "failed too often"),
+			if !s.failed(sig.Sequence) && reason != "" { // not done by a later turn of the same append
+				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: reason,
 					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
 				o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 				m.drop(o, s, sig)
 				continue
 			}
-			o.mutate(s.Org, Mutation{PutSignal: &sig})
+			if !row { // else a later event of the same append takes it out: written after that, it would come back
+				o.mutate(s.Org, Mutation{PutSignal: &sig})
+			}
 		}
 		kept = append(kept, sig)
 	}

@@ -66,6 +66,7 @@ type Input struct {
 	Accepted []Accepted                    // every answer, duplicates too
 	Witness  []Witness                     // in the order of the file
 	Logs     map[api.SessionID][]api.Event // as the archive has them, every session that was ever answered
+	Dead     map[api.SignalID]bool         // dead letters that no event reports: of sessions that were terminated
 	Running  []string                      // what still runs though nothing should
 }
 

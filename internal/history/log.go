@@ -25,7 +25,15 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 		witnessed = j.turns(id)
 		begun     = map[uint64]bool{} // handed to an agent
 		memories  = j.memories(id)
+		dies      = map[uint64]bool{} // dead letters, whenever the hub says so: its spoke goes on after the last failure
 	)
+	for _, ev := range events {
+		if ev.Type == api.EventDead {
+			for _, n := range ev.Signals {
+				dies[n] = true
+			}
+		}
+	}
 	for _, ev := range events {
 		if ev.Source != api.HubSource {
 			attempts[ev.Source] = true
@@ -65,7 +73,7 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 			}
 			if first := min1(ev.Signals); first > 0 {
 				for n := uint64(1); n < first; n++ {
-					if accepted[n] && done[n] == 0 && !dead[n] {
+					if accepted[n] && done[n] == 0 && !dies[n] {
 						j.find("P3", id, "event %d: the turn takes signal %d before signal %d is settled", ev.Number, first, n)
 						break
 					}
@@ -102,6 +110,7 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 	j.tally.Attempts += len(attempts)
 	for _, n := range sorted(j.accepted[id]) {
 		a := j.accepted[id][n]
+		dead[n] = dead[n] || j.in.Dead[a.Signal]
 		switch {
 		case !accepted[n]:
 			j.find("P1", id, "signal %d (%s, key %q) was accepted and is not in the log", n, a.Signal, a.Idem)
@@ -111,8 +120,10 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 			j.find("P3", id, "signal %d (%s, key %q) has %d settled turn records, dead letter: %v", n, a.Signal, a.Idem, done[n], dead[n])
 		}
 	}
-	for src := range open {
-		j.find("P5", id, "source %s: the log ends within a turn", src)
+	for src := range open { // a later epoch, or the end of the session, because the spoke lost its memory or was not heard: what ended the turn came too late
+		if !slices.ContainsFunc(events, func(ev api.Event) bool { return ev.Source.Epoch.Compare(src.Epoch) > 0 || ev.Type == api.EventEnd }) {
+			j.find("P5", id, "source %s: the log ends within a turn", src)
+		}
 	}
 }
 
