@@ -473,8 +473,18 @@ func story(t *rapid.T, seen map[string]int) {
 		"jump":    func(t *rapid.T) { c.jump(seconds(t, 70)) },
 		"crash":   func(*rapid.T) { c.crash() },
 		"dead": func(t *rapid.T) { // in the middle of a turn, for longer than the lease
-			for range rapid.IntRange(1, 4).Draw(t, "steps") {
+			if c.core == nil {
+				c.boot()
+			}
+			c.slow = false
+			c.connect()
+			if c.hub.sequence < 8 {
+				c.hub.accept()
+			}
+			for i := 0; i < 8 && !c.turning(); i++ {
+				c.carry(20)
 				c.act(api.OutcomeDone)
+				c.pass(500*time.Millisecond, false)
 			}
 			c.crash()
 			c.pass(50*time.Second+seconds(t, 30), false)
