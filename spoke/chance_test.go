@@ -424,92 +424,120 @@ func (c *chance) settle() {
 // lost and none is consumed twice by what is kept.
 func TestChance(t *testing.T) {
 	seen := map[string]int{}
-	rapid.Check(t, func(t *rapid.T) {
-		c := newChance(t)
-		defer func() {
-			for k, n := range c.seen {
-				seen[k] += min(n, 1)
-			}
-		}()
-		seconds := func(t *rapid.T, most int) time.Duration {
-			return time.Duration(rapid.IntRange(1, most).Draw(t, "seconds")) * time.Second
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"signal": func(*rapid.T) {
-				if c.hub.sequence < 8 {
-					c.hub.accept()
-				}
-			},
-			"work": func(t *rapid.T) {
-				for range rapid.IntRange(1, 6).Draw(t, "steps") {
-					if c.core != nil {
-						c.act(api.OutcomeDone)
-						c.round()
-					}
-					c.carry(rapid.IntRange(0, 5).Draw(t, "messages"))
-				}
-			},
-			"fails": func(*rapid.T) { c.act(api.OutcomeFailed) },
-			"carry": func(t *rapid.T) { c.carry(rapid.IntRange(1, 20).Draw(t, "messages")) },
-			"pass":  func(t *rapid.T) { c.pass(seconds(t, 20), rapid.Bool().Draw(t, "act")) },
-			"wait":  func(t *rapid.T) { c.pass(seconds(t, 90), false) },
-			"cut":   func(*rapid.T) { c.cut() },
-			"away": func(t *rapid.T) { // the hub does not answer, the connection stands
-				c.beats = rapid.Bool().Draw(t, "beats")
-			},
-			"connect": func(*rapid.T) { c.connect() },
-			"jump":    func(t *rapid.T) { c.jump(seconds(t, 70)) },
-			"crash":   func(*rapid.T) { c.crash() },
-			"dead": func(t *rapid.T) { // in the middle of a turn, for longer than the lease
-				c.act(api.OutcomeDone)
-				c.crash()
-				c.pass(50*time.Second+seconds(t, 30), false)
-			},
-			"boot": func(*rapid.T) {
-				if c.core == nil {
-					c.boot()
-				}
-			},
-			"dies": func(*rapid.T) {
-				for id, r := range c.runs {
-					if !r.ended {
-						c.end(id, r, "crash")
-					}
-				}
-			},
-			"freezes": func(*rapid.T) {
-				for _, r := range c.runs {
-					if !r.ended && r.frozen == 0 {
-						c.seen["frozen"]++
-						r.frozen = c.now
-					}
-				}
-			},
-			"loses": func(*rapid.T) {
-				c.disk.local = map[api.CheckpointID][]uint64{}
-				if c.disk.marker != "" && c.idle() {
-					c.seen["lost"]++
-					c.disk.marker, c.disk.state = "", nil
-				}
-			},
-			"slow": func(t *rapid.T) {
-				if c.core == nil {
-					return
-				}
-				if c.slow = rapid.Bool().Draw(t, "slow"); len(c.calls) > 0 {
-					c.perform(rapid.IntRange(0, len(c.calls)-1).Draw(t, "call"))
-				}
-				c.round()
-			},
-			"": func(*rapid.T) { c.check() },
-		})
-		c.settle()
-	})
+	for range 10 {
+		rapid.Check(t, func(t *rapid.T) { story(t, seen) })
+	}
 	for _, k := range []string{"start", "stop", "lapse", "cut", "frozen", "lost"} {
-		if seen[k] < 5 {
+		if seen[k] < 10 {
 			t.Errorf("%q happened in %d stories: too few to tell anything", k, seen[k])
 		}
 	}
+}
+
+// story is one of them.
+func story(t *rapid.T, seen map[string]int) {
+	c := newChance(t)
+	defer func() {
+		for k, n := range c.seen {
+			seen[k] += min(n, 1)
+		}
+	}()
+	seconds := func(t *rapid.T, most int) time.Duration {
+		return time.Duration(rapid.IntRange(1, most).Draw(t, "seconds")) * time.Second
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"signal": func(*rapid.T) {
+			if c.hub.sequence < 8 {
+				c.hub.accept()
+			}
+		},
+		"work": func(t *rapid.T) {
+			for range rapid.IntRange(1, 6).Draw(t, "steps") {
+				if c.core != nil {
+					c.act(api.OutcomeDone)
+					c.round()
+				}
+				c.carry(rapid.IntRange(0, 5).Draw(t, "messages"))
+			}
+		},
+		"fails": func(*rapid.T) { c.act(api.OutcomeFailed) },
+		"carry": func(t *rapid.T) { c.carry(rapid.IntRange(1, 20).Draw(t, "messages")) },
+		"pass":  func(t *rapid.T) { c.pass(seconds(t, 20), rapid.Bool().Draw(t, "act")) },
+		"wait":  func(t *rapid.T) { c.pass(seconds(t, 90), false) },
+		"cut":   func(*rapid.T) { c.cut() },
+		"full":  func(*rapid.T) { c.journal.Fill() }, // so that it is compacted
+		"away": func(t *rapid.T) { // the hub does not answer, the connection stands
+			c.beats = rapid.Bool().Draw(t, "beats")
+		},
+		"connect": func(*rapid.T) { c.connect() },
+		"jump":    func(t *rapid.T) { c.jump(seconds(t, 70)) },
+		"crash":   func(*rapid.T) { c.crash() },
+		"dead": func(t *rapid.T) { // in the middle of a turn, for longer than the lease
+			if c.core == nil {
+				c.boot()
+			}
+			c.slow = false
+			c.connect()
+			if c.hub.sequence < 8 {
+				c.hub.accept()
+			}
+			for i := 0; i < 8 && !c.turning(); i++ {
+				c.carry(20)
+				c.act(api.OutcomeDone)
+				c.pass(500*time.Millisecond, false)
+			}
+			c.crash()
+			c.pass(50*time.Second+seconds(t, 30), false)
+		},
+		"boot": func(*rapid.T) {
+			if c.core == nil {
+				c.boot()
+			}
+		},
+		"dies": func(*rapid.T) {
+			for id, r := range c.runs {
+				if !r.ended {
+					c.end(id, r, "crash")
+				}
+			}
+		},
+		"freezes": func(*rapid.T) {
+			for _, r := range c.runs {
+				if !r.ended && r.frozen == 0 {
+					c.seen["frozen"]++
+					r.frozen = c.now
+				}
+			}
+		},
+		"loses": func(*rapid.T) {
+			c.disk.local = map[api.CheckpointID][]uint64{}
+			if c.disk.marker != "" && c.idle() {
+				c.seen["lost"]++
+				c.disk.marker, c.disk.state = "", nil
+			}
+		},
+		"slow": func(t *rapid.T) {
+			if c.core == nil {
+				return
+			}
+			if c.slow = rapid.Bool().Draw(t, "slow"); len(c.calls) > 0 {
+				c.perform(rapid.IntRange(0, len(c.calls)-1).Draw(t, "call"))
+			}
+			c.round()
+		},
+		"": func(*rapid.T) { c.check() },
+	})
+	c.settle()
+}
+
+// turning reports that a turn runs.
+func (c *chance) turning() bool {
+	for _, r := range c.runs {
+		if r.turn != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // idle reports that nothing runs.

@@ -24,7 +24,7 @@ import (
 //	report EVENT [signals=(N,...)] [outcome=OUTCOME] [checkpoint=DIGIT] [from=FROM] [text=TEXT] [failure=KIND] [epoch=N] [attempt=N]
 //	freeze                                 the harness asks no more
 //	end [exit=TEXT]                        what runs ends by itself
-//	runtime [refuses] [stands]             how it behaves from now on
+//	runtime [refuses] [stands] [stuck]     how it behaves from now on
 //	pass DURATION                          time passes, with a tick every half second
 //	stall DURATION                         time passes without one
 //	restart                                the program begins anew, with what the journal has
@@ -79,7 +79,8 @@ func (w *coreWorld) step(c *datadriven.TestData) {
 		w.end(w.running(), w.arg(c, "exit"))
 		w.pass(time.Second)
 	case "runtime":
-		w.refuses, w.stands = w.has(c, "refuses"), w.has(c, "stands")
+		w.refuses, w.stuck = w.has(c, "refuses"), w.has(c, "stuck")
+		w.stands = w.has(c, "stands") || w.stuck
 	case "pass":
 		w.pass(w.first(c))
 	case "stall":

@@ -44,6 +44,7 @@ type coreWorld struct {
 	asks    bool // the harness asks for its lease
 	refuses bool // the runtime makes no workloads
 	stands  bool // workloads that are asked to stop take their grace
+	stuck   bool // they do not end at all
 	batch   uint64
 	gen     uint64
 	sent    map[api.Source]uint64 // on the present connection
@@ -224,9 +225,9 @@ func (w *coreWorld) pass(d time.Duration) {
 	for end := w.now + d; w.now < end; {
 		w.now += 500 * time.Millisecond
 		for id, by := range w.kills {
-			if w.now >= by {
-				w.end(id, "killed")
+			if w.now >= by && !w.stuck {
 				delete(w.kills, id)
+				w.end(id, "killed")
 			}
 		}
 		if w.now%(2*time.Second) == 0 {

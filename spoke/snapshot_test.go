@@ -1,6 +1,8 @@
 package spoke
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +38,10 @@ func TestSnapshotMakesTheSameState(t *testing.T) {
 		{"runs", []record{events(1, 1, api.EventStarted)}, false},
 		{"reported its end", []record{events(1, 1, api.EventStarted, api.EventEnded)}, true},
 		{"its end is settled", []record{events(1, 1, api.EventStarted, api.EventEnded), ackedRecord{id, source(1), 2}}, true},
+		{"turns, checkpoints, signals forgotten and left out", append(full(id, source(3)), ackedRecord{id, source(3), 4}), true},
+		{"its right lapsed", []record{lapsedRecord{id, epoch}}, false},
+		{"failed starts and restarts", []record{endedRecord{Session: id, Source: source(1), Reason: "x", Failure: api.StartFailureCrash}, attemptRecord{id, source(2)},
+			endedRecord{Session: id, Source: source(2), Reason: "y", Restart: true}}, false},
 		{"an older attempt reported its end", []record{events(1, 1, api.EventStarted, api.EventEnded), endedRecord{Session: id, Source: source(1), Reason: "x"},
 			attemptRecord{id, source(2)}, events(2, 1, api.EventStarted)}, false},
 	} {
@@ -48,6 +54,14 @@ func TestSnapshotMakesTheSameState(t *testing.T) {
 			}
 			if got := st.sessions[id].Closed; got != c.want {
 				t.Errorf("closed = %t, want %t", got, c.want)
+			}
+			if strings.HasPrefix(c.name, "turns") {
+				v := reflect.ValueOf(st.sessions[id].progress)
+				for i := range v.NumField() {
+					if f := v.Type().Field(i); f.Name != "StartFailures" && f.Name != "Failures" && (v.Field(i).IsZero() || v.Field(i).Kind() == reflect.Map && v.Field(i).Len() == 0) {
+						t.Errorf("%s is not set: the case says nothing about it", f.Name)
+					}
+				}
 			}
 			again := newState()
 			for _, r := range st.snapshot() {
@@ -69,5 +83,36 @@ func TestSnapshotMakesTheSameState(t *testing.T) {
 				t.Errorf("outboxes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// full is a life that sets every field of [progress] and leaves none at rest.
+func full(id api.SessionID, source api.Source) []record {
+	digit := func(d string) map[string]string { return map[string]string{api.AttrCheckpoint: strings.Repeat(d, 64)} }
+	r := eventsRecord{Session: id, Source: source, First: 1}
+	for _, e := range []api.Event{
+		{Type: api.EventStarted},
+		{Type: api.EventTurnDone, Outcome: api.OutcomeDone, Signals: []uint64{1}, Attributes: digit("a")},
+		{Type: api.EventSaved, Attributes: digit("a")},
+		{Type: api.EventTurnDone, Outcome: api.OutcomeDone, Signals: []uint64{2, 5}, Attributes: digit("b")},
+		{Type: api.EventState, Signals: []uint64{5}, Attributes: digit("b")},
+		{Type: api.EventTurnDone, Outcome: api.OutcomeDone, Signals: []uint64{3}},
+		{Type: api.EventTurnDone, Outcome: api.OutcomeFailed, Signals: []uint64{4}},
+		{Type: api.EventTurn, Signals: []uint64{4}},
+		{Type: api.EventEnded, Attributes: map[string]string{api.AttrFailure: string(api.StartFailureConfig)}},
+	} {
+		e.Session, e.Source, e.SourceNumber, e.Time = id, source, uint64(len(r.Events)+1), time.Unix(9, 0).UTC()
+		r.Events = append(r.Events, e)
+	}
+	var signals []api.Signal
+	for n := uint64(1); n <= 5; n++ {
+		signals = append(signals, api.Signal{ID: api.SignalID("s"), Session: id, Sequence: n, AcceptedAt: time.Unix(3, 0).UTC()})
+	}
+	return []record{
+		inboxRecord{Session: id, Epoch: source.Epoch, Put: signals},
+		endedRecord{Session: id, Source: api.Source{Epoch: source.Epoch, Attempt: 1}, Restart: true},
+		attemptRecord{id, source},
+		r,
+		inboxRecord{Session: id, Epoch: source.Epoch, Drop: []uint64{2}},
 	}
 }

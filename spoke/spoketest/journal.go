@@ -3,6 +3,8 @@ package spoketest
 import (
 	"slices"
 	"sync"
+
+	"github.com/nave-dev/nave/api"
 )
 
 // Journal keeps records in memory: what it holds is what would be on disk. The zero value is ready.
@@ -11,10 +13,14 @@ type Journal struct {
 	records [][]byte
 	size    int64
 	failing error
+	full    bool
 }
 
 // Fail makes Append and Compact fail until it is called with nil.
 func (j *Journal) Fail(err error) { j.mu.Lock(); defer j.mu.Unlock(); j.failing = err }
+
+// Fill makes the next Append find no room, until Compact made some.
+func (j *Journal) Fill() { j.mu.Lock(); defer j.mu.Unlock(); j.full = true }
 
 // Append implements [spoke.Journal].
 func (j *Journal) Append(records [][]byte) error {
@@ -22,6 +28,9 @@ func (j *Journal) Append(records [][]byte) error {
 	defer j.mu.Unlock()
 	if j.failing != nil {
 		return j.failing
+	}
+	if j.full {
+		return api.Errorf(api.CodeLimit, "the journal is full")
 	}
 	for _, r := range records {
 		j.records = append(j.records, slices.Clone(r))
@@ -50,7 +59,7 @@ func (j *Journal) Compact(records [][]byte) error {
 		defer j.mu.Unlock()
 		return j.failing
 	}
-	j.records, j.size = nil, 0
+	j.records, j.size, j.full = nil, 0, false
 	j.mu.Unlock()
 	return j.Append(records)
 }
