@@ -1,14 +1,10 @@
 package harness
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
-
-	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
 // clock is set by hand.
@@ -72,11 +68,7 @@ func TestShortLease(t *testing.T) {
 
 // What began before a lapse is over, also when the right was renewed before anybody saw that.
 func TestWhatBeganBeforeALapseIsCut(t *testing.T) {
-	h, err := New(Config{Log: slog.New(slog.DiscardHandler), Workload: &harnessv1.Workload{Id: "w-0-1-1", Session: "s", Socket: "d", Protocol: "command", Command: []string{"c"},
-		TurnLimit: durationpb.New(time.Hour), State: "s", Home: "h", Workspace: "w"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := newTestHarness(t)
 	old, fresh := task{kind: taskTurn, lapses: 1}, task{kind: taskTurn, lapses: 2}
 	now := right{held: true, lapses: 2, why: "it lapsed"}
 	for _, tt := range []struct {

@@ -80,11 +80,12 @@ func TestEveryTurnIsSavedBeforeTheNext(t *testing.T) {
 			named = append(named, api.CheckpointID(checkpointOf(e)))
 		}
 	}
-	if !slices.Equal(named, r.v.saves) {
-		t.Errorf("the events name %v, the vault has %v", named, r.v.saves)
+	_, saves, packs := r.v.took()
+	if !slices.Equal(named, saves) {
+		t.Errorf("the events name %v, the vault has %v", named, saves)
 	}
-	if r.v.packs[2] < 3_000_000 || r.v.packs[2] > 4_000_000 {
-		t.Errorf("the packs have %d bytes: want only what is new in each", r.v.packs)
+	if packs[2] < 3_000_000 || packs[2] > 4_000_000 {
+		t.Errorf("the packs have %d bytes: want only what is new in each", packs)
 	}
 	if code, _ := r.end(); code != 0 {
 		t.Errorf("ended with %d", code)
@@ -246,8 +247,9 @@ func TestTurnsGoOnWithoutTheBucket(t *testing.T) {
 	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, ""), sig(2, 0, "")}, Single: true})
 	records := r.records(2)
 	r.v.set(func() { r.v.away = nil })
-	if saved := r.saved(1); checkpointOf(saved) != checkpointOf(records[1]) || len(r.v.saves) != 1 {
-		t.Errorf("saved is %s, the last turn named %s; the vault has %v", checkpointOf(saved), checkpointOf(records[1]), r.v.saves)
+	saved := r.saved(1)
+	if _, saves, _ := r.v.took(); checkpointOf(saved) != checkpointOf(records[1]) || len(saves) != 1 {
+		t.Errorf("saved is %s, the last turn named %s; the vault has %v", checkpointOf(saved), checkpointOf(records[1]), saves)
 	}
 	for _, e := range r.await("all", func(api.Event) bool { return true }) {
 		if e.Type == api.EventLog {
@@ -264,14 +266,12 @@ func TestTransferThatStandsStill(t *testing.T) {
 	r.v.set(func() { r.v.stuck = true })
 	r.door.Tell(r.id, orders(sig(1, 0, "")))
 	r.records(1)
-	r.eventually("the transfer began", func() bool { r.v.mu.Lock(); defer r.v.mu.Unlock(); return r.v.calls == 1 })
+	r.eventually("the transfer began", func() bool { return r.v.tries() == 1 })
 	begin := time.Now()
 	r.eventually("two seconds have passed", func() bool { return time.Since(begin) > 2*time.Second })
-	r.v.mu.Lock()
-	if r.v.calls != 1 {
-		t.Errorf("%d transfers began though nothing waited", r.v.calls)
+	if n := r.v.tries(); n != 1 {
+		t.Errorf("%d transfers began though nothing waited", n)
 	}
-	r.v.mu.Unlock()
 	r.door.Tell(r.id, orders(sig(1, 0, ""), sig(2, 0, "")))
 	second := r.records(2)[1]
 	r.v.set(func() { r.v.stuck = false })
@@ -306,14 +306,14 @@ func TestTurnThatChangesNothing(t *testing.T) {
 	r.begin()
 	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, ""), sig(2, 0, "")}, Single: true})
 	first, second := r.saved(1), r.saved(2)
-	if checkpointOf(first) != checkpointOf(second) || r.v.calls != 1 {
-		t.Errorf("saved are %s and %s by %d transfers", checkpointOf(first), checkpointOf(second), r.v.calls)
+	if checkpointOf(first) != checkpointOf(second) || r.v.tries() != 1 {
+		t.Errorf("saved are %s and %s by %d transfers", checkpointOf(first), checkpointOf(second), r.v.tries())
 	}
 	// The spoke has the record and not the event about the bucket: the next attempt says it.
 	r.killed()
 	r.again(checkpointOf(second), checkpointOf(first))
-	if again := r.saved(1); checkpointOf(again) != checkpointOf(first) || r.v.calls != 1 {
-		t.Errorf("saved is %s after %d transfers", checkpointOf(again), r.v.calls)
+	if again := r.saved(1); checkpointOf(again) != checkpointOf(first) || r.v.tries() != 1 {
+		t.Errorf("saved is %s after %d transfers", checkpointOf(again), r.v.tries())
 	}
 }
 
@@ -381,8 +381,8 @@ func TestIdleMode(t *testing.T) {
 	r.begin()
 	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, ""), sig(2, 0, ""), sig(3, 0, "")}, Single: true})
 	r.saved(1)
-	if records := r.records(3); checkpointOf(records[2]) != "" || r.v.calls != 1 {
-		t.Errorf("%d transfers, last record %+v", r.v.calls, records[2])
+	if records := r.records(3); checkpointOf(records[2]) != "" || r.v.tries() != 1 {
+		t.Errorf("%d transfers, last record %+v", r.v.tries(), records[2])
 	}
 }
 

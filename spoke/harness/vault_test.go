@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/nave-dev/nave/api"
@@ -32,6 +33,18 @@ func (v *vault) set(change func()) {
 	change()
 	close(v.changed)
 	v.changed = make(chan struct{})
+}
+
+// took is how often a save was tried, and what was saved with packs of which size.
+func (v *vault) took() (calls int, saves []api.CheckpointID, packs []int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.calls, slices.Clone(v.saves), slices.Clone(v.packs)
+}
+
+func (v *vault) tries() int {
+	n, _, _ := v.took()
+	return n
 }
 
 // SaveCheckpoint implements [spoke.Vault].
