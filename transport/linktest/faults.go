@@ -174,6 +174,10 @@ func testSaveOverACut(t *testing.T, n Network) {
 		t.Errorf("ended after %v", took)
 	}
 	must(t, "save task", g.Wait())
+	next(t, "the end of the link", s.ends)
+	if took := now() - from; took > 6*time.Second { // an end in order would wait for the peer
+		t.Errorf("free for the next link after %v", took)
+	}
 	n.Faults.Heal()
 }
 
