@@ -32,6 +32,13 @@ func (l *Link) client(denied *atomic.Pointer[error], more ...grpc.DialOption) (*
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}))...)
 }
 
+// closeConn waits only a moment: in front of a peer that takes nothing, gRPC tries for seconds to say goodbye.
+func closeConn(cc *grpc.ClientConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	_, _ = run.Bounded(ctx, func() (struct{}, error) { return struct{}{}, cc.Close() }, nil) // closed all the same
+}
+
 // once holds one connection. It reports whether a welcome came.
 func (l *Link) once(ctx context.Context, h Handler) (welcomed bool, err error) {
 	var denied atomic.Pointer[error]
@@ -39,12 +46,12 @@ func (l *Link) once(ctx context.Context, h Handler) (welcomed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer cc.Close()
+	defer closeConn(cc)
 	bulk, err := l.client(&denied, grpc.WithIdleTimeout(bulkIdle))
 	if err != nil {
 		return false, err
 	}
-	defer bulk.Close()
+	defer closeConn(bulk)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	client := linkv1.NewLinkClient(cc)
@@ -59,7 +66,7 @@ func (l *Link) once(ctx context.Context, h Handler) (welcomed bool, err error) {
 		}
 		return false, err
 	}
-	conn := &connection{send: make(chan api.SpokeMessage, sendQueue), bulk: linkv1.NewLinkClient(bulk), over: ctx.Done()}
+	conn := &connection{send: make(chan api.SpokeMessage, sendQueue), bulk: linkv1.NewLinkClient(bulk), over: ctx}
 	l.set(conn)
 	defer l.set(nil)
 	if err := h.Connected(ctx, welcome); err != nil {

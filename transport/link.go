@@ -21,8 +21,9 @@ const (
 	sendQueue     = 1024                   // messages that wait for the stream; past it Send refuses
 	firstPause    = 500 * time.Millisecond // before the second dial; doubles with full jitter. Spokes that lose their links together come back over it
 	longestPause  = 10 * time.Second
-	connectWithin = 15 * time.Second // dial, credentials, hello, welcome
-	deniedPause   = time.Minute      // the longest one after a denial, which only a person can mend
+	connectWithin = 15 * time.Second       // dial, credentials, hello, welcome
+	closeWithin   = 100 * time.Millisecond // for the end of a connection; it goes on behind the next one
+	deniedPause   = time.Minute            // the longest one after a denial, which only a person can mend
 )
 
 // LinkConfig is what the spoke's side of a link needs.
@@ -66,7 +67,7 @@ type Link struct {
 type connection struct {
 	send chan api.SpokeMessage
 	bulk linkv1.LinkClient // on a connection of its own, which is dialed when it is used
-	over <-chan struct{}   // closed with the connection
+	over context.Context   // ended with the connection
 }
 
 // NewLink makes a link that does nothing yet.

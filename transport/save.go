@@ -90,7 +90,7 @@ func (l *Link) transfer(caller context.Context, f func(ctx context.Context, bulk
 	select {
 	case l.transfers <- struct{}{}:
 		defer func() { <-l.transfers }()
-	case <-c.over:
+	case <-c.over.Done():
 		return errLinkOver
 	case <-caller.Done():
 		return context.Cause(caller)
@@ -101,27 +101,16 @@ func (l *Link) transfer(caller context.Context, f func(ctx context.Context, bulk
 		cancel(api.Errorf(api.CodeUnavailable, "nothing of the checkpoint moved for %v", standstill))
 	})
 	defer idle.Stop()
-	g := run.NewGroup(ctx)
-	g.Go("link", func(ctx context.Context) error {
-		select {
-		case <-c.over:
-			cancel(errLinkOver)
-		case <-ctx.Done():
-		}
-		return nil
-	})
+	defer context.AfterFunc(c.over, func() { cancel(errLinkOver) })()
 	err := f(ctx, c.bulk, func() { idle.Reset(standstill) })
-	why := context.Cause(ctx)
-	g.Stop()
-	_ = g.Wait() // the task has no error
 	var own contentError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &own):
 		return own.error
-	case why != nil:
-		return why
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
 	return fromStatus(err)
 }

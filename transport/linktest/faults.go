@@ -1,7 +1,10 @@
 package linktest
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -10,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // everyBeat is what hubs ask for.
@@ -137,6 +141,44 @@ func testHubAway(t *testing.T, n Network) {
 	if took := now() - back; took > 10*time.Second+100*time.Millisecond {
 		t.Errorf("back after %v", took)
 	}
+}
+
+// testSaveOverACut: an upload ends with the link that is given up, not with a connection that nobody hears of.
+func testSaveOverACut(t *testing.T, n Network) {
+	began := make(chan struct{}, 1)
+	h := serve(t, n, &hub{beat: everyBeat, save: func(_ context.Context, _ api.CheckpointHeader, r io.Reader) error {
+		began <- struct{}{}
+		_, err := io.Copy(io.Discard, r)
+		return err
+	}})
+	s, now := clocked(t, n)
+	s.dial()
+	h.link()
+	next(t, "welcome", s.welcome)
+	header, content := checkpoint(100, 100)
+	header.Pack = 1 << 30
+	ended := make(chan error, 1)
+	g := run.NewGroup(t.Context())
+	g.Go("save", func(ctx context.Context) error {
+		ended <- s.link.SaveCheckpoint(ctx, header, io.MultiReader(bytes.NewReader(content), rand.NewChaCha8([32]byte{})))
+		return nil
+	})
+	next(t, "the upload's beginning", began)
+	n.Faults.CutUp()
+	n.Faults.CutDown()
+	from := now()
+	if err := next(t, "the end of the upload", ended); api.CodeOf(err) != api.CodeUnavailable || !strings.Contains(err.Error(), "the link ended") {
+		t.Errorf("ended with %v", err)
+	}
+	if took := now() - from; took > 6*time.Second {
+		t.Errorf("ended after %v", took)
+	}
+	must(t, "save task", g.Wait())
+	next(t, "the end of the link", s.ends)
+	if took := now() - from; took > 6*time.Second { // an end in order would wait for the peer
+		t.Errorf("free for the next link after %v", took)
+	}
+	n.Faults.Heal()
 }
 
 // testDenied: a spoke that nobody knows any more is told so, and asks again slowly.

@@ -114,7 +114,9 @@ func testSaveCutOff(t *testing.T, n Network) {
 		ok   func(error) bool
 	}{
 		{"the caller's end", cancel, func(err error) bool { return errors.Is(err, context.Canceled) }},
-		{"the link's end", func() { a.endNow <- api.Errorf(api.CodeLimit, "over") }, func(err error) bool { return api.CodeOf(err) == api.CodeUnavailable }},
+		{"the link's end", func() { a.endNow <- api.Errorf(api.CodeLimit, "over") }, func(err error) bool {
+			return api.CodeOf(err) == api.CodeUnavailable && strings.Contains(err.Error(), "the link ended")
+		}},
 	} {
 		ended := make(chan error, 1)
 		g := run.NewGroup(context.WithoutCancel(t.Context()))
@@ -138,6 +140,34 @@ func testSaveCutOff(t *testing.T, n Network) {
 	must(t, "save again", s.link.SaveCheckpoint(t.Context(), header, bytes.NewReader(content)))
 	if err := newSpoke(t, n).link.SaveCheckpoint(t.Context(), header, bytes.NewReader(content)); api.CodeOf(err) != api.CodeUnavailable {
 		t.Errorf("without a link: %v", err)
+	}
+}
+
+// testSaveOutlivesNoLink: at the hub a transfer ends with its link, also when the connection that carries it lives on.
+func testSaveOutlivesNoLink(t *testing.T, n Network) {
+	began, over := make(chan struct{}, 1), make(chan error, 1)
+	h := serve(t, n, &hub{save: func(ctx context.Context, _ api.CheckpointHeader, _ io.Reader) error {
+		began <- struct{}{}
+		<-ctx.Done()
+		over <- context.Cause(ctx)
+		return context.Cause(ctx)
+	}})
+	c, stream := raw(t, n)
+	must(t, "send", stream.Send(&linkv1.SpokeMessage{Hello: &linkv1.Hello{ProtocolMin: 1, ProtocolMax: 1, Boot: "b"}}))
+	a := h.link()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	upload, err := c.Save(ctx)
+	must(t, "save", err)
+	header, _ := checkpoint(100, 100)
+	must(t, "header", upload.Send(&linkv1.SaveRequest{Header: &linkv1.CheckpointHeader{Session: "s", Id: string(header.ID), ManifestBytes: 100, PackBytes: 100, PackHash: header.PackHash[:]}}))
+	next(t, "the upload's beginning", began)
+	a.endNow <- api.Errorf(api.CodeLimit, "over")
+	if err := next(t, "the end of the transfer", over); !strings.Contains(err.Error(), "the link ended") {
+		t.Errorf("ended with %v", err)
+	}
+	if err := upload.RecvMsg(&linkv1.SaveResponse{}); err == nil || !strings.Contains(err.Error(), "the link ended") {
+		t.Errorf("answered with %v", err)
 	}
 }
 

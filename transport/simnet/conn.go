@@ -120,7 +120,6 @@ type direction struct {
 	changed       chan struct{} // guarded by mu; closed and replaced at each change
 	queue         []segment     // guarded by mu; at most window bytes
 	bytes         int           // guarded by mu; in queue
-	newest        time.Time     // guarded by mu; arrival of the last segment
 	closed        bool          // guarded by mu; the writer has closed
 	abandoned     bool          // guarded by mu; the reader has closed
 	err           error         // guarded by mu; the connection broke
@@ -172,17 +171,14 @@ func (d *direction) fail(err error) {
 func (d *direction) setReadDeadline(t time.Time)  { d.change(func() { d.readDeadline = t }) }
 func (d *direction) setWriteDeadline(t time.Time) { d.change(func() { d.writeDeadline = t }) }
 
-// arrivalLocked is when what is written now arrives: never before what was written earlier.
+// arrivalLocked is when what is written now arrives, or later: it waits for what was written before.
 func (d *direction) arrivalLocked() time.Time {
 	p, _, _ := d.n.look(d.way)
 	delay := p.Delay
 	if p.Jitter > 0 {
 		delay += time.Duration(d.chance.Int64N(int64(p.Jitter)))
 	}
-	if at := time.Now().Add(delay); at.After(d.newest) {
-		d.newest = at
-	}
-	return d.newest
+	return time.Now().Add(delay)
 }
 
 // travel is the way of a packet that belongs to no stream.

@@ -175,11 +175,11 @@ func (n *Node) explain(s *session, err error, sentence string) error {
 }
 
 // refused reports whether the controller answered that it does not accept the identity's certificate. The SDK passes on the
-// text alone, and says it of an authentication that it tried after everything else was refused.
+// text alone, in several wordings. A 401 to anything but an authentication is no such answer: sessions end.
 func refused(err error) bool {
 	s := err.Error()
-	return hasStatus(err, http.StatusUnauthorized) || strings.Contains(s, "authenti") && strings.Contains(s, "failed") &&
-		(strings.Contains(s, "status 401") || strings.Contains(s, "[401]"))
+	authenticating := strings.Contains(s, "credential submission failed") || strings.Contains(s, "authenticat")
+	return hasStatus(err, http.StatusUnauthorized) || authenticating && (strings.Contains(s, "status 401") || strings.Contains(s, "[401]"))
 }
 
 // session returns the one that is in use, after turning to a fresh one if it is stuck.
