@@ -199,7 +199,6 @@ func greet(ctx context.Context, c *clientv3.Client) error {
 // refused says which field is at fault when etcd answers, but not as it should.
 func refused(err error, cfg DialConfig) error {
 	var own *api.Error
-	text := err.Error()
 	switch {
 	case errors.As(err, &own):
 		return err
@@ -207,8 +206,6 @@ func refused(err error, cfg DialConfig) error {
 		return &api.Error{Code: api.CodeDenied, Field: "password", Err: fmt.Errorf("etcd does not take user %s with this password", cfg.User)}
 	case errors.Is(err, rpctypes.ErrUserEmpty):
 		return &api.Error{Code: api.CodeDenied, Field: "user", Err: errors.New("etcd asks for a user and a password")}
-	case strings.Contains(text, "certificate required"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate"):
-		return &api.Error{Code: api.CodeDenied, Field: "cert_file", Err: fmt.Errorf("etcd wants a certificate of a client that it trusts: %w", err)}
 	}
 	return &api.Error{Code: api.CodeUnavailable, Field: "endpoints", Err: fmt.Errorf("etcd can be reached and does not answer: has it lost its majority, or does it want another scheme? %w", err)}
 }
@@ -260,7 +257,10 @@ func connect(ctx context.Context, endpoint string, t *tls.Config) error {
 	}
 	own := t.Clone()
 	own.ServerName, own.NextProtos = u.Hostname(), []string{"h2"}
-	err = tls.Client(conn, own).HandshakeContext(ctx)
+	c := tls.Client(conn, own)
+	if err = c.HandshakeContext(ctx); err == nil {
+		err = hello(ctx, c)
+	}
 	var (
 		authority x509.UnknownAuthorityError
 		invalid   x509.CertificateInvalidError
@@ -270,6 +270,8 @@ func connect(ctx context.Context, endpoint string, t *tls.Config) error {
 	switch {
 	case err == nil:
 		return nil
+	case strings.Contains(err.Error(), "remote error: tls"): // the library has no type for it
+		return &api.Error{Code: api.CodeDenied, Field: "cert_file", Err: fmt.Errorf("%s wants the certificate of a client that it trusts: %w", endpoint, err)}
 	case errors.As(err, &authority):
 		return &api.Error{Code: api.CodeInvalid, Field: "ca_file", Err: fmt.Errorf("%s shows a certificate that it did not sign: %w", endpoint, err)}
 	case errors.As(err, &name):
@@ -280,4 +282,23 @@ func connect(ctx context.Context, endpoint string, t *tls.Config) error {
 		return &api.Error{Code: api.CodeInvalid, Field: "endpoints", Err: fmt.Errorf("%s does not speak TLS: want http there, or TLS in etcd", endpoint)}
 	}
 	return &api.Error{Code: api.CodeUnavailable, Field: "endpoints", Err: fmt.Errorf("%s cannot be reached: %w", endpoint, err)}
+}
+
+// hello begins HTTP/2 and waits for the answer: in TLS 1.3 a server that does not take our certificate says so only after the
+// handshake has ended on our side.
+func hello(ctx context.Context, c net.Conn) error {
+	const patience = 2 * time.Second
+	until := time.Now().Add(patience)
+	if d, ok := ctx.Deadline(); ok && d.Before(until) {
+		until = d
+	}
+	if err := c.SetDeadline(until); err != nil {
+		return err
+	}
+	const settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" // an empty frame of settings
+	if _, err := c.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)); err != nil {
+		return err
+	}
+	_, err := c.Read(make([]byte, 1))
+	return err
 }
