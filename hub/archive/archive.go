@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -70,6 +71,9 @@ func Open(ctx context.Context, cfg Config) (*Archive, error) {
 	defer cancel()
 	a := &Archive{timeout: cfg.Timeout}
 	err := a.connect(cfg)
+	if err == nil && a.d.numbered {
+		err = a.greet(ctx)
+	}
 	if err == nil {
 		err = a.migrate(ctx)
 	}
@@ -77,6 +81,9 @@ func Open(ctx context.Context, cfg Config) (*Archive, error) {
 		err = a.st.prepare(ctx, a)
 	}
 	if err != nil {
+		if a.d.numbered {
+			err = refused(err)
+		}
 		return nil, errors.Join(failure("open archive", err), a.Close())
 	}
 	return a, nil
@@ -85,6 +92,9 @@ func Open(ctx context.Context, cfg Config) (*Archive, error) {
 func (a *Archive) connect(cfg Config) (err error) {
 	if cfg.PostgreSQL != "" {
 		a.d = postgresDialect
+		if _, err := pgconn.ParseConfig(cfg.PostgreSQL); err != nil { // its error leaves the password out
+			return api.Invalid("postgresql", "is no connection string such as postgres://user:password@host:5432/database: %v", err)
+		}
 		if a.write, err = sql.Open(a.d.driver, cfg.PostgreSQL); err != nil {
 			return err
 		}
