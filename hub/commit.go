@@ -10,17 +10,18 @@ import (
 // commitQueues is how many transactions are under way at a time: one is written while the next is gathered.
 const commitQueues = 2
 
-// A transaction takes batches while it stays within these bounds.
+// A transaction takes batches while it stays within these bounds and those of the store.
 const (
 	mergeBatches = 64
 	mergeOps     = 3000
 	mergeBytes   = 4 << 20
 )
 
-// committer merges the waiting batches of several shards into one transaction. When a comparison fails each of them goes
-// alone, so that one shard's conflict is nobody else's.
+// committer merges the waiting batches of several shards into one transaction. When a comparison fails, or when they were
+// more than the store takes, each of them goes alone, so that one shard's conflict is nobody else's. A batch is never split.
 type committer struct {
 	store   ShardStore
+	limits  CommitLimits
 	metrics *metrics
 	in      chan commitRequest // one per shard at most; a full channel makes shards wait
 }
@@ -31,7 +32,9 @@ type commitRequest struct {
 }
 
 func newCommitter(store ShardStore, m *metrics) *committer {
-	return &committer{store: store, metrics: m, in: make(chan commitRequest, api.Shards)}
+	l := store.Limits()
+	l.Ops, l.Bytes = min(l.Ops, mergeOps), min(l.Bytes, mergeBytes)
+	return &committer{store: store, limits: l, metrics: m, in: make(chan commitRequest, api.Shards)}
 }
 
 // commit makes a batch durable. Errors are those of [ShardStore.Commit].
@@ -52,31 +55,41 @@ func (c *committer) commit(ctx context.Context, b Batch) error {
 
 // run is one queue.
 func (c *committer) run(ctx context.Context) error {
+	var held *commitRequest // did not fit into the transaction before
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case first := <-c.in:
-			c.together(ctx, c.gather(first))
+		first := held
+		if first == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case r := <-c.in:
+				first = &r
+			}
 		}
+		reqs, next := c.gather(*first)
+		c.together(ctx, reqs)
+		held = next
 	}
 }
 
-// gather takes what is waiting.
-func (c *committer) gather(first commitRequest) []commitRequest {
-	reqs := []commitRequest{first}
-	ops, bytes := len(first.batch.Mutations), first.batch.size()
-	for len(reqs) < mergeBatches && ops < mergeOps && bytes < mergeBytes {
+// gather takes what is waiting, and returns apart what did not fit any more.
+func (c *committer) gather(first commitRequest) (reqs []commitRequest, held *commitRequest) {
+	reqs = []commitRequest{first}
+	ops, bytes := first.batch.ops(), first.batch.size()
+	for len(reqs) < mergeBatches {
 		select {
 		case r := <-c.in:
-			reqs = append(reqs, r)
-			ops += len(r.batch.Mutations)
+			ops += r.batch.ops()
 			bytes += r.batch.size()
+			if ops > c.limits.Ops || bytes > c.limits.Bytes {
+				return reqs, &r
+			}
+			reqs = append(reqs, r)
 		default:
-			return reqs
+			return reqs, nil
 		}
 	}
-	return reqs
+	return reqs, nil
 }
 
 func (c *committer) together(ctx context.Context, reqs []commitRequest) {
@@ -85,7 +98,7 @@ func (c *committer) together(ctx context.Context, reqs []commitRequest) {
 		batches[i] = r.batch
 	}
 	err := c.write(ctx, batches)
-	if len(reqs) > 1 && api.CodeOf(err) == api.CodeConflict {
+	if code := api.CodeOf(err); len(reqs) > 1 && (code == api.CodeConflict || code == api.CodeLimit) {
 		for _, r := range reqs {
 			r.done <- c.write(ctx, []Batch{r.batch})
 		}
@@ -102,6 +115,9 @@ func (c *committer) write(ctx context.Context, batches []Batch) error {
 	c.metrics.committed(len(batches), began, err)
 	return err
 }
+
+// ops is how many operations of a transaction the batch is: its mutations and the head.
+func (b Batch) ops() int { return len(b.Mutations) + 1 }
 
 // size estimates the bytes of a batch by its payloads and texts.
 func (b Batch) size() int {

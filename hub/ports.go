@@ -46,11 +46,19 @@ type ShardStore interface {
 	// Load returns everything under a shard. The caller has claimed it.
 	Load(ctx context.Context, shard api.Shard) (ShardContents, error)
 	// Commit applies batches of different shards in one transaction, or none of them. Each compares its head and sets it to
-	// Next. CodeConflict when a comparison failed (the caller asks Head and goes on from what it finds); any other error
-	// means that the outcome is unknown.
+	// Next. CodeConflict when a comparison failed (the caller asks Head and goes on from what it finds), CodeLimit when they
+	// are more than one transaction holds and nothing was written; any other error means that the outcome is unknown.
 	Commit(ctx context.Context, batches []Batch) error
+	// Limits says how much one Commit may hold. It never changes.
+	Limits() CommitLimits
 	// Head reads a shard's head.
 	Head(ctx context.Context, shard api.Shard) (api.Head, error)
+}
+
+// CommitLimits bounds one transaction. A batch alone is within them: who makes batches sees to it.
+type CommitLimits struct {
+	Ops   int // mutations and heads together
+	Bytes int // of the records, as [Batch] estimates them
 }
 
 // Batch is one atomic change of a shard.
@@ -151,6 +159,14 @@ type Reader interface {
 	DeadLetter(ctx context.Context, org api.OrgID, id api.SignalID) (SettledSignal, error)
 	// Terminated returns the record of a session that ended. CodeNotFound when there is none.
 	Terminated(ctx context.Context, org api.OrgID, id api.SessionID) (api.Session, error)
+}
+
+// Pruner forgets what is kept for a time only.
+type Pruner interface {
+	// Prune forgets the idempotency keys of up to limit signals (1 to 10,000) that were settled before a time, the oldest
+	// first, and returns of how many; fewer than limit means that nothing older is left. Dead letters stay until what
+	// repeats them is forgotten. The caller has loaded every shard first, so that the store holds no signal that is settled.
+	Prune(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // SideEvent is an event of a side branch.

@@ -57,6 +57,7 @@ type Archive struct {
 var (
 	_ hub.Archive = (*Archive)(nil)
 	_ hub.Reader  = (*Archive)(nil)
+	_ hub.Pruner  = (*Archive)(nil)
 )
 
 // Open opens the database and brings it to this version's tables. CodeUnsupported when a newer version of Nave wrote it.

@@ -11,9 +11,7 @@ import (
 // maxPrune bounds the rows of one call: appends wait for it.
 const maxPrune = 10_000
 
-// Prune forgets idempotency keys of signals that were settled before a time, of at most limit signals, the oldest first. It
-// returns how many it forgot; fewer than limit means that nothing older is left. The row of a signal that was consumed goes
-// with its key. A dead letter stays, without its key, until the signal that repeats it is forgotten: then it goes with it, so
+// Prune implements [hub.Pruner]. The row of a signal that was consumed goes with its key. A dead letter stays, without its key, until the signal that repeats it is forgotten: then it goes with it, so
 // that there is no moment in which it could be replayed a second time.
 //
 // Signals that the store still holds must not be forgotten: the caller begins only when it has loaded every shard, and

@@ -6,12 +6,19 @@ import (
 	"path/filepath"
 	"testing"
 
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/memblob"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/bucket"
+	"github.com/nave-dev/nave/hub/bucket/buckettest"
 )
 
-var _ hub.Bucket = (*bucket.Bucket)(nil)
+var (
+	_ hub.Bucket = (*bucket.Bucket)(nil)
+	_ hub.Vault  = (*bucket.Bucket)(nil)
+)
 
 func open(t *testing.T, dir string) *bucket.Bucket {
 	t.Helper()
@@ -23,31 +30,29 @@ func open(t *testing.T, dir string) *bucket.Bucket {
 	return b
 }
 
-func TestPayloadsComeBack(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "bucket")
-	payload := bytes.Repeat([]byte("nave"), 100_000)
-	key, err := open(t, dir).Put(t.Context(), "default", payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := open(t, dir) // another process
-	if again, err := b.Put(t.Context(), "default", payload); err != nil || again != key {
-		t.Fatalf("the same payload again = %q, %v, want %q", again, err, key)
-	}
-	if got, err := b.Fetch(t.Context(), key); err != nil || !bytes.Equal(got, payload) {
-		t.Fatalf("Fetch = %d bytes, %v, want the payload", len(got), err)
-	}
-	if other, err := b.Put(t.Context(), "other", payload); err != nil || other == key {
-		t.Fatalf("another organization's payload = %q, %v, want a key of its own", other, err)
-	}
+type directory string
+
+func (d directory) Open(t *testing.T) buckettest.Bucket { return open(t, string(d)) }
+
+type memory struct{ b *blob.Bucket }
+
+func (m memory) Open(*testing.T) buckettest.Bucket { return bucket.New(m.b) }
+
+func TestDirectory(t *testing.T) {
+	buckettest.Run(t, func(t *testing.T) buckettest.Place { return directory(filepath.Join(t.TempDir(), "bucket")) })
 }
 
-func TestWhatIsNotThereOrNotWhatItWas(t *testing.T) {
+func TestMemory(t *testing.T) {
+	buckettest.Run(t, func(t *testing.T) buckettest.Place {
+		b := memblob.OpenBucket(nil)
+		t.Cleanup(func() { _ = b.Close() })
+		return memory{b}
+	})
+}
+
+func TestPayloadThatIsNotWhatItWas(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir)
-	if _, err := b.Fetch(t.Context(), "payloads/default/00"); api.CodeOf(err) != api.CodeNotFound {
-		t.Fatalf("Fetch of nothing = %v, want CodeNotFound", err)
-	}
 	key, err := b.Put(t.Context(), "default", []byte("as it was"))
 	if err != nil {
 		t.Fatal(err)
@@ -57,5 +62,11 @@ func TestWhatIsNotThereOrNotWhatItWas(t *testing.T) {
 	}
 	if _, err := b.Fetch(t.Context(), key); api.CodeOf(err) != api.CodeInternal {
 		t.Fatalf("Fetch of a changed object = %v, want CodeInternal", err)
+	}
+	if _, err := b.Put(t.Context(), "default", []byte("as it was")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Fetch(t.Context(), key); err != nil || !bytes.Equal(got, []byte("as it was")) {
+		t.Fatalf("Fetch after it was put again = %q, %v, want it mended", got, err)
 	}
 }

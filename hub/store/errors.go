@@ -3,8 +3,11 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -21,10 +24,21 @@ func failure(op string, err error) error {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, rpctypes.ErrDuplicateKey), errors.Is(err, rpctypes.ErrEmptyKey):
 		code = api.CodeInternal
-	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
+	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge), tooLargeToSend(err):
 		code = api.CodeLimit
+	case errors.Is(err, rpctypes.ErrPermissionDenied):
+		code, err = api.CodeDenied, fmt.Errorf("%w: grant the user reading and writing of the prefix", err)
+	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrAuthFailed):
+		code, err = api.CodeDenied, fmt.Errorf("%w: name a user and its password", err)
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		err = fmt.Errorf("%w: raise etcd's quota or compact and defragment it, then disarm the alarm", err)
 	}
 	return &api.Error{Code: code, Op: op, Err: fmt.Errorf("etcd: %w", err)}
+}
+
+// tooLargeToSend reports that the client refused the request before it was sent. The library has no name for it.
+func tooLargeToSend(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max")
 }
 
 // recordError is a record that cannot be read or written.

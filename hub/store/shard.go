@@ -105,6 +105,17 @@ func (s *Store) Load(ctx context.Context, shard api.Shard) (hub.ShardContents, e
 	return c, nil
 }
 
+// What a request needs beside keys and values.
+const (
+	opOverhead      = 96 // of an operation or a comparison: tags, lengths, and the key of a comparison
+	requestOverhead = 1 << 10
+)
+
+// Limits implements [hub.ShardStore]. The bytes leave room for what an estimate does not see.
+func (s *Store) Limits() hub.CommitLimits {
+	return hub.CommitLimits{Ops: s.maxOps, Bytes: s.max / 3 * 2}
+}
+
 // Commit implements [hub.ShardStore].
 func (s *Store) Commit(ctx context.Context, batches []hub.Batch) error {
 	const op = "commit batches"
@@ -147,6 +158,12 @@ func (s *Store) Commit(ctx context.Context, batches []hub.Batch) error {
 				return failure(op, err)
 			}
 		}
+	}
+	if n := max(len(ops.ops), len(cmps)); n > s.maxOps {
+		return refuse(op, api.CodeLimit, "%d batches have %d operations and etcd takes %d in a transaction: commit fewer at a time", len(batches), n, s.maxOps)
+	}
+	if n := ops.bytes() + len(cmps)*opOverhead; n > s.max-requestOverhead {
+		return refuse(op, api.CodeLimit, "%d batches have %d bytes and etcd takes %d in a request: commit fewer at a time", len(batches), n, s.max)
 	}
 	resp, err := s.txn(ctx, op, cmps, ops.ops, nil)
 	if err != nil {
@@ -239,6 +256,15 @@ func (c *changes) put(key string, m proto.Message, opts ...clientv3.OpOption) er
 	}
 	c.add(key, clientv3.OpPut(key, value, opts...))
 	return nil
+}
+
+// bytes is how long the operations are in a request, at most.
+func (c *changes) bytes() int {
+	n := 0
+	for _, op := range c.ops {
+		n += len(op.KeyBytes()) + len(op.ValueBytes()) + opOverhead
+	}
+	return n
 }
 
 func (c *changes) delete(key string) { c.add(key, clientv3.OpDelete(key)) }

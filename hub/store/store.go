@@ -32,7 +32,17 @@ type Config struct {
 	Codec   Codec            // required
 	Prefix  string           // of all keys; begins and ends with "/"; default DefaultPrefix
 	Timeout time.Duration    // bound of each call to etcd, on top of the caller's context; default 5 s, at most 1 min
+
+	// What the server takes in one transaction: its --max-txn-ops and --max-request-bytes.
+	MaxOps   int // default 128, as etcd's; at least that
+	MaxBytes int // default 1.5 MiB, as etcd's; at least that
 }
+
+// Limits of a transaction as etcd has them by default.
+const (
+	defaultMaxOps   = 128
+	defaultMaxBytes = 3 << 19
+)
 
 func (c *Config) validate() error {
 	if c.Client == nil {
@@ -53,6 +63,18 @@ func (c *Config) validate() error {
 	if c.Timeout < 0 || c.Timeout > time.Minute {
 		return api.Invalid("timeout", "%v: want up to 1m", c.Timeout)
 	}
+	if c.MaxOps == 0 {
+		c.MaxOps = defaultMaxOps
+	}
+	if c.MaxOps < defaultMaxOps {
+		return api.Invalid("max_ops", "%d: want %d or more, and etcd's --max-txn-ops to be the same", c.MaxOps, defaultMaxOps)
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = defaultMaxBytes
+	}
+	if c.MaxBytes < defaultMaxBytes {
+		return api.Invalid("max_bytes", "%d: want %d or more, and etcd's --max-request-bytes to be the same", c.MaxBytes, defaultMaxBytes)
+	}
 	return nil
 }
 
@@ -62,6 +84,8 @@ type Store struct {
 	codec   Codec
 	keys    keys
 	timeout time.Duration
+	maxOps  int
+	max     int               // bytes of a transaction
 	updates [16]chan struct{} // one slot each: updates of one organization queue here instead of in conflicts
 	seed    maphash.Seed
 	leases  leaseCache
@@ -81,7 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{client: cfg.Client, codec: cfg.Codec, keys: keys{cfg.Prefix}, timeout: cfg.Timeout, seed: maphash.MakeSeed()}
+	s := &Store{client: cfg.Client, codec: cfg.Codec, keys: keys{cfg.Prefix}, timeout: cfg.Timeout, maxOps: cfg.MaxOps, max: cfg.MaxBytes, seed: maphash.MakeSeed()}
 	for i := range s.updates {
 		s.updates[i] = make(chan struct{}, 1)
 	}

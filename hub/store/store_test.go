@@ -27,7 +27,7 @@ func server(tb testing.TB) *clientv3.Client {
 
 func open(tb testing.TB, c *clientv3.Client, prefix string) *store.Store {
 	tb.Helper()
-	s, err := store.Open(tb.Context(), store.Config{Client: c, Codec: storetest.JSONCodec{}, Prefix: prefix})
+	s, err := store.Open(tb.Context(), store.Config{Client: c, Codec: storetest.JSONCodec{}, Prefix: prefix, MaxOps: embedded.MaxTxnOps, MaxBytes: embedded.MaxRequestBytes})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 type Archive interface {
 	hub.Archive
 	hub.Reader
+	hub.Pruner
 }
 
 // Database is one database, empty at first, that can be opened more than once.
@@ -40,6 +41,16 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		"Settled":            testSettled,
 		"SettledIDs":         testSettledIDs,
 		"Decisions":          testDecisions,
+		"Branches":           testBranches,
+		"SideBranches":       testSide,
+		"SideAtOnce":         testSideAtOnce,
+		"SideBesideTheLog":   testSideBesideLog,
+		"DeadLetters":        testDeadLetters,
+		"Replayed":           testReplayed,
+		"Terminated":         testTerminated,
+		"Prune":              testPrune,
+		"PruneReplayed":      testPruneReplayed,
+		"PruneInSteps":       testPruneSteps,
 		"Organizations":      testOrganizations,
 		"ReadDuringAppends":  testReadDuringAppends,
 		"Model":              testModel,

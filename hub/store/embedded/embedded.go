@@ -15,9 +15,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.uber.org/zap"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub/store/zaplog"
 )
 
 // Limits of the embedded server.
@@ -49,6 +49,12 @@ func (c *Config) validate() error {
 		return api.Invalid("start_timeout", "%v: want more than 0", c.StartTimeout)
 	}
 	return nil
+}
+
+// expected are warnings about what is so by intention: there is no network and there are no tokens.
+var expected = []string{
+	"Running http and grpc server on single port. This is not recommended for production.",
+	"simple token is not cryptographically signed",
 }
 
 // Server is a running etcd.
@@ -118,8 +124,7 @@ func etcdConfig(cfg Config) (*embed.Config, error) {
 	ec.AutoCompactionMode, ec.AutoCompactionRetention = embed.CompactorModePeriodic, "1m"
 	ec.QuotaBackendBytes, ec.MaxTxnOps, ec.MaxRequestBytes = Quota, MaxTxnOps, MaxRequestBytes
 	ec.SnapshotCount = 50_000
-	logger := zap.New(core{cfg.Log.Handler()}, zap.AddStacktrace(zap.DPanicLevel))
-	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(cfg.Log, expected...))
 	return ec, nil
 }
 

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -231,6 +232,51 @@ func testLoadsAtOneMoment(t *testing.T, s Stores) {
 		return nil
 	})
 	must(t, "writer and loader", g.Wait())
+}
+
+// testLimits commits exactly as much as one transaction holds, and then a little more: that is refused and nothing of it is
+// written.
+func testLimits(t *testing.T, s Stores) {
+	ctx, limits := t.Context(), s.One.Limits()
+	heads := map[api.Shard]api.Head{}
+	for shard := range api.Shard(4) {
+		heads[shard] = claim(t, s.One, shard)
+	}
+	batches := func(ops, payload int) []hub.Batch {
+		var out []hub.Batch
+		for shard := range api.Shard(4) {
+			b := hub.Batch{Shard: shard, From: heads[shard]}
+			for n := range ops/4 - 1 {
+				x := signal(shard, 1, uint64(n+1))
+				x.Payload = bytes.Repeat([]byte{1}, payload)
+				b.Mutations = append(b.Mutations, hub.Mutation{Org: org, PutSignal: &x})
+			}
+			out = append(out, b)
+		}
+		return out
+	}
+	commit := func(what string, code api.Code, b []hub.Batch) {
+		t.Helper()
+		wantCode(t, what, s.One.Commit(ctx, b), code)
+		for i, x := range b {
+			if code == "" {
+				heads[api.Shard(i)] = x.Next()
+			}
+			h, err := s.Other.Head(ctx, api.Shard(i))
+			must(t, "Head", err)
+			wantSame(t, "head after "+what, h, heads[api.Shard(i)])
+		}
+	}
+	full := limits.Ops / 4 * 4
+	commit("as many operations as there may be", "", batches(full, 10))
+	commit("more operations", api.CodeLimit, batches(full+4, 10))
+	commit("as many bytes as there may be", "", batches(64, limits.Bytes/64))
+	commit("more bytes", api.CodeLimit, batches(64, limits.Bytes/64*2))
+	c, err := s.Other.Load(ctx, 3)
+	must(t, "Load", err)
+	if len(c.Signals) != full/4-1 {
+		t.Errorf("%d signals, want the %d of the largest transaction", len(c.Signals), full/4-1)
+	}
 }
 
 func testRefusesDefects(t *testing.T, s Stores) {

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"Shards/ConsumedSignals":               testConsumedSignals,
 		"Shards/LoadsManyKeys":                 testLoadsManyKeys,
 		"Shards/LoadsAtOneMoment":              testLoadsAtOneMoment,
+		"Shards/Limits":                        testLimits,
 		"Shards/RefusesDefects":                testRefusesDefects,
 		"Shards/Model":                         testShardModel,
 		"Clusters/Life":                        testClusterLife,

@@ -1,21 +1,26 @@
-package embedded
+package zaplog
 
 import (
 	"context"
 	"log/slog"
+	"slices"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// expected are warnings about what is so by intention: there is no network and there are no tokens.
-var expected = map[string]bool{
-	"Running http and grpc server on single port. This is not recommended for production.": true,
-	"simple token is not cryptographically signed":                                         true,
+// New makes a logger of etcd's that hands records to log. Records whose text is one of quiet are dropped: they warn about
+// what is so by intention.
+func New(log *slog.Logger, quiet ...string) *zap.Logger {
+	return zap.New(core{log.Handler(), quiet}, zap.AddStacktrace(zap.DPanicLevel))
 }
 
 // core hands etcd's log records to slog, warnings and worse only. Records of etcd are for its operators: its errors are
 // warnings of ours.
-type core struct{ h slog.Handler }
+type core struct {
+	h     slog.Handler
+	quiet []string
+}
 
 // Enabled implements [zapcore.LevelEnabler].
 func (c core) Enabled(l zapcore.Level) bool {
@@ -23,11 +28,13 @@ func (c core) Enabled(l zapcore.Level) bool {
 }
 
 // With implements [zapcore.Core].
-func (c core) With(fields []zapcore.Field) zapcore.Core { return core{c.h.WithAttrs(attrs(fields))} }
+func (c core) With(fields []zapcore.Field) zapcore.Core {
+	return core{c.h.WithAttrs(attrs(fields)), c.quiet}
+}
 
 // Check implements [zapcore.Core].
 func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) && !expected[e.Message] {
+	if c.Enabled(e.Level) && !slices.Contains(c.quiet, e.Message) {
 		return ce.AddCore(e, c)
 	}
 	return ce
