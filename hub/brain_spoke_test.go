@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -160,6 +161,7 @@ func (s *fakeSpoke) held(id api.SessionID, state api.HeldState, reason string) {
 func (s *fakeSpoke) report(id api.SessionID, state api.HeldState, reason string) api.Held {
 	d, _ := s.want(id)
 	h := api.Held{Session: id, Epoch: d.Epoch, Attempt: 1, State: state, Reason: reason}
+	h.Number = s.number[api.Source{Epoch: d.Epoch, Attempt: 1}]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.told {
@@ -183,7 +185,17 @@ func (s *fakeSpoke) turn(d api.Desired, outcome api.Outcome, sequences ...uint64
 		}
 		b.Events = append(b.Events, e)
 	}
+	if outcome == api.OutcomeDone {
+		b.Events = append(b.Events, s.saved(b.Source))
+	}
 	return b
+}
+
+// saved says that a checkpoint is durable.
+func (s *fakeSpoke) saved(src api.Source) api.Event {
+	s.number[src]++
+	id := fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", src, s.number[src])))
+	return api.Event{Source: src, SourceNumber: s.number[src], Type: api.EventSaved, Time: time.Now().UTC(), Attributes: map[string]string{api.AttrCheckpoint: id}}
 }
 
 // acks waits until everything that was sent of a source may be forgotten.

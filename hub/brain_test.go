@@ -68,7 +68,7 @@ func TestASignalsWay(t *testing.T) {
 		t.Errorf("sessions per cluster after sleep: %v", counts)
 	}
 	eventually(t, "the log is complete", func() string {
-		return cmp.Diff([]api.EventType{api.EventAccepted, api.EventPlaced, api.EventTurn, api.EventMessage, api.EventTurnDone, api.EventSlept}, types(w.log(first.Session)))
+		return cmp.Diff([]api.EventType{api.EventAccepted, api.EventPlaced, api.EventTurn, api.EventMessage, api.EventTurnDone, api.EventSaved, api.EventSlept}, types(w.log(first.Session)))
 	})
 	_, decisions, err := b.Explain(t.Context(), api.DefaultOrg, first.Session)
 	must(t, err)
@@ -321,7 +321,7 @@ func TestReadersFollowALog(t *testing.T) {
 		}
 		return nil
 	})
-	if err == nil || len(got) != 6 {
+	if err == nil || len(got) != 7 {
 		t.Errorf("%v: %v", err, types(got))
 	}
 	for i, e := range got {

@@ -27,6 +27,28 @@ type brains struct {
 	catalog *hub.Catalog
 	shards  *faultyShards
 	history *awayArchive
+	vault   *vault
+}
+
+// vault is a bucket that has every checkpoint but those that are missing.
+type vault struct {
+	hub.Vault
+	mu      sync.Mutex
+	missing map[api.CheckpointID]bool // guarded by mu
+	away    bool                      // guarded by mu
+}
+
+func (v *vault) HasCheckpoint(_ context.Context, _ api.OrgID, _ api.SessionID, id api.CheckpointID) (bool, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.away {
+		return false, api.Errorf(api.CodeUnavailable, "the bucket is away")
+	}
+	return !v.missing[id], nil
+}
+
+func (v *vault) CollectCheckpoints(context.Context, api.OrgID, api.SessionID, []api.CheckpointID) (int, error) {
+	return 0, nil
 }
 
 func newBrains(t *testing.T) *brains {
@@ -43,7 +65,7 @@ func newBrains(t *testing.T) *brains {
 	t.Cleanup(func() { b.archive.Close() })
 	b.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: b.store, LeaseTTL: 3 * time.Second, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
 	must(t, err)
-	b.shards, b.history = &faultyShards{ShardStore: b.store}, &awayArchive{Archive: b.archive}
+	b.shards, b.history, b.vault = &faultyShards{ShardStore: b.store}, &awayArchive{Archive: b.archive}, &vault{missing: map[api.CheckpointID]bool{}}
 	for _, d := range []api.Definition{environment("e", ""), agent("a", "e", "")} {
 		if spec, ok := d.Spec.(*api.AgentSpec); ok {
 			spec.Harness.Protocol, spec.MaxDeliveries = api.ProtocolCommand, 2
@@ -83,7 +105,7 @@ func (b *brains) start(change ...func(*hub.Config)) *brain {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = objects.Close() })
-	cfg := hub.Config{Shards: b.shards, Archive: b.history, Reader: b.archive, Clusters: b.store, Leases: b.store, Bucket: objects, Resolver: b.catalog,
+	cfg := hub.Config{Shards: b.shards, Archive: b.history, Reader: b.archive, Clusters: b.store, Leases: b.store, Bucket: objects, Vault: b.vault, Resolver: b.catalog,
 		LeaseTTL: 3 * time.Second, Beat: 500 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)

@@ -28,6 +28,8 @@ type smallStore struct {
 	reads    int
 }
 
+func (*smallStore) Limits() CommitLimits { return CommitLimits{Ops: 128, Bytes: 1 << 20} }
+
 func (s *smallStore) list() ([]api.Cluster, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

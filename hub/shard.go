@@ -111,7 +111,9 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		muts, effs, bytes = nil, nil, 0
 		return err
 	}
-	for _, ev := range events {
+	for len(events) > 0 {
+		ev := events[0]
+		events = events[1:]
 		if q, ok := ev.(evQuery); ok {
 			q.read(l.m)
 			close(q.done)
@@ -122,6 +124,7 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		}
 		o := l.m.step(now, ev)
 		o.effects = l.answeredEarly(o.effects)
+		events = append(o.next, events...)
 		size := Batch{Mutations: o.mutations}.size()
 		if o.guard != nil || len(o.apart) > 0 || len(muts) > 0 && (len(muts)+len(o.mutations) > batchOps || bytes+size > batchBytes) {
 			if err := settle(); err != nil {

@@ -23,7 +23,7 @@ type machine struct {
 	keys     map[sessionKey]api.SessionID // of the sessions that are not terminated
 	idem     map[KeyScope]*api.Signal     // idempotency keys of pending signals
 	writing  bool                         // an append to the archive is in flight
-	queue    []Append                     // what goes into the next appends
+	queue    []queued                     // what goes into the next appends
 
 	assigned map[api.ClusterID]map[api.SessionID]*session
 	waiting  map[api.SessionID]*session  // whom a fact can help: not placed though there is work, or with failed starts
@@ -127,9 +127,12 @@ func (m *machine) step(now time.Time, ev event) output {
 			m.place(&o, s)
 			m.revise(&o, s)
 		}
+	case evComplete:
+		m.complete(&o, now, ev.session)
 	case evSilent:
 		m.silence(&o, now, ev)
-	case evHealth, evFence: // the loop makes evSilent of what matters in them
+	case evHealth:
+		m.audible(ev)
 	default:
 		panic(fmt.Sprintf("shard %d: unknown event %T", m.shard, ev))
 	}

@@ -29,10 +29,10 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 		if sig.Consumed() { // its turn is archived, and there is no state any more that could go back behind it
 			outcome, reason = settledDone, ""
 		}
-		a := m.open(s.Org)
+		a := m.open(s.Org, rowWeight)
 		a.Settled = append(a.Settled, s.settle(sig, outcome, reason, now))
 	}
-	a := m.open(s.Org)
+	a := m.open(s.Org, rowWeight)
 	a.Terminated = append(a.Terminated, s.Session)
 	o.effect(effCollect{org: s.Org, session: s.ID}) // again when it has left: an owner may die between
 }

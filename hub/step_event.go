@@ -73,6 +73,8 @@ type (
 	}
 	// evArchived tells that the appends in flight are in the archive.
 	evArchived struct{ appends []Append }
+	// evComplete follows evArchived: the archive has more of a session from which nothing may be missing now.
+	evComplete struct{ session api.SessionID }
 	// evFacts tells that a fact changed that may have kept sessions from being placed.
 	evFacts struct{}
 	// evHealth tells that a cluster was lost, or is heard again.
@@ -106,6 +108,7 @@ func (evResync) isEvent()   {}
 func (evHeld) isEvent()     {}
 func (evEvents) isEvent()   {}
 func (evArchived) isEvent() {}
+func (evComplete) isEvent() {}
 func (evFacts) isEvent()    {}
 func (evHealth) isEvent()   {}
 func (evFence) isEvent()    {}
@@ -216,6 +219,7 @@ type output struct {
 	mutations []Mutation // never split
 	effects   []effect
 	guard     *guard
+	next      []event // what the machine is to take right after this, each by itself
 }
 
 // guard makes a commit depend on a cluster being alive: the mutations are committed alone and their outcome comes back as
@@ -230,6 +234,16 @@ func (o *output) effect(e ...effect) { o.effects = append(o.effects, e...) }
 func (o *output) mutate(org api.OrgID, m Mutation) {
 	m.Org = org
 	o.mutations = append(o.mutations, m)
+}
+
+// each lets f decide about one of many that do not depend on each other: what it changes is committed apart.
+func (o *output) each(f func(*output)) {
+	var one output
+	f(&one)
+	if o.apart = append(o.apart, one.apart...); len(one.mutations) > 0 {
+		o.apart = append(o.apart, one.mutations)
+	}
+	o.effects = append(o.effects, one.effects...)
 }
 
 // aside adds a group to what is committed apart. A change of a signal of which the batch has an earlier one goes into the

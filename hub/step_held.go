@@ -84,7 +84,7 @@ func (m *machine) idle(o *output, s *session, h api.Held) {
 	case n == 0:
 		m.release(o, s, "idle")
 	case s.pending[n-1].Sequence > h.Seen:
-	case !s.complete(h) || h.Number == 0:
+	case !s.caughtUp(h) || h.Number == 0:
 		s.idle = &h
 	default:
 		m.release(o, s, "idle with unsettled signals: they are delivered again")
@@ -110,7 +110,7 @@ func (m *machine) release(o *output, s *session, why string) {
 // events: after that nothing of it would be taken.
 func (m *machine) gone(o *output, s *session, now time.Time, h api.Held) {
 	s.gone = nil
-	if !s.complete(h) {
+	if !s.caughtUp(h) {
 		s.gone = &h
 		return
 	}

@@ -105,6 +105,8 @@ func (m *machine) halt(o *output, s *session, now time.Time, why string) {
 func (m *machine) wake(o *output, s *session) {
 	if s.Assignment == nil {
 		s.Reason = s.resting()
+	} else if s.Phase == api.PhaseStopping {
+		s.Reason = "resumed: goes on when what ran is gone"
 	}
 	if s.wants() && s.Phase == api.PhaseDormant {
 		s.setPhase(api.PhasePlacing, "")

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -21,56 +22,64 @@ func (m *machine) word(s *session, now time.Time, ev api.Event, d *api.Decision)
 	return OutboxItem{Event: ev, Decision: d}
 }
 
-// enqueue numbers an event and puts it into the next append.
-func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision) *Append {
+// enqueue numbers an event and puts it into the next append, with the signals that it settles.
+func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision, rows ...SettledSignal) {
 	s.log.number++
 	ev.Number = s.log.number
 	s.log.taken[ev.Source] = ev.SourceNumber
-	a := m.open(s.Org)
-	a.Events = append(a.Events, ev)
+	a := m.open(s.Org, s.weigh(ev)+len(rows)*rowWeight)
+	a.Events, a.Settled = append(a.Events, ev), append(a.Settled, rows...)
 	if d != nil {
 		a.Decisions = append(a.Decisions, *d)
 	}
-	return a
 }
 
-// open is the append that takes what an organization adds next.
-func (m *machine) open(org api.OrgID) *Append {
+// queued is an append and about how much changes in the store once it is in the archive.
+type queued struct {
+	Append
+	weight int
+}
+
+// What an append changes in the store once it is there must fit one batch, however long the archive was away. So what goes
+// there at a time is bounded, unless one event alone is more.
+const (
+	appendWeight = 32 * rowWeight
+	rowWeight    = 16       // of one record that changes; an event that changes none weighs 1
+	payloadRow   = 16 << 10 // bytes of payload that are written again weigh as much as a record
+)
+
+// undigested bounds the events of one session that the archive can have and the store not: those of one submission.
+const undigested = appendWeight
+
+// weigh tells how much changes in the store once an event is in the archive.
+func (s *session) weigh(ev api.Event) int {
+	switch {
+	case ev.Source == api.HubSource:
+		return rowWeight
+	case !bears(ev):
+		return 1
+	}
+	w := rowWeight
+	for _, sig := range s.pending {
+		if slices.Contains(ev.Signals, sig.Sequence) {
+			w += rowWeight + len(sig.Payload)/payloadRow*rowWeight
+		}
+	}
+	return w
+}
+
+// open is the append that takes what an organization adds next: the last one of it if there is room.
+func (m *machine) open(org api.OrgID, weight int) *Append {
 	i := len(m.queue) - 1
 	for i >= 0 && m.queue[i].Org != org {
 		i--
 	}
-	if i < 0 || m.queue[i].rows() >= appendRows {
+	if i < 0 || m.queue[i].weight+weight > appendWeight {
 		i = len(m.queue)
-		m.queue = append(m.queue, Append{Shard: m.shard, Org: org})
+		m.queue = append(m.queue, queued{Append: Append{Shard: m.shard, Org: org}})
 	}
-	return &m.queue[i]
-}
-
-// appendRows bounds what goes to the archive at a time: what an append changes in the store once it is there must fit one
-// batch, however long the archive was away.
-const appendRows = 32
-
-// eventsPerRow is how many events that change nothing in the store count as one that does.
-const eventsPerRow = 16
-
-// undigested bounds the events of one session that the archive can have and the store not: those of one submission.
-const undigested = 2 * appendRows * eventsPerRow
-
-// rows is about how many records of the store change when the append is archived.
-func (a Append) rows() int {
-	n := len(a.Events)/eventsPerRow + len(a.Settled)
-	for _, ev := range a.Events {
-		switch {
-		case ev.Source == api.HubSource:
-			n++
-		case ev.Type == api.EventTurnDone, ev.Type == api.EventState:
-			n += 1 + len(ev.Signals)
-		case ev.Type == api.EventSaved:
-			n++
-		}
-	}
-	return n
+	m.queue[i].weight += weight
+	return &m.queue[i].Append
 }
 
 // flush hands the head of the queue to the archive unless an append is in flight.
@@ -79,17 +88,16 @@ func (m *machine) flush(o *output) {
 		return
 	}
 	m.writing = true
-	n, rows := 1, m.queue[0].rows()
-	for n < len(m.queue) && rows+m.queue[n].rows() <= appendRows {
-		rows += m.queue[n].rows()
-		n++
-	}
-	appends := m.queue[:n:n]
-	for i := range appends {
-		appends[i].Generation = m.head.Generation
+	var appends []Append
+	for weight := 0; len(m.queue) > 0; m.queue = m.queue[1:] {
+		if weight += m.queue[0].weight; weight > appendWeight && len(appends) > 0 {
+			break
+		}
+		a := m.queue[0].Append
+		a.Generation = m.head.Generation
+		appends = append(appends, a)
 	}
 	o.effect(effAppend{appends})
-	m.queue = m.queue[n:]
 }
 
 // allSettled reports that the archive has every event that was taken from the spokes.
@@ -102,8 +110,8 @@ func (s *session) allSettled() bool {
 	return true
 }
 
-// complete reports that the archive has every event that the spoke had when it made a report.
-func (s *session) complete(h api.Held) bool {
+// caughtUp reports that the archive has every event that the spoke had when it made a report.
+func (s *session) caughtUp(h api.Held) bool {
 	return s.allSettled() && s.log.settled[api.Source{Epoch: h.Epoch, Attempt: h.Attempt}] >= h.Number
 }
 

@@ -46,8 +46,19 @@ func (m *machine) silence(o *output, now time.Time, ev evSilent) {
 		stop := stopAfter(s.Assignment)
 		if s.Intent == api.IntentTerminated && stop != api.StopNever && ev.gone >= fenceAfter(stop, m.limits.Lease) && s.allSettled() {
 			s.setPhase(api.PhaseStopping, "its cluster is not heard, and its right to act there has ended")
-			m.over(o, s, now)
+			o.each(func(o *output) { m.over(o, s, now) })
 		}
+	}
+}
+
+// audible ends the silence of a cluster that is heard again; its reports say more.
+func (m *machine) audible(ev evHealth) {
+	if ev.health != api.HealthLive {
+		return
+	}
+	delete(m.silent, ev.cluster)
+	for _, s := range inOrder(m.assigned[ev.cluster]) {
+		s.heard()
 	}
 }
 

@@ -28,6 +28,7 @@ type memory struct {
 	side      map[api.SessionID]map[api.Source][]api.Event
 	bucket    map[api.CheckpointID]bool
 	dead      map[api.ClusterID]bool // clusters without a lease
+	sideAway  bool
 	broken    error
 
 	fuse  int       // outside calls until the owner dies; 0: it lives
@@ -94,6 +95,8 @@ func (m *memory) Load(context.Context, api.Shard) (c ShardContents, err error) {
 	})
 	return c, nil
 }
+
+func (m *memory) Limits() CommitLimits { return CommitLimits{} }
 
 func (m *memory) Commit(_ context.Context, batches []Batch) error {
 	if m.burn() && !m.after {
@@ -240,6 +243,9 @@ func (m *memory) Branch(_ context.Context, id api.SessionID, src api.Source) (Br
 }
 
 func (m *memory) AppendSide(_ context.Context, _ api.OrgID, b api.EventBatch, _ api.ClusterID, _ time.Time) error {
+	if m.sideAway {
+		return api.Errorf(api.CodeUnavailable, "away")
+	}
 	last := max(lastOf(m.log[b.Session], b.Source), lastOf(m.side[b.Session][b.Source], b.Source))
 	if m.side[b.Session] == nil {
 		m.side[b.Session] = map[api.Source][]api.Event{}

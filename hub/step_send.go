@@ -43,6 +43,13 @@ func (m *machine) send(o *output, s *session) {
 	}
 }
 
+// hand tells the assigned spoke which signals are handed out now; one that is to release the session gets none.
+func (m *machine) hand(o *output, s *session) {
+	if s.Assignment != nil && !s.Assignment.Releasing {
+		m.send(o, s)
+	}
+}
+
 // desired is the session as its spoke is to have it. The revision goes with an epoch's first message and with everything
 // on a new link; between those the spoke has it.
 func (m *machine) desired(s *session, withRevision bool) api.Desired {
@@ -73,7 +80,7 @@ func (m *machine) attach(o *output, ev evAttach) {
 		held, named := ev.held[s.ID]
 		if !s.Assignment.Releasing && s.forgotten(held, named) {
 			s.heard()
-			m.release(o, s, "the spoke lost its memory of the session")
+			o.each(func(o *output) { m.release(o, s, "the spoke lost its memory of the session") })
 		}
 	}
 	m.everything(o, ev.cluster)

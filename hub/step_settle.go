@@ -3,6 +3,7 @@ package hub
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -19,6 +20,7 @@ func (m *machine) events(o *output, now time.Time, ev evEvents) {
 		}
 		return
 	}
+	s.heard()
 	for _, e := range b.Events {
 		e.Session, e.Source, e.Cluster = b.Session, b.Source, ev.cluster
 		taken := s.log.taken[b.Source]
@@ -39,8 +41,7 @@ func (m *machine) events(o *output, now time.Time, ev evEvents) {
 			}
 			e = disproved(e)
 		}
-		a := m.enqueue(s, e, nil)
-		a.Settled = append(a.Settled, s.take(e, now)...)
+		m.enqueue(s, e, nil, s.take(e, now)...)
 	}
 }
 
@@ -139,16 +140,23 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 	}
 	for _, ack := range acks {
 		o.effect(ack)
-		s := m.sessions[ack.ack.Session]
-		switch {
-		case s == nil || s.Assignment == nil:
-		case s.gone != nil:
-			m.gone(o, s, now, *s.gone)
-		case s.idle != nil && s.Phase == api.PhaseRunning:
-			h := *s.idle
-			s.idle = nil
-			m.idle(o, s, h)
+		if s := m.sessions[ack.ack.Session]; s != nil && (s.gone != nil || s.idle != nil) {
+			o.next = append(o.next, evComplete{s.ID})
 		}
+	}
+}
+
+// complete decides about a report again that waited for the archive.
+func (m *machine) complete(o *output, now time.Time, id api.SessionID) {
+	s := m.sessions[id]
+	switch {
+	case s == nil || s.Assignment == nil:
+	case s.gone != nil:
+		m.gone(o, s, now, *s.gone)
+	case s.idle != nil && s.Phase == api.PhaseRunning:
+		h := *s.idle
+		s.idle = nil
+		m.idle(o, s, h)
 	}
 }
 
@@ -171,7 +179,8 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	}
 	s.TurnSource, s.TurnNumber = ev.Source, ev.SourceNumber
 	before := m.window(s)
-	var kept []api.Signal
+	var kept, dead []api.Signal
+	var why string
 	for _, sig := range s.pending {
 		reason, row := settled[sig.ID]
 		switch named := slices.Contains(ev.Signals, sig.Sequence); {
@@ -188,10 +197,7 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 		case ev.Outcome == api.OutcomeFailed:
 			sig.Deliveries++
 			if !s.failed(sig.Sequence) && reason != "" { // not done by a later turn of the same append
-				m.report(o, s, now, api.Event{Type: api.EventDead, Signals: []uint64{sig.Sequence}, Text: reason,
-					Attributes: map[string]string{"signal": string(sig.ID)}}, nil)
-				o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
-				m.drop(o, s, sig)
+				dead, why = append(dead, sig), reason
 				continue
 			}
 			if !row { // else a later event of the same append takes it out: written after that, it would come back
@@ -201,6 +207,7 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 		kept = append(kept, sig)
 	}
 	s.pending = kept
+	m.dead(o, s, now, dead, why)
 	switch ev.Type {
 	case api.EventTurnDone:
 		s.StartFailures, s.starts.before = 0, 0
@@ -209,8 +216,23 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	}
 	m.put(o, s)
 	if !sameSignals(before, m.window(s)) { // with none left too: the spoke keeps what failed too often until it is told
-		m.send(o, s)
+		m.hand(o, s)
 	}
+}
+
+// dead takes the signals of one turn out of the store that failed too often, and reports it.
+func (m *machine) dead(o *output, s *session, now time.Time, dead []api.Signal, why string) {
+	if len(dead) == 0 {
+		return
+	}
+	var sequences []uint64
+	var ids []string
+	for _, sig := range dead {
+		sequences, ids = append(sequences, sig.Sequence), append(ids, string(sig.ID))
+		o.mutate(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
+		m.drop(o, s, sig)
+	}
+	m.report(o, s, now, api.Event{Type: api.EventDead, Signals: sequences, Text: why, Attributes: map[string]string{"signal": strings.Join(ids, " ")}}, nil)
 }
 
 // failed takes a failure off those that were on their way and reports whether there are more.

@@ -70,7 +70,7 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 	answer(api.Accepted{Signal: sig.ID, Session: s.ID, Sequence: sig.Sequence, After: s.log.kept}, nil)
 	m.place(o, s)
 	if m.inWindow(s, sig.Sequence) {
-		m.send(o, s)
+		m.hand(o, s)
 	}
 }
 

@@ -22,14 +22,14 @@ func revisionsOf(a *api.Assignment) *revisions {
 	return &revisions{a.AgentRevision, a.EnvironmentRevision, a.PolicyRevision}
 }
 
-// count takes the failed starts that a spoke reports. With too many in a row the session is paused, so that it does not cost a
-// cluster's time for ever.
+// count takes the failed starts that a spoke reports. It only grows: what ends the row is the record of a turn that ended. With
+// too many in a row the session is paused, so that it does not cost a cluster's time for ever.
 func (m *machine) count(o *output, s *session, now time.Time, h api.Held) {
 	if !s.starts.known {
 		s.starts.known, s.starts.before = true, s.StartFailures-min(s.StartFailures, h.StartFailures)
 	}
 	n := s.starts.before + h.StartFailures
-	if n == s.StartFailures {
+	if n <= s.StartFailures {
 		return
 	}
 	s.StartFailures = n

@@ -267,6 +267,9 @@ func (tr *transcript) step(ev event, alive bool) {
 	}
 	tr.commit(o)
 	tr.effects(o)
+	for _, ev := range o.next {
+		tr.step(ev, true)
+	}
 }
 
 func (tr *transcript) commit(o output) {
