@@ -232,3 +232,28 @@ func TestTooManySourcesEndTheLink(t *testing.T) {
 		t.Errorf("%d acknowledgements in a message", len(m.Acks))
 	}
 }
+
+// What does not fit into one message is not called everything in any of its parts.
+func TestAShardThatIsTooLargeForOneMessageComesInParts(t *testing.T) {
+	b := newMailbox(100)
+	var all []api.Desired
+	for n := range 10 {
+		all = append(all, api.Desired{Session: api.SessionID(fmt.Sprint("s", n)), Revision: &api.ResolvedRevision{}, Signals: []api.Signal{{Payload: make([]byte, 300_000)}}})
+	}
+	if err := b.push(api.HubMessage{Updates: []api.ShardUpdate{{Full: true, Sessions: all}}}); err != nil {
+		t.Fatal(err)
+	}
+	got, messages := 0, 0
+	for m, some, _ := b.take(); some; m, some, _ = b.take() {
+		messages++
+		for _, u := range m.Updates {
+			got += len(u.Sessions)
+			if u.Full || len(u.Sessions) > 4 {
+				t.Errorf("a message with %d of 10 sessions, full %v", len(u.Sessions), u.Full)
+			}
+		}
+	}
+	if got != 10 || messages != 3 {
+		t.Errorf("%d sessions came in %d messages", got, messages)
+	}
+}
