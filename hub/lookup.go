@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -13,6 +15,11 @@ func (l *loop) lookUp(ctx context.Context, events []event) {
 		switch ev := ev.(type) {
 		case evEvents:
 			events[i] = l.lookUpCheckpoints(ctx, ev)
+		case evHeld:
+			ev.ended = l.lookUpEnd(ctx, ev.cluster, ev.held)
+			events[i] = ev
+		case evAttach:
+			events[i] = l.lookUpEnds(ctx, ev)
 		case evHealth:
 			if ev.health == api.HealthLost {
 				events[i] = evSilent{cluster: ev.cluster, name: l.ports.name(ev.cluster)}
@@ -55,6 +62,36 @@ func (l *loop) lookUpKeys(ctx context.Context, events []event) {
 			events[i] = s
 		}
 	}
+}
+
+// lookUpEnd asks the archive whether a session that memory does not have was terminated while this cluster had it. Without an
+// answer nothing is said of it now.
+func (l *loop) lookUpEnd(ctx context.Context, cluster api.ClusterID, h api.Held) api.OrgID {
+	if l.m.sessions[h.Session] != nil {
+		return ""
+	}
+	b, err := l.ports.Archive.Branch(ctx, h.Session, api.Source{Epoch: h.Epoch, Attempt: max(1, h.Attempt)})
+	if err != nil || !b.Ended || b.Cluster != cluster {
+		return ""
+	}
+	return b.Org
+}
+
+// lookUpEnds does so for what a hello names of this shard.
+func (l *loop) lookUpEnds(ctx context.Context, ev evAttach) evAttach {
+	for _, id := range slices.Sorted(maps.Keys(ev.held)) {
+		h := ev.held[id]
+		if shard, err := id.Shard(); err != nil || shard != l.shard {
+			continue
+		}
+		if org := l.lookUpEnd(ctx, ev.cluster, h); org != "" {
+			if ev.ended == nil {
+				ev.ended = map[api.SessionID]api.OrgID{}
+			}
+			ev.ended[id] = org
+		}
+	}
+	return ev
 }
 
 // lookUpCheckpoints asks the bucket for the checkpoints that a batch says are saved: a signal must not be settled by one that

@@ -141,6 +141,7 @@ type Branch struct {
 	Cluster api.ClusterID // that the epoch was placed in
 	Log     uint64        // last source number in the session's log
 	Side    uint64        // last source number in its side branch
+	Ended   bool          // the session was terminated, and is over
 }
 
 // Reader reads history for people and programs.

@@ -116,7 +116,7 @@ func (m *machine) step(now time.Time, ev event) output {
 	case evResync:
 		m.everything(&o, ev.cluster)
 	case evHeld:
-		m.held(&o, now, ev.cluster, ev.held)
+		m.held(&o, now, ev)
 	case evEvents:
 		m.events(&o, now, ev)
 	case evArchived:

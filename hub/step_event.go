@@ -56,6 +56,7 @@ type (
 		cluster   api.ClusterID
 		held      map[api.SessionID]api.Held
 		positions map[api.Shard]api.Head
+		ended     map[api.SessionID]api.OrgID // of the held ones that memory does not have: sessions that were terminated and are over
 	}
 	// evResync asks for everything of this shard for a cluster: something on the way there was left out, or it is time.
 	evResync struct{ cluster api.ClusterID }
@@ -63,6 +64,7 @@ type (
 	evHeld struct {
 		cluster api.ClusterID
 		held    api.Held
+		ended   api.OrgID // of a session that memory does not have: whose it was, if it was terminated and is over
 	}
 	// evEvents is a batch of events from a spoke.
 	evEvents struct {

@@ -17,10 +17,11 @@ import (
 //	Gone       ends when the archive has all events         the same
 //
 // A report of a lost cluster's session ends its being lost: Lost becomes Starting, or Stopping if it is being released.
-func (m *machine) held(o *output, now time.Time, cluster api.ClusterID, h api.Held) {
+func (m *machine) held(o *output, now time.Time, ev evHeld) {
+	cluster, h := ev.cluster, ev.held
 	s := m.sessions[h.Session]
 	if !s.at(cluster, h.Epoch) {
-		m.strange(o, s, cluster, h)
+		m.strange(o, s, cluster, h, ev.ended)
 		return
 	}
 	if s.idle = nil; h.State != api.HeldRefused && h.State != api.HeldGone {
@@ -52,9 +53,15 @@ func (m *machine) held(o *output, now time.Time, cluster api.ClusterID, h api.He
 
 // strange answers a report that is not believed. Who runs an epoch that is over is told to stop it: that epoch is named by the
 // owner who issued the next one, or who ended it. Of a session that is not known nothing is said: absence stops nothing.
-func (m *machine) strange(o *output, s *session, cluster api.ClusterID, h api.Held) {
+func (m *machine) strange(o *output, s *session, cluster api.ClusterID, h api.Held, ended api.OrgID) {
 	o.effect(effStale{cluster, h.Session, h.Epoch})
-	if s == nil || h.State == api.HeldGone || h.State == api.HeldRefused {
+	if h.State == api.HeldGone || h.State == api.HeldRefused {
+		return
+	}
+	if s == nil {
+		if ended != "" { // of one that nobody knows nothing is said: absence is not evidence
+			o.effect(effSend{cluster: cluster, sessions: []api.Desired{{Session: h.Session, Org: ended, Epoch: h.Epoch, Release: true}}})
+		}
 		return
 	}
 	if c := h.Epoch.Compare(s.Epoch); c < 0 || c == 0 && s.Assignment == nil {

@@ -2,6 +2,8 @@ package hub
 
 import (
 	"github.com/nave-dev/nave/api"
+	"maps"
+	"slices"
 )
 
 // window is the part of the pending signals that a spoke gets: the first ones that no turn has consumed, bounded in number and
@@ -84,6 +86,12 @@ func (m *machine) attach(o *output, ev evAttach) {
 		}
 	}
 	m.everything(o, ev.cluster)
+	for _, id := range slices.Sorted(maps.Keys(ev.held)) { // behind that, since a new link lets nothing through before it
+		s, held := m.sessions[id], ev.held[id]
+		if shard, err := id.Shard(); err == nil && shard == m.shard && !s.at(ev.cluster, held.Epoch) {
+			m.strange(o, s, ev.cluster, held, ev.ended[id])
+		}
+	}
 }
 
 // forgotten reports that a spoke does not remember of a session what this shard has taken of it.

@@ -125,7 +125,7 @@ func (tr *transcript) run(t *testing.T, d *datadriven.TestData) string {
 	case "revise":
 		tr.step(evRevised{session: id, revision: revisionNumber(a.number("revision", 1))}, true)
 	case "held":
-		tr.step(evHeld{cluster, api.Held{Session: id, Epoch: epoch, Attempt: src.Attempt, State: api.HeldState(a.text("state", "")), Reason: a.text("reason", ""),
+		tr.step(evHeld{cluster: cluster, held: api.Held{Session: id, Epoch: epoch, Attempt: src.Attempt, State: api.HeldState(a.text("state", "")), Reason: a.text("reason", ""),
 			Seen: a.number("seen", 0), Number: a.number("number", 0), StartFailures: uint32(a.number("starts", 0))}}, true)
 	case "events":
 		tr.events(a, cluster, id, src)

@@ -228,7 +228,7 @@ func (a *Archive) Branch(_ context.Context, session api.SessionID, source api.So
 		if d.Epoch != source.Epoch || d.Cluster == "" {
 			continue
 		}
-		b := hub.Branch{Org: a.orgs[session], Cluster: d.Cluster, Side: a.sideLast[branchKey{session, source}]}
+		b := hub.Branch{Org: a.orgs[session], Cluster: d.Cluster, Side: a.sideLast[branchKey{session, source}], Ended: a.terminated[session].ID != ""}
 		if l := a.logs[session]; l != nil {
 			b.Log = l.sources[source]
 		}
