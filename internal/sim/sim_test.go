@@ -40,7 +40,7 @@ var least = map[string]int{
 	"signals accepted": 20_000, "signals done again": 1_000, "turns forgotten": 50, "dead letters": 5, "attempts": 10_000,
 	"hub started": 3_500, "hub gave up its shard": 100, "append of a former owner refused": 10, "request lost": 1_000, "answer lost": 1_000,
 	"died within a step": 300, "suspended within a step": 1_000, "spoke started": 7_000, "spoke frozen": 500, "network cut": 1_000, "lapsed": 100,
-	"journal lost": 500, "clock jumped": 500, "workload killed": 500, "workload frozen": 100, "side branch": 10,
+	"journal lost": 500, "clock jumped": 500, "workload killed": 300, "workload frozen": 100, "side branch": 10,
 	"pause": 50, "resume": 50, "terminate": 50, "state kept": 1_000, "state local": 100, "state bucket": 1_000, "state empty": 1_000,
 }
 

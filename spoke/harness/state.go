@@ -107,6 +107,9 @@ func (s *state) restore(ctx context.Context) (restored, error) {
 		return restored{from: fromKept, id: wanted}, nil
 	}
 	r, err := s.bring(ctx, wanted, saved)
+	if err == nil && r.id == "" {
+		return r, nil
+	}
 	if err == nil {
 		s.known(r.id)
 		if err = s.store.SetMarker(s.session, r.id); err == nil {
@@ -136,8 +139,9 @@ func (s *state) bring(ctx context.Context, wanted, saved api.CheckpointID) (rest
 	if ctx.Err() != nil {
 		return restored{}, err
 	}
-	if saved == "" {
-		return restored{}, fmt.Errorf("there is no checkpoint in the bucket yet, and none can be restored from this machine: %w", err)
+	if saved == "" { // nothing was ever durable: it begins anew, the spoke says which turns that forgets, and they are done again
+		s.log.Warn("the state of turns that were never saved is lost", "workload", s.w.Id, "checkpoint", wanted, "err", err)
+		return restored{from: fromEmpty, why: "the turns before were never saved, and their state is not on this machine any more"}, s.empty()
 	}
 	s.log.Info("the state is fetched", "workload", s.w.Id, "checkpoint", saved, "err", err)
 	select {
