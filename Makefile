@@ -52,6 +52,11 @@ check-generated: ## fail when generated code is not what its sources say
 demo: build ## show a federation on this machine, from an empty folder to a delivered signal
 	go run ./internal/demo
 
+.PHONY: chaos
+chaos: build ## kill and freeze a federation under traffic, and judge it (SEED=... MINUTES=10)
+	@go build -buildvcs=false -o bin/chaos ./internal/chaos # the agents are this program
+	@bin/chaos --seed $(or $(SEED),0) --minutes $(or $(MINUTES),10)
+
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted
 	@go build -buildvcs=false -o bin/demo ./internal/demo # go run would call Ctrl-C a failure

@@ -91,17 +91,18 @@ func ValidateSessionKey(field, key string) error {
 	return nil
 }
 
-// ReservedKeys begins the idempotency keys that the hub makes.
-const ReservedKeys = "nave."
+// ReservedKeyPrefix begins the idempotency keys that the hub makes, such as that of a replay.
+const ReservedKeyPrefix = "nave."
 
 // ValidateIdempotencyKey checks the key under which a signal is deduplicated: at most MaxIdempotencyKey bytes of UTF-8
-// without control characters, that does not begin with ReservedKeys. Empty is allowed and deduplicates nothing.
+// without control characters. Empty is allowed and deduplicates nothing. Keys that begin with [ReservedKeyPrefix] are the
+// hub's own.
 func ValidateIdempotencyKey(field, key string) error {
+	if strings.HasPrefix(key, ReservedKeyPrefix) {
+		return Invalid(field, "%.40q begins with %q, which the hub keeps for itself: choose another key", key, ReservedKeyPrefix)
+	}
 	if !printableKey(key, MaxIdempotencyKey) {
 		return Invalid(field, "%.40q is not an idempotency key: use at most %d bytes of UTF-8 without control characters", key, MaxIdempotencyKey)
-	}
-	if strings.HasPrefix(key, ReservedKeys) {
-		return Invalid(field, "%.40q: keys that begin with %q are the hub's own: use another beginning", key, ReservedKeys)
 	}
 	return nil
 }

@@ -184,6 +184,7 @@ func TestNamesLabelsKeysAndTaints(t *testing.T) {
 		"utf8":            api.ValidateSessionKey("utf8", "\xff"),
 		"long":            api.ValidateSessionKey("long", strings.Repeat("ä", 129)),
 		"idempotency_key": api.ValidateIdempotencyKey("idempotency_key", "\x00"),
+		"reserved":        api.ValidateIdempotencyKey("reserved", "nave.replay/01JDBZ0000000000000000000A"),
 		"taints[0].key":   api.ValidateTaints("taints", []api.Taint{{Effect: api.EffectNoSchedule}}),
 		"taints":          api.ValidateTaints("taints", make([]api.Taint, 129)),
 		"name":            api.ValidateMeta(api.Meta{Name: strings.Repeat("a", 64)}),
@@ -195,7 +196,7 @@ func TestNamesLabelsKeysAndTaints(t *testing.T) {
 	good := map[string]string{"a": "", "nave.dev/b_c.D": "x"}
 	for what, err := range map[string]error{
 		"name": api.ValidateName("n", strings.Repeat("a", 63)), "labels": api.ValidateLabels("l", good), "key": api.ValidateSessionKey("k", "Größe / 1"),
-		"idempotency key": api.ValidateIdempotencyKey("k", ""), "taints": api.ValidateTaints("t", []api.Taint{{Key: "a", Effect: api.EffectNoSchedule}}),
+		"idempotency key": api.ValidateIdempotencyKey("k", ""), "other idempotency key": api.ValidateIdempotencyKey("k", "navel.1"), "taints": api.ValidateTaints("t", []api.Taint{{Key: "a", Effect: api.EffectNoSchedule}}),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)

@@ -31,7 +31,8 @@ type SignalRequest struct {
 // SessionView is a session with what people want to see of it beside its record.
 type SessionView struct {
 	api.Session
-	Pending int // unsettled signals
+	Pending  int // unsettled signals
+	Consumed int // of the pending ones: consumed by a turn that no durable checkpoint covers yet
 }
 
 // SessionFilter selects sessions; zero fields select all.

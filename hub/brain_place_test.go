@@ -192,7 +192,11 @@ func (b *brains) deadLease(c api.ClusterID) error {
 	}
 	for _, x := range all {
 		if x.ID == c { // the lease goes with the cluster, and the cluster comes back without it
-			if err := b.store.DeleteCluster(b.t.Context(), c, x.Etag); err != nil {
+			mark, err := b.store.Placements(b.t.Context(), c)
+			if err != nil {
+				return err
+			}
+			if err := b.store.DeleteCluster(b.t.Context(), c, x.Etag, mark); err != nil {
 				return err
 			}
 			identity := x.Identity

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -19,6 +20,7 @@ type fakeSpoke struct {
 	a     *hub.Attachment
 	group *run.Group
 
+	silent atomic.Bool // it beats no more
 	mu     sync.Mutex
 	wanted map[api.SessionID]api.Desired // guarded by mu; as last told, with the epoch's revision
 	acked  map[api.Source]uint64         // guarded by mu
@@ -43,24 +45,32 @@ func (b *brain) attach(name string, room int, held ...api.Held) *fakeSpoke {
 	hello.Held = held
 	a, _, err := b.Attach(b.w.t.Context(), name, hello)
 	must(b.w.t, err)
-	s := &fakeSpoke{b: b, name: name, a: a, group: run.NewGroup(b.w.t.Context()), wanted: map[api.SessionID]api.Desired{}, acked: map[api.Source]uint64{}, number: map[api.Source]uint64{}}
+	s := newFakeSpoke(b, name, a)
 	s.group.Go("take", s.take)
-	s.group.Go("beat", func(ctx context.Context) error {
-		tick := time.NewTicker(300 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-				if s.ending() == nil {
-					_ = a.Beat(ctx) // a refusal ends the link by itself
-				}
-			}
-		}
-	})
+	s.group.Go("beat", s.beat)
+	return s
+}
+
+func newFakeSpoke(b *brain, name string, a *hub.Attachment) *fakeSpoke {
+	s := &fakeSpoke{b: b, name: name, a: a, group: run.NewGroup(b.w.t.Context()), wanted: map[api.SessionID]api.Desired{}, acked: map[api.Source]uint64{}, number: map[api.Source]uint64{}}
 	b.w.t.Cleanup(func() { s.close() })
 	return s
+}
+
+// beat prolongs the lease until it is told to be silent.
+func (s *fakeSpoke) beat(ctx context.Context) error {
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if s.ending() == nil && !s.silent.Load() {
+				_ = s.a.Beat(ctx) // a refusal ends the link by itself
+			}
+		}
+	}
 }
 
 // close ends the link and the beats; the lease runs out by itself.

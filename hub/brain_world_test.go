@@ -63,7 +63,7 @@ func newBrains(t *testing.T) *brains {
 	b.archive, err = archive.Open(t.Context(), archive.Config{File: filepath.Join(dir, "archive.db")})
 	must(t, err)
 	t.Cleanup(func() { b.archive.Close() })
-	b.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: b.store, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
+	b.catalog, err = hub.NewCatalog(hub.CatalogConfig{Store: b.store, LeaseTTL: 3 * time.Second, NewID: func() api.ObjectID { return api.ObjectID(newULID()) }})
 	must(t, err)
 	b.shards, b.history, b.vault = &faultyShards{ShardStore: b.store}, &awayArchive{Archive: b.archive}, &vault{missing: map[api.CheckpointID]bool{}}
 	for _, d := range []api.Definition{environment("e", ""), agent("a", "e", "")} {
@@ -106,7 +106,7 @@ func (b *brains) start(change ...func(*hub.Config)) *brain {
 	}
 	b.t.Cleanup(func() { _ = objects.Close() })
 	cfg := hub.Config{Shards: b.shards, Archive: b.history, Reader: b.archive, Clusters: b.store, Leases: b.store, Bucket: objects, Vault: b.vault, Resolver: b.catalog,
-		LeaseTTL: 2 * time.Second, Beat: 500 * time.Millisecond}
+		LeaseTTL: 3 * time.Second, Beat: 500 * time.Millisecond}
 	for _, f := range change {
 		f(&cfg)
 	}

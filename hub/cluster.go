@@ -16,20 +16,31 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
+// Registry is where a fleet keeps its clusters.
+type Registry interface {
+	Clusters
+	Departures
+}
+
 // FleetConfig is what a [Fleet] needs.
 type FleetConfig struct {
-	Store         Clusters
+	Store         Registry
 	Overlay       Overlay
-	Status        func(api.ClusterID) api.ClusterStatus                // what this replica observed of a cluster; must not block
-	Sessions      func(context.Context) (map[api.ClusterID]int, error) // sessions per cluster now; default: those of Status
-	Now           func() time.Time                                     // default time.Now
-	NewID         func() api.ClusterID                                 // a new ULID, never the same twice
-	Random        io.Reader                                            // of join secrets; default crypto/rand
-	HubIdentities func() []string                                      // overlay identities of the hub's replicas; default none
-	Service       string                                               // overlay service that spokes dial
-	Authority     []byte                                               // PEM of the overlay's authority
-	Controllers   []string                                             // base URLs of the overlay's controllers
-	Log           *slog.Logger                                         // default: nothing is logged
+	Status        func(api.ClusterID) api.ClusterStatus                           // what this replica observed of a cluster; must not block
+	Sessions      func(context.Context) (map[api.ClusterID]int, error)            // sessions per cluster now; default: those of Status
+	Assigned      func(context.Context, api.ClusterID) ([]AssignedSession, error) // the sessions of a cluster now; default: clusters cannot rejoin
+	Members       func() ([]api.Cluster, bool)                                    // the clusters as this replica knows them, for names; default: read from the store
+	Revoked       func(id api.ClusterID, why string)                              // told when a cluster's identity is over; must not block; default: nobody is told
+	Alarm         func(Alarm)                                                     // told when somebody must look; must not block; default: nobody is told
+	LeaseTTL      time.Duration                                                   // of the hub's clusters; default DefaultLeaseTTL
+	Now           func() time.Time                                                // default time.Now
+	NewID         func() api.ClusterID                                            // a new ULID, never the same twice
+	Random        io.Reader                                                       // of join secrets; default crypto/rand
+	HubIdentities func() []string                                                 // overlay identities of the hub's replicas; default none
+	Service       string                                                          // overlay service that spokes dial
+	Authority     []byte                                                          // PEM of the overlay's authority
+	Controllers   []string                                                        // base URLs of the overlay's controllers
+	Log           *slog.Logger                                                    // default: nothing is logged
 }
 
 // Fleet keeps the clusters of an installation and enrolls their spokes. It has no state of its own and is safe for
@@ -62,6 +73,13 @@ func NewFleet(cfg FleetConfig) (*Fleet, error) {
 	if cfg.HubIdentities == nil {
 		cfg.HubIdentities = func() []string { return nil }
 	}
+	if cfg.Revoked == nil {
+		cfg.Revoked = func(api.ClusterID, string) {}
+	}
+	if cfg.Alarm == nil {
+		cfg.Alarm = func(Alarm) {}
+	}
+	cfg.LeaseTTL = cmp.Or(cfg.LeaseTTL, DefaultLeaseTTL)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -85,9 +103,8 @@ func (f *Fleet) Register(ctx context.Context, c api.Cluster, lifetime time.Durat
 	if c.Etag != "" {
 		return api.Cluster{}, JoinSecret{}, api.Invalid("etag", "a cluster that is registered has none yet: leave it out")
 	}
-	lifetime = cmp.Or(lifetime, DefaultJoinLifetime)
-	if lifetime < MinJoinLifetime || lifetime > MaxJoinLifetime {
-		return api.Cluster{}, JoinSecret{}, api.Invalid("token_lifetime", "%v: want %v to %v, or leave it out for %v", lifetime, MinJoinLifetime, MaxJoinLifetime, DefaultJoinLifetime)
+	if lifetime, err = checkLifetime(lifetime); err != nil {
+		return api.Cluster{}, JoinSecret{}, err
 	}
 	now := f.cfg.Now().UTC()
 	c.ID, c.CreatedAt, c.UpdatedAt, c.Identity, c.Status = f.cfg.NewID(), now, now, "", api.ClusterStatus{}
@@ -116,7 +133,7 @@ func (f *Fleet) Register(ctx context.Context, c api.Cluster, lifetime time.Durat
 }
 
 func clusterExists(name string) error {
-	return &api.Error{Code: api.CodeExists, Field: "name", Err: fmt.Errorf("cluster %q is registered: choose another name; for a new join token run \"nave clusters delete %s\" and register it again", name, name)}
+	return &api.Error{Code: api.CodeExists, Field: "name", Err: fmt.Errorf("cluster %q is registered: choose another name; for a new join token let it rejoin", name)}
 }
 
 // checkCluster checks what a client declares and fills the organization in.
@@ -202,11 +219,18 @@ func (f *Fleet) ByID(ctx context.Context, id api.ClusterID) (api.Cluster, error)
 	return f.observed(all[i]), nil
 }
 
-// Names returns the names of the clusters of an organization by id.
+// Names returns the names of the clusters of an organization by id. They may be about a second old.
 func (f *Fleet) Names(ctx context.Context, org api.OrgID) (map[api.ClusterID]string, error) {
-	all, err := f.cfg.Store.Clusters(ctx)
-	if err != nil {
-		return nil, err
+	var all []api.Cluster
+	known := false
+	if f.cfg.Members != nil {
+		all, known = f.cfg.Members()
+	}
+	if !known {
+		var err error
+		if all, err = f.cfg.Store.Clusters(ctx); err != nil {
+			return nil, err
+		}
 	}
 	names := make(map[api.ClusterID]string, len(all))
 	for _, c := range all {
@@ -295,9 +319,10 @@ func (f *Fleet) Update(ctx context.Context, c api.Cluster, dryRun bool) (api.Clu
 	return api.Cluster{}, "", conflict("cluster %q is being changed by others: repeat", c.Name)
 }
 
-// Delete removes a cluster that has no sessions, with its tokens, its lease and its overlay identity; its spoke's
-// connection is cut. CodeInUse while sessions are assigned to it. Should it fail half-way, the spoke cannot connect any more
-// and a repeat completes it.
+// Delete removes a cluster that has no sessions, with its tokens, its lease and its overlay identity; its spoke's link and
+// its connection are cut. CodeInUse while sessions are assigned to it: one that is assigned while the others are counted makes
+// it count again. Should the overlay fail after the cluster is removed, the spoke has no right any more, and the error names
+// the identity that is left.
 func (f *Fleet) Delete(ctx context.Context, org api.OrgID, name, etag string, dryRun bool) error {
 	org, err := checkNamed(org, name)
 	if err != nil {
@@ -314,6 +339,10 @@ func (f *Fleet) Delete(ctx context.Context, org api.OrgID, name, etag string, dr
 		if etag != "" && etag != c.Etag {
 			return conflict("cluster %q has changed since it was read: read it again, then repeat", name)
 		}
+		mark, err := f.cfg.Store.Placements(ctx, c.ID) // before they are counted
+		if err != nil {
+			return err
+		}
 		if c, err = f.counted(ctx, c); err != nil {
 			return err
 		}
@@ -323,19 +352,23 @@ func (f *Fleet) Delete(ctx context.Context, org api.OrgID, name, etag string, dr
 		if dryRun {
 			return nil
 		}
-		if c.Identity != "" {
-			if err := f.cfg.Overlay.DeleteIdentity(ctx, c.Identity); err != nil {
-				return err
-			}
-		}
-		err = f.cfg.Store.DeleteCluster(ctx, c.ID, c.Etag)
+		err = f.cfg.Store.DeleteCluster(ctx, c.ID, c.Etag, mark)
 		if api.CodeOf(err) == api.CodeConflict {
 			continue
 		}
-		if err == nil {
-			f.cfg.Log.Info("cluster deleted", "cluster", c.ID, "name", name)
+		if err != nil {
+			return err
 		}
-		return err
+		f.cfg.Revoked(c.ID, "the cluster was removed")
+		f.cfg.Log.Info("cluster deleted", "cluster", c.ID, "name", name)
+		if c.Identity == "" {
+			return nil
+		}
+		if err := f.cfg.Overlay.DeleteIdentity(ctx, c.Identity); err != nil {
+			f.cfg.Log.Error("the overlay keeps the identity of a removed cluster: delete it there", "cluster", c.ID, "identity", c.Identity, "error", err)
+			return &api.Error{Code: api.CodeUnavailable, Op: "delete identity " + c.Identity, Err: fmt.Errorf("the cluster is removed, the overlay keeps its spoke's identity: %w", err)}
+		}
+		return nil
 	}
 	return conflict("cluster %q is being changed by others: repeat", name)
 }

@@ -127,7 +127,7 @@ func TestDeleteWaitsForSessions(t *testing.T) {
 	}
 	refused(t, "twice", w.fleet.Delete(t.Context(), "", "a", "", false), api.CodeNotFound, "name")
 	_, err = w.fleet.Enroll(t.Context(), spoke.request())
-	refused(t, "enrolling into a deleted cluster", err, api.CodeDenied, "secret")
+	refused(t, "enrolling into a deleted cluster", err, api.CodeDenied, "join_token")
 	w.register("a") // the name is free again
 }
 

@@ -147,5 +147,5 @@ func CoreHealth(cluster api.ClusterID, h api.Health) CoreEvent {
 
 // CoreFence tells for how long the lease of a cluster is gone at least, by this replica's own clock.
 func CoreFence(cluster api.ClusterID, gone time.Duration) CoreEvent {
-	return CoreEvent{evFence{cluster, gone}}
+	return CoreEvent{evFence{cluster: cluster, gone: gone}}
 }

@@ -21,6 +21,8 @@ type CatalogConfig struct {
 	Store Definitions
 	Now   func() time.Time    // default time.Now
 	NewID func() api.ObjectID // a new ULID, never the same twice
+
+	LeaseTTL time.Duration // of the hub's clusters; default DefaultLeaseTTL
 }
 
 // Catalog keeps the definitions of an installation: it checks what is written and resolves what refers to each other.
@@ -34,6 +36,7 @@ func NewCatalog(cfg CatalogConfig) (*Catalog, error) {
 	if cfg.Store == nil || cfg.NewID == nil {
 		return nil, errors.New("catalog: Store and NewID are needed")
 	}
+	cfg.LeaseTTL = cmp.Or(cfg.LeaseTTL, DefaultLeaseTTL)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -58,6 +61,9 @@ type PutRequest struct {
 func (c *Catalog) Put(ctx context.Context, req PutRequest) (api.Definition, WriteOutcome, error) {
 	d := req.Definition
 	if err := checkPut(&d, req.RequestID); err != nil {
+		return api.Definition{}, "", err
+	}
+	if err := c.checkStopAfter(d.Spec); err != nil {
 		return api.Definition{}, "", err
 	}
 	now := c.cfg.Now().UTC()
@@ -145,6 +151,23 @@ func checkPut(d *api.Definition, requestID string) (err error) {
 		return &api.Error{Code: api.CodeLimit, Field: "spec", Err: fmt.Errorf("the definition has %d bytes as JSON: at most %d are allowed", n, api.MaxDefinitionBytes)}
 	}
 	return nil
+}
+
+// stopAfterMargin is how much longer than a lease an agent must be able to go on without the hub: a shorter one would be
+// stopped before anybody can tell that its cluster is lost.
+const stopAfterMargin = 3 * time.Second
+
+// checkStopAfter compares an agent's stop_after, its default included, with the lease of this hub's clusters.
+func (c *Catalog) checkStopAfter(s api.Spec) error {
+	a, ok := s.(*api.AgentSpec)
+	if !ok {
+		return nil
+	}
+	stop, least := a.WithDefaults().StopAfter, c.cfg.LeaseTTL+stopAfterMargin
+	if stop == api.StopNever || stop >= least {
+		return nil
+	}
+	return api.Invalid("spec.stop_after", "%v: at least %v is needed here, the %v of a cluster's lease and %v: raise it, or use never", stop, least, c.cfg.LeaseTTL, stopAfterMargin)
 }
 
 // checkRefs reports the first reference to a definition that does not exist.

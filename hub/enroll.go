@@ -44,6 +44,10 @@ func (f *Fleet) Enroll(ctx context.Context, req EnrollRequest) (Enrolled, error)
 	fingerprint := sha256.Sum256(req.PublicKey)
 	token, err := f.cfg.Store.BindToken(ctx, sha256.Sum256([]byte(req.Secret)), fingerprint[:], f.cfg.Now())
 	switch {
+	case api.CodeOf(err) == api.CodeDenied && api.FieldOf(err) == "key":
+		f.cfg.Alarm(AlarmJoinToken)
+		f.cfg.Log.Error("a join token was presented with another key than the one that it is bound to: it may have been stolen", "cluster", req.Cluster)
+		return Enrolled{}, f.denied(req, err.Error())
 	case api.CodeOf(err) == api.CodeDenied:
 		return Enrolled{}, f.denied(req, err.Error())
 	case err != nil:
@@ -90,10 +94,10 @@ func (f *Fleet) identify(ctx context.Context, req EnrollRequest) (Enrolled, erro
 // checkEnroll checks the form of a request, which tells nothing about what the hub has.
 func checkEnroll(req EnrollRequest) (*ecdsa.PublicKey, error) {
 	if len(req.Secret) != secretLength {
-		return nil, api.Invalid("secret", "%d characters: want the %d of the join token's secret", len(req.Secret), secretLength)
+		return nil, api.Invalid("join_token", "its secret has %d characters, want %d: it was cut off on the way", len(req.Secret), secretLength)
 	}
 	if _, err := api.ParseULID(string(req.Cluster)); err != nil {
-		return nil, api.Invalid("cluster_id", "%.40q is not an id: want the 26 characters of the join token's cluster id", req.Cluster)
+		return nil, api.Invalid("join_token", "its cluster %.40q is not an id of 26 characters: it was cut off on the way", req.Cluster)
 	}
 	if len(req.PublicKey) > 1024 {
 		return nil, api.Invalid("public_key", "%d bytes: want a PKIX key of ECDSA P-256", len(req.PublicKey))
@@ -112,7 +116,7 @@ func checkEnroll(req EnrollRequest) (*ecdsa.PublicKey, error) {
 // denied logs the reason and returns the one answer that tells none.
 func (f *Fleet) denied(req EnrollRequest, reason string) error {
 	f.cfg.Log.Warn("enrollment denied", "cluster", req.Cluster, "reason", reason)
-	return &api.Error{Code: api.CodeDenied, Field: "secret", Err: fmt.Errorf("the join token is unknown, expired or was used with another key: register the cluster anew for a new one")}
+	return &api.Error{Code: api.CodeDenied, Field: "join_token", Err: fmt.Errorf("it is unknown, expired, was used with another key, or its cluster was removed: register the cluster or let it rejoin for a new one")}
 }
 
 // secretLength is the length of a secret as text: 32 bytes in base64url without padding.

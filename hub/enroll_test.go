@@ -1,17 +1,20 @@
 package hub_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
@@ -50,7 +53,7 @@ func TestEnrollBindsTheFirstKey(t *testing.T) {
 	got, err := w.fleet.Enroll(t.Context(), s.request())
 	must(t, err)
 	want := hub.Enrolled{OverlayToken: "token-of-identity-1", Org: api.DefaultOrg, ClusterName: "a", HubIdentities: []string{"hub-1"}, Service: "nave-hub"}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	c, err = w.fleet.ByID(t.Context(), c.ID)
@@ -64,52 +67,84 @@ func TestEnrollBindsTheFirstKey(t *testing.T) {
 	}
 }
 
+// everything is what enrollment can change: the clusters as they are stored, their etags included, and the overlay.
+func (w *world) everything() string {
+	w.t.Helper()
+	cs, err := w.store.Clusters(w.t.Context())
+	must(w.t, err)
+	w.overlay.mu.Lock()
+	defer w.overlay.mu.Unlock()
+	return fmt.Sprintf("%+v %v", cs, w.overlay.identities)
+}
+
 // TestEnrollRefusalsAreAlike: whatever is wrong with the credential, the answer is the same to the letter, nothing changes
-// and no identity is made.
+// and no identity is made; and an alarm is raised only for a token that another key has used.
 func TestEnrollRefusalsAreAlike(t *testing.T) {
 	w := newWorld(t)
 	a, secretA := w.register("a")
 	b, secretB := w.register("b")
-	must2 := func(_ hub.Enrolled, err error) { t.Helper(); must(t, err) }
-	must2(w.fleet.Enroll(t.Context(), newSpoke(t, a.ID, secretA).request()))
-	before := len(w.overlay.identities)
-
-	otherKey := newSpoke(t, a.ID, secretA).request()
-	unknown := newSpoke(t, a.ID, hub.JoinSecret{Secret: strings.Repeat("A", 43)}).request()
-	forged := newSpoke(t, b.ID, secretB).request()
-	forged.Proof = newSpoke(t, b.ID, secretB).request().Proof
-	otherSecret := newSpoke(t, b.ID, secretB).request()
-	otherSecret.Proof = newSpoke(t, b.ID, secretA).request().Proof
-	garbled := newSpoke(t, b.ID, secretB).request()
-	garbled.Proof = []byte("no signature")
-	text := ""
-	for what, req := range map[string]hub.EnrollRequest{
-		"another key": otherKey, "an unknown secret": unknown, "a proof of another key": forged, "a proof of another secret": otherSecret, "a proof that is none": garbled,
-	} {
-		_, err := w.fleet.Enroll(t.Context(), req)
-		refused(t, what, err, api.CodeDenied, "secret")
-		if text == "" && err != nil {
-			text = err.Error()
-		}
-		if err != nil && err.Error() != text {
-			t.Errorf("%s is answered %q, others %q", what, err, text)
-		}
-	}
-	if len(w.overlay.identities) != before {
-		t.Errorf("a refused request changed the overlay: %v", w.overlay.identities)
-	}
-	// None of the forgeries has used the token up.
-	must2(w.fleet.Enroll(t.Context(), newSpoke(t, b.ID, secretB).request()))
-
-	c, secretC := w.register("c")
+	removed, secretRemoved := w.register("removed")
+	rejoined, secretOld := w.register("rejoined")
+	expired, secretExpired := w.register("expired")
+	first := newSpoke(t, a.ID, secretA)
+	_, err := w.fleet.Enroll(t.Context(), first.request())
+	must(t, err)
+	must(t, w.fleet.Delete(t.Context(), "", "removed", "", false))
+	_, secretNew, _, err := w.fleet.Rejoin(t.Context(), "", "rejoined", 0, "", false)
+	must(t, err)
 	w.pass(time.Hour)
-	_, err := w.fleet.Enroll(t.Context(), newSpoke(t, c.ID, secretC).request())
-	refused(t, "an expired token", err, api.CodeDenied, "secret")
+	_, secretB, _, err = w.fleet.Rejoin(t.Context(), "", "b", 0, "", false)
+	must(t, err)
+
+	with := func(s *spoke, change func(*hub.EnrollRequest)) hub.EnrollRequest {
+		r := s.request()
+		change(&r)
+		return r
+	}
+	whole := func(*hub.EnrollRequest) {}
+	text := ""
+	for _, c := range []struct {
+		what string
+		req  hub.EnrollRequest
+	}{
+		{"an expired token of a rejoin", with(newSpoke(t, rejoined.ID, secretNew), whole)},
+		{"an unknown secret", with(newSpoke(t, a.ID, hub.JoinSecret{Secret: strings.Repeat("A", 43)}), whole)},
+		{"a proof of another key", with(newSpoke(t, b.ID, secretB), func(r *hub.EnrollRequest) { r.Proof = newSpoke(t, b.ID, secretB).request().Proof })},
+		{"a proof of another secret", with(newSpoke(t, b.ID, secretB), func(r *hub.EnrollRequest) { r.Proof = newSpoke(t, b.ID, secretA).request().Proof })},
+		{"a proof that is none", with(newSpoke(t, b.ID, secretB), func(r *hub.EnrollRequest) { r.Proof = []byte("no signature") })},
+		{"the token of a removed cluster", with(newSpoke(t, removed.ID, secretRemoved), whole)},
+		{"the token from before a rejoin", with(newSpoke(t, rejoined.ID, secretOld), whole)},
+		{"an expired token", with(newSpoke(t, expired.ID, secretExpired), whole)},
+	} {
+		before := w.everything()
+		_, err := w.fleet.Enroll(t.Context(), c.req)
+		refused(t, c.what, err, api.CodeDenied, "join_token")
+		text = cmp.Or(text, fmt.Sprint(err))
+		if fmt.Sprint(err) != text {
+			t.Errorf("%s is answered %q, others %q", c.what, err, text)
+		}
+		if after := w.everything(); after != before {
+			t.Errorf("%s changed something:\n%s\n%s", c.what, before, after)
+		}
+	}
+	if len(w.alarms) != 0 {
+		t.Errorf("alarms %v", w.alarms)
+	}
+	// None of the forgeries has used the token up; the second key of a used one is alarmed.
+	_, err = w.fleet.Enroll(t.Context(), newSpoke(t, b.ID, secretB).request())
+	must(t, err)
+	before := w.everything()
+	_, err = w.fleet.Enroll(t.Context(), newSpoke(t, b.ID, secretB).request())
+	refused(t, "another key", err, api.CodeDenied, "join_token")
+	if fmt.Sprint(err) != text || w.everything() != before || !slices.Equal(w.alarms, []hub.Alarm{hub.AlarmJoinToken}) {
+		t.Errorf("another key: %v, alarms %v", err, w.alarms)
+	}
+
 	d, secretD := w.register("d")
-	misdirected := newSpoke(t, c.ID, secretD)
-	_, err = w.fleet.Enroll(t.Context(), misdirected.request())
-	refused(t, "a token of another cluster", err, api.CodeDenied, "secret")
-	if err.Error() != text {
+	before = w.everything()
+	_, err = w.fleet.Enroll(t.Context(), newSpoke(t, expired.ID, secretD).request())
+	refused(t, "a token of another cluster", err, api.CodeDenied, "join_token")
+	if got := w.everything(); fmt.Sprint(err) != text || got != before {
 		t.Errorf("a token of another cluster is answered %q, others %q", err, text)
 	}
 	if got, err := w.fleet.ByID(t.Context(), d.ID); err != nil || got.Identity != "" {
@@ -130,8 +165,10 @@ func TestEnrollRefusesMalformedRequests(t *testing.T) {
 	p384DER, err := x509.MarshalPKIXPublicKey(&p384.PublicKey)
 	must(t, err)
 	for field, changes := range map[string][]func(*hub.EnrollRequest){
-		"secret":     {func(r *hub.EnrollRequest) { r.Secret = "" }, func(r *hub.EnrollRequest) { r.Secret += "A" }},
-		"cluster_id": {func(r *hub.EnrollRequest) { r.Cluster = "a" }},
+		"join_token": {
+			func(r *hub.EnrollRequest) { r.Secret = "" }, func(r *hub.EnrollRequest) { r.Secret += "A" }, func(r *hub.EnrollRequest) { r.Secret = r.Secret[:40] },
+			func(r *hub.EnrollRequest) { r.Cluster = "a" }, func(r *hub.EnrollRequest) { r.Cluster = r.Cluster[:20] },
+		},
 		"public_key": {
 			func(r *hub.EnrollRequest) { r.PublicKey = nil }, func(r *hub.EnrollRequest) { r.PublicKey = rsaDER }, func(r *hub.EnrollRequest) { r.PublicKey = p384DER },
 			func(r *hub.EnrollRequest) { r.PublicKey = make([]byte, 2000) },
@@ -141,8 +178,12 @@ func TestEnrollRefusesMalformedRequests(t *testing.T) {
 		for _, change := range changes {
 			r := good
 			change(&r)
+			before := w.everything()
 			_, err := w.fleet.Enroll(t.Context(), r)
 			refused(t, field, err, api.CodeInvalid, field)
+			if after := w.everything(); after != before {
+				t.Errorf("a malformed %s changed something:\n%s\n%s", field, before, after)
+			}
 		}
 	}
 	_, err = w.fleet.Enroll(t.Context(), good)
@@ -185,7 +226,7 @@ func TestEnrollOfAClusterThatVanishes(t *testing.T) {
 		must(t, w.fleet.Delete(t.Context(), "", "a", "", false))
 	}
 	_, err := w.fleet.Enroll(t.Context(), newSpoke(t, c.ID, secret).request())
-	refused(t, "a deleted cluster", err, api.CodeDenied, "secret")
+	refused(t, "a deleted cluster", err, api.CodeDenied, "join_token")
 	if len(w.overlay.identities) != 0 {
 		t.Errorf("the overlay has %v", w.overlay.identities)
 	}

@@ -81,8 +81,8 @@ func (h *Hub) pastIntent(ctx context.Context, r IntentRequest) (IntentAnswer, er
 	return IntentAnswer{Session: v}, nil
 }
 
-// replayKey begins the idempotency keys of replays. Keys of clients must not begin with api.ReservedKeys.
-const replayKey = api.ReservedKeys + "replay/"
+// replayKey begins the idempotency keys of replays. Keys of clients must not begin with api.ReservedKeyPrefix.
+const replayKey = api.ReservedKeyPrefix + "replay/"
 
 // Replay sends a dead letter again. Replaying it twice is one signal: the second answer is the first one's.
 func (h *Hub) Replay(ctx context.Context, org api.OrgID, dead api.SignalID, by string) (api.Accepted, error) {

@@ -2,59 +2,61 @@ package hub
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/nave-dev/nave/api"
 )
 
-// linkQueue bounds the messages that wait for a link. Past it the link ends and the next one begins with everything: a
-// queue never drops in silence.
-const linkQueue = 8192
-
-// messageBytes is about how large one message to a spoke becomes.
-const messageBytes = 1 << 20
-
 // Attachment is the link of one spoke.
 type Attachment struct {
-	h       *Hub
-	cluster api.ClusterID
-	boot    string
-	wake    chan struct{} // capacity 1
-	ended   chan struct{} // closed by end
+	h         *Hub
+	cluster   api.ClusterID
+	identity  string
+	boot      string
+	mail      *mailbox
+	wake      chan struct{} // capacity 1
+	transfers chan struct{} // one place per transfer of a checkpoint that is under way
+	ctx       context.Context
+	cancel    context.CancelCauseFunc // ends the link; the first cause counts
 
-	mu    sync.Mutex
-	queue []api.HubMessage // guarded by mu
-	begun [api.Shards]bool // guarded by mu: the shard's full update was queued
-	err   error            // guarded by mu: why it ended
+	again [api.Shards]time.Time // when each shard says everything again; guarded by the lock of liveness
 }
 
 // Attach begins the link of a spoke whose overlay identity was proved. It decides in the store that this boot is the live
 // one of its cluster. The caller must call Close.
 func (h *Hub) Attach(ctx context.Context, identity string, hello api.Hello) (*Attachment, api.Welcome, error) {
-	fail := func(code api.Code, format string, args ...any) (*Attachment, api.Welcome, error) {
-		return nil, api.Welcome{}, &api.Error{Code: code, Op: "attach", Err: api.Errorf(code, format, args...)}
+	fail := func(err error) (*Attachment, api.Welcome, error) {
+		return nil, api.Welcome{}, &api.Error{Code: api.CodeOf(err), Op: "attach", Err: err}
 	}
-	c, ok := h.fleet.identities()[identity]
-	if !ok {
-		if err := h.fleet.refresh(ctx); err != nil {
-			return nil, api.Welcome{}, err
-		}
-		if c, ok = h.fleet.identities()[identity]; !ok {
-			return fail(api.CodeDenied, "identity %s belongs to no cluster: enroll with a join token", identity)
-		}
+	c, err := h.fleet.identify(ctx, identity)
+	if err != nil {
+		return fail(err)
 	}
 	if hello.ProtocolMin > api.LinkProtocolMax || hello.ProtocolMax < api.LinkProtocolMin {
-		return fail(api.CodeUnsupported, "spoke speaks link protocol %d to %d, hub %d to %d: upgrade the older one", hello.ProtocolMin, hello.ProtocolMax, api.LinkProtocolMin, api.LinkProtocolMax)
+		return fail(api.Errorf(api.CodeUnsupported, "spoke speaks link protocol %d to %d, hub %d to %d: upgrade the older one", hello.ProtocolMin, hello.ProtocolMax, api.LinkProtocolMin, api.LinkProtocolMax))
 	}
 	if hello.Boot == "" || hello.Journal == "" || hello.Fingerprint == "" {
-		return fail(api.CodeInvalid, "hello lacks boot, journal or fingerprint")
+		return fail(api.Errorf(api.CodeInvalid, "hello lacks boot, journal or fingerprint"))
 	}
-	holder := LeaseHolder{Boot: hello.Boot, Journal: hello.Journal, Fingerprint: hello.Fingerprint}
+	// One at a time per cluster, and never between a look that found it lost and the word of it: what shards hear of a
+	// cluster is in the order in which it happened.
+	unlock, err := h.fleet.inOrder(ctx, c.ID)
+	if err != nil {
+		return fail(err)
+	}
+	defer unlock()
+	if c.Fence > 0 {
+		if c, err = h.passFence(ctx, c); err != nil {
+			return fail(err)
+		}
+	}
+	holder := LeaseHolder{Boot: hello.Boot, Journal: hello.Journal, Fingerprint: hello.Fingerprint, Identity: identity}
 	if err := h.cfg.Leases.Take(ctx, c.ID, holder, h.cfg.LeaseTTL); err != nil {
-		return nil, api.Welcome{}, err
+		return fail(h.refusedLease(c, err))
 	}
-	a := &Attachment{h: h, cluster: c.ID, boot: hello.Boot, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	a := &Attachment{h: h, cluster: c.ID, identity: identity, boot: hello.Boot, mail: newMailbox(h.mailSessions), wake: make(chan struct{}, 1),
+		transfers: make(chan struct{}, transfersPerLink)}
+	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	h.fleet.attach(a, hello)
 	h.log.Info("spoke attached", "cluster", c.ID, "name", c.Name, "boot", hello.Boot, "held", len(hello.Held))
 	if err := a.route(ctx, hello.Held, nil); err != nil {
@@ -68,6 +70,20 @@ func (h *Hub) Attach(ctx context.Context, identity string, hello api.Hello) (*At
 	return a, api.Welcome{Protocol: min(hello.ProtocolMax, api.LinkProtocolMax), Cluster: c.ID, Name: c.Name, Labels: c.Labels, Beat: h.cfg.Beat}, nil
 }
 
+// refusedLease says what a refused lease means, and raises the alarm when somebody else presents a cluster's identity.
+func (h *Hub) refusedLease(c api.Cluster, err error) error {
+	switch field := api.FieldOf(err); {
+	case api.CodeOf(err) == api.CodeNotFound:
+		return api.Errorf(api.CodeDenied, "the cluster was removed")
+	case api.CodeOf(err) == api.CodeDenied && field == "fingerprint":
+		h.Alarm(AlarmFingerprint)
+		h.log.Error("a spoke presents another fingerprint than its cluster's first one: a copy of its identity may be in use", "cluster", c.ID, "name", c.Name)
+	case api.CodeOf(err) == api.CodeConflict:
+		h.metrics.refusedBoots.Inc()
+	}
+	return err
+}
+
 // attach makes a the cluster's link; a former one ends.
 func (l *liveness) attach(a *Attachment, hello api.Hello) {
 	l.mu.Lock()
@@ -76,10 +92,15 @@ func (l *liveness) attach(a *Attachment, hello api.Hello) {
 	if m.link != nil {
 		m.link.end(api.Errorf(api.CodeConflict, "another link of the same spoke began"))
 	}
-	m.link, m.heard, m.health = a, time.Now(), api.HealthLive
+	m.link = a
+	m.hear()
 	m.version, m.boot, m.capacity = hello.Version, hello.Boot, hello.Capacity
 	for _, held := range hello.Held {
 		delete(m.reserved, held.Session)
+	}
+	now := time.Now()
+	for i := range a.again {
+		a.again[i] = now.Add(l.pause())
 	}
 	l.dirty = true
 }
@@ -96,41 +117,30 @@ func (l *liveness) detach(a *Attachment) {
 // Next returns what is to be sent, as one message, when there is something. It is called from one goroutine.
 func (a *Attachment) Next(ctx context.Context) (api.HubMessage, error) {
 	for {
-		if msg, ok := a.take(); ok {
+		if a.ctx.Err() != nil {
+			return api.HubMessage{}, a.reason()
+		}
+		msg, some, ask := a.mail.take()
+		a.ask(ask)
+		if some {
 			return msg, a.fill(ctx, msg)
 		}
 		select {
 		case <-ctx.Done():
 			return api.HubMessage{}, context.Cause(ctx)
-		case <-a.ended:
+		case <-a.ctx.Done():
 			return api.HubMessage{}, a.reason()
 		case <-a.wake:
 		}
 	}
 }
 
-// take merges what waits, up to about messageBytes.
-func (a *Attachment) take() (api.HubMessage, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var out api.HubMessage
-	n, bytes := 0, 0
-	for n < len(a.queue) && bytes < messageBytes {
-		m := a.queue[n]
-		out.Updates, out.Acks = append(out.Updates, m.Updates...), append(out.Acks, m.Acks...)
-		bytes += 64
-		for _, u := range m.Updates {
-			for _, d := range u.Sessions {
-				bytes += desiredSize(d)
-			}
-		}
-		n++
+// ask lets a shard say everything, if its inbox has room: else it is asked within a second.
+func (a *Attachment) ask(shard int) {
+	if shard >= 0 && a.h.offer(api.Shard(shard), evResync{cluster: a.cluster}) {
+		a.mail.asked(shard)
+		a.h.metrics.resyncs.WithLabelValues("overflow").Inc()
 	}
-	a.queue = a.queue[n:]
-	if len(a.queue) == 0 {
-		a.queue = nil
-	}
-	return out, n > 0
 }
 
 // fill brings in the payloads that are in the bucket. Without one the link ends and begins anew: a signal is handed over
@@ -153,35 +163,10 @@ func (a *Attachment) fill(ctx context.Context, m api.HubMessage) error {
 	return nil
 }
 
-func desiredSize(d api.Desired) int {
-	n := 256
-	for _, s := range d.Signals {
-		n += 128 + payloadSize(s)
-	}
-	if d.Revision != nil {
-		n += 4096
-	}
-	return n
-}
-
-// push queues a message. It never blocks. What a shard changes before it has said everything is left out: everything comes,
-// and only that names the revisions.
+// push queues a message. It never blocks.
 func (a *Attachment) push(m api.HubMessage) {
-	a.mu.Lock()
-	for _, u := range m.Updates {
-		if !u.Full && !a.begun[u.Position.Shard] {
-			a.mu.Unlock()
-			return
-		}
-		a.begun[u.Position.Shard] = true
-	}
-	full := len(a.queue) >= linkQueue
-	if !full {
-		a.queue = append(a.queue, m)
-	}
-	a.mu.Unlock()
-	if full {
-		a.end(api.Errorf(api.CodeLimit, "%d messages wait for the spoke, the limit: the link begins anew", linkQueue))
+	if err := a.mail.push(m); err != nil {
+		a.end(err)
 		return
 	}
 	select {
@@ -211,7 +196,7 @@ func (a *Attachment) route(ctx context.Context, held []api.Held, batches []api.E
 		if err != nil {
 			return api.Invalid("held.session", "%v", err)
 		}
-		if err := a.h.post(ctx, shard, evHeld{a.cluster, h}); err != nil {
+		if err := a.h.post(ctx, shard, evHeld{cluster: a.cluster, held: h}); err != nil {
 			return err
 		}
 	}
@@ -220,6 +205,9 @@ func (a *Attachment) route(ctx context.Context, held []api.Held, batches []api.E
 
 // Beat takes a heartbeat: it returns nil only after the store confirmed that the lease was prolonged.
 func (a *Attachment) Beat(ctx context.Context) error {
+	if a.ctx.Err() != nil {
+		return a.reason()
+	}
 	if err := a.h.cfg.Leases.Renew(ctx, a.cluster, a.boot); err != nil {
 		if api.CodeOf(err) == api.CodeConflict {
 			a.end(err)
@@ -230,35 +218,16 @@ func (a *Attachment) Beat(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.members[a.cluster]; m != nil && m.link == a {
-		m.heard = time.Now()
-		if m.health != api.HealthLive {
-			m.health, l.dirty = api.HealthLive, true
-		}
+		l.dirty = l.dirty || m.health != api.HealthLive
+		m.hear()
 	}
 	return nil
 }
 
-// end lets Next return the error. The first one counts.
-func (a *Attachment) end(err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.err == nil {
-		a.err = err
-		close(a.ended)
-	}
-}
+// end lets Next return the error, and cuts transfers. The first one counts.
+func (a *Attachment) end(err error) { a.cancel(err) }
 
-func (a *Attachment) reason() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.err
-}
-
-func (a *Attachment) waiting() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.queue)
-}
+func (a *Attachment) reason() error { return context.Cause(a.ctx) }
 
 // Boot is the boot id that the link began with.
 func (a *Attachment) Boot() string { return a.boot }

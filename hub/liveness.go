@@ -11,30 +11,54 @@ import (
 
 // liveness knows the member clusters: who is heard, what they offer, and where their links are. Who is alive is decided in
 // the store, by leases; a missed beat only makes a cluster suspect.
+//
+// What shards hear of one cluster is told by the holder of its order: the spoke that attaches, or the look that found it
+// lost. So nobody is told that a cluster is lost after it was told that its spoke is back.
 type liveness struct {
-	h *Hub
+	h     *Hub
+	looks chan struct{} // capacity 1: one look at a time
 
 	mu      sync.Mutex
 	members map[api.ClusterID]*member // guarded by mu
 	dirty   bool                      // guarded by mu: a fact changed since shards were told
+	owed    map[api.Shard]bool        // guarded by mu: shards that were not told because they were busy
+	looked  time.Duration             // guarded by mu: boot time at which the last look that succeeded began
+	known   bool                      // guarded by mu: there was one
+	seen    time.Time                 // guarded by mu: when it began, by the other clock
+	former  map[string]string         // guarded by mu: identities that are no cluster's any more, and why; at most formerKept
+	expired []string                  // guarded by mu: the keys of former, oldest first
 }
 
 // member is one cluster as this replica sees it.
 type member struct {
-	cluster  api.Cluster
-	link     *Attachment
-	health   api.Health
-	heard    time.Time // monotonic; zero if never heard by this process
-	version  string
-	boot     string
-	capacity api.Capacity
-	reserved map[api.SessionID]string // flavor of placements that the spoke has not reported yet
+	cluster   api.Cluster
+	order     chan struct{} // capacity 1: who tells shards of the cluster
+	link      *Attachment
+	health    api.Health
+	heard     time.Time     // monotonic; zero if never heard by this process
+	gone      bool          // the last look found no lease, and nobody was heard since
+	goneSince time.Duration // boot time since when, for sure
+	told      bool          // the shards were told that it is lost
+	version   string
+	boot      string
+	capacity  api.Capacity
+	reserved  map[api.SessionID]string // flavor of placements that the spoke has not reported yet
 }
 
-func newLiveness(h *Hub) *liveness { return &liveness{h: h, members: map[api.ClusterID]*member{}} }
+func newLiveness(h *Hub) *liveness {
+	return &liveness{h: h, looks: make(chan struct{}, 1), members: map[api.ClusterID]*member{}, owed: map[api.Shard]bool{}, former: map[string]string{}}
+}
 
-// suspectBeats is how many beats may be missing before a cluster gets no new placements.
-const suspectBeats = 2.5
+const (
+	suspectBeats = 2.5                    // how many beats may be missing before a cluster gets no new placements
+	formerKept   = 1024                   // identities of former spokes that are told why they are refused
+	tellWithin   = 500 * time.Millisecond // how long a round waits for inboxes that are full, in all
+)
+
+// hear takes that the cluster's lease was confirmed. The caller holds mu of liveness.
+func (m *member) hear() {
+	m.heard, m.health, m.gone, m.told = time.Now(), api.HealthLive, false, false
+}
 
 // run refreshes the members and tells shards what changed, once a second.
 func (l *liveness) run(ctx context.Context) error {
@@ -45,7 +69,9 @@ func (l *liveness) run(ctx context.Context) error {
 			// Absence is not evidence: without an answer everything stays as it is.
 			l.h.log.Warn("clusters not refreshed", "error", err)
 		}
+		l.tellLost(ctx)
 		l.tell(ctx, round%everyRounds == 0)
+		l.repeat()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -56,7 +82,20 @@ func (l *liveness) run(ctx context.Context) error {
 
 // refresh reads the registry and the leases and judges health.
 func (l *liveness) refresh(ctx context.Context) error {
-	began := time.Now()
+	asked := time.Now()
+	select {
+	case l.looks <- struct{}{}:
+		defer func() { <-l.looks }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	l.mu.Lock()
+	fresh := l.seen.After(asked)
+	l.mu.Unlock()
+	if fresh {
+		return nil // another look began while this one waited
+	}
+	began, at := time.Now(), l.h.cfg.Clock()
 	clusters, err := l.h.cfg.Clusters.Clusters(ctx)
 	if err != nil {
 		return err
@@ -65,45 +104,48 @@ func (l *liveness) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	var lost []api.ClusterID
+	now := l.h.cfg.Clock()
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	// In so long a lease can have been taken and have run out: what was seen before says nothing about the time between.
+	blind := !l.known || now-l.looked >= l.h.cfg.LeaseTTL
+	l.looked, l.known, l.seen = at, true, began
 	seen := map[api.ClusterID]bool{}
 	for _, c := range clusters {
 		seen[c.ID] = true
-		m := l.member(c.ID)
-		if m.cluster.Etag != c.Etag {
-			l.dirty = true
-		}
-		m.cluster = c
-		if m.heard.After(began) {
-			continue // its lease was confirmed after this look began: what the look saw is older
-		}
+		l.adopt(c)
 		_, holds := holders[c.ID]
-		was := m.health
-		m.health = judgeHealth(c, holds, m.link != nil, now.Sub(m.heard), l.h.cfg.Beat)
-		if m.health == api.HealthLost && was != api.HealthLost {
-			lost = append(lost, c.ID)
-		}
-		if m.health == api.HealthLive && was != api.HealthLive {
-			l.dirty = true
-		}
+		l.members[c.ID].look(holds, blind, now)
+		l.judge(l.members[c.ID], holds, began)
 	}
 	for id, m := range l.members {
-		if !seen[id] {
-			if m.link != nil {
-				m.link.end(api.Errorf(api.CodeDenied, "the cluster was removed"))
-			}
+		if !seen[id] && !m.heard.After(began) {
+			l.remove(m, "the cluster was removed")
 			delete(l.members, id)
 		}
 	}
-	l.mu.Unlock()
-	for _, id := range lost {
-		if err := l.h.broadcast(ctx, evHealth{id, api.HealthLost}); err != nil {
-			return err
-		}
-	}
 	return nil
+}
+
+// look takes what a look at the leases saw.
+func (m *member) look(holds, blind bool, now time.Duration) {
+	switch {
+	case holds:
+		m.gone, m.told = false, false
+	case !m.gone || blind:
+		m.gone, m.goneSince = true, now
+	}
+}
+
+// judge decides about the health of a cluster. The caller holds mu.
+func (l *liveness) judge(m *member, holds bool, began time.Time) {
+	if m.heard.After(began) {
+		m.gone, m.told = false, false
+		return // its lease was confirmed after this look began: what the look saw is older
+	}
+	was := m.health
+	m.health = judgeHealth(m.cluster, holds, m.link != nil, time.Since(m.heard), l.h.cfg.Beat)
+	l.dirty = l.dirty || m.health == api.HealthLive && was != api.HealthLive
 }
 
 // judgeHealth is the table of health: what is registered, what the store says of its lease, what this replica heard.
@@ -117,28 +159,6 @@ func judgeHealth(c api.Cluster, holdsLease, linked bool, silence, beat time.Dura
 		return api.HealthSuspect
 	}
 	return api.HealthLive
-}
-
-// everyRounds is how often sessions that wait try again although this replica saw no fact change: definitions change too, and
-// the pauses after refusals end.
-const everyRounds = 5
-
-// tell lets waiting sessions try again when a fact has changed.
-func (l *liveness) tell(ctx context.Context, always bool) {
-	l.mu.Lock()
-	dirty := l.dirty
-	l.dirty = false
-	l.mu.Unlock()
-	if (dirty || always) && l.h.broadcast(ctx, evFacts{}) != nil {
-		l.changed()
-	}
-}
-
-// changed marks that a fact changed that may have kept sessions from being placed.
-func (l *liveness) changed() {
-	l.mu.Lock()
-	l.dirty = true
-	l.mu.Unlock()
 }
 
 // Counts asks the shards how many sessions are assigned to each cluster now. Clusters without any are left out.
@@ -156,7 +176,7 @@ func (h *Hub) Counts(ctx context.Context) (map[api.ClusterID]int, error) {
 func (l *liveness) member(id api.ClusterID) *member {
 	m := l.members[id]
 	if m == nil {
-		m = &member{health: api.HealthPending, reserved: map[api.SessionID]string{}}
+		m = &member{health: api.HealthPending, order: make(chan struct{}, 1), reserved: map[api.SessionID]string{}}
 		l.members[id] = m
 	}
 	return m
@@ -274,28 +294,26 @@ func (l *liveness) reported(id api.ClusterID, c *api.Capacity, held []api.Held) 
 	l.dirty = l.dirty || len(m.reserved) < before
 }
 
-// identities returns the enrolled clusters by overlay identity.
-func (l *liveness) identities() map[string]api.Cluster {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := map[string]api.Cluster{}
-	for _, m := range l.members {
-		if m.cluster.Identity != "" {
-			out[m.cluster.Identity] = m.cluster
-		}
-	}
-	return out
-}
-
-// links returns how many links are open and how many messages wait for them.
-func (l *liveness) links() (open, messages int) {
+// links returns how many links are open and what waits for them.
+func (l *liveness) links() (open, sessions, acks int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range l.members {
 		if m.link != nil {
-			open++
-			messages += m.link.waiting()
+			s, a, _ := m.link.mail.waits()
+			open, sessions, acks = open+1, sessions+s, acks+a
 		}
 	}
-	return open, messages
+	return open, sessions, acks
+}
+
+// healths counts the clusters by health.
+func (l *liveness) healths() map[api.Health]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[api.Health]int{}
+	for _, m := range l.members {
+		out[m.health]++
+	}
+	return out
 }

@@ -18,7 +18,7 @@ func (l *loop) lookUp(ctx context.Context, events []event) {
 				events[i] = evSilent{cluster: ev.cluster, name: l.ports.name(ev.cluster)}
 			}
 		case evFence:
-			events[i] = evSilent{cluster: ev.cluster, name: l.ports.name(ev.cluster), gone: ev.gone}
+			events[i] = evSilent{cluster: ev.cluster, name: l.ports.name(ev.cluster), gone: ev.gone, forget: ev.forget}
 		}
 	}
 }

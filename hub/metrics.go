@@ -22,6 +22,14 @@ type metrics struct {
 	stale      prometheus.Counter
 	gaps       prometheus.Counter
 	side       prometheus.Counter
+
+	alarms       *prometheus.CounterVec
+	refusedBoots prometheus.Counter
+	resyncs      *prometheus.CounterVec
+	moved        *prometheus.CounterVec
+	transfers    *prometheus.HistogramVec
+	collections  *prometheus.CounterVec
+	collected    prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -37,13 +45,22 @@ func newMetrics() *metrics {
 		stale:      prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_stale_reports_total", Help: "Reports of spokes that were not of the present epoch."}),
 		side:       prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_side_events_total", Help: "Events of former epochs that were kept beside the log."}),
 		gaps:       prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_gaps_total", Help: "Links that were ended because a spoke left numbers out."}),
+
+		alarms:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_alarms_total", Help: "What somebody must look at, by reason."}, []string{"reason"}),
+		refusedBoots: prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_second_boots_total", Help: "Spokes that were refused because another one of their cluster is alive."}),
+		resyncs:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_resyncs_total", Help: "Times that a shard was asked to say everything again on a link, by reason: periodic, overflow."}, []string{"reason"}),
+		moved:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_checkpoint_bytes_total", Help: "Bytes of checkpoints that moved over links, by direction: save, fetch."}, []string{"direction"}),
+		transfers:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nave_hub_checkpoint_seconds", Help: "Duration of transfers of checkpoints by direction and result.", Buckets: prometheus.ExponentialBuckets(0.005, 3, 12)}, []string{"direction", "result"}),
+		collections:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_collections_total", Help: "Sessions whose old checkpoints were collected, by result; left: too many waited."}, []string{"result"}),
+		collected:    prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_collected_objects_total", Help: "Objects that were removed from the bucket."}),
 	}
 }
 
 // register adds the metrics and what is computed when they are read.
 func (m *metrics) register(r prometheus.Registerer, h *Hub) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{m.signals, m.batches, m.commits, m.repeats, m.appended, m.appends, m.placements, m.stale, m.gaps, m.side, &levels{h: h}} {
+	for _, c := range []prometheus.Collector{m.signals, m.batches, m.commits, m.repeats, m.appended, m.appends, m.placements, m.stale, m.gaps, m.side,
+		m.alarms, m.refusedBoots, m.resyncs, m.moved, m.transfers, m.collections, m.collected, &levels{h: h}} {
 		errs = append(errs, r.Register(c))
 	}
 	return errors.Join(errs...)
@@ -74,6 +91,23 @@ func (m *metrics) archived(events int, began time.Time, err error) {
 	}
 }
 
+// Alarm is a reason why somebody must look.
+type Alarm string
+
+// The alarms.
+const (
+	AlarmFingerprint Alarm = "fingerprint" // a spoke presented the identity of a cluster from another place
+	AlarmJoinToken   Alarm = "join_token"  // a join token was presented with another key than the one that it is bound to
+)
+
+// Alarm counts an alarm.
+func (h *Hub) Alarm(a Alarm) { h.metrics.alarms.WithLabelValues(string(a)).Inc() }
+
+func (m *metrics) transferred(direction string, bytes int64, began time.Time, err error) {
+	m.moved.WithLabelValues(direction).Add(float64(bytes))
+	m.transfers.WithLabelValues(direction, result(err)).Observe(time.Since(began).Seconds())
+}
+
 // result is the label for an error: ok, or its code.
 func result(err error) string {
 	if err == nil {
@@ -92,12 +126,13 @@ var (
 	descShards   = prometheus.NewDesc("nave_hub_shards_owned", "Shards that are owned and loaded.", nil, nil)
 	descStuck    = prometheus.NewDesc("nave_hub_shards_stuck", "Shards that settle nothing because the archive contradicts them.", nil, nil)
 	descLinks    = prometheus.NewDesc("nave_hub_links", "Open links of spokes.", nil, nil)
-	descQueue    = prometheus.NewDesc("nave_hub_queue", "What waits, by queue: events for shards, batches for the store, appends for the archive, requests for the placer, messages for links, events for the archive in memory.", []string{"queue"}, nil)
+	descClusters = prometheus.NewDesc("nave_hub_clusters", "Registered clusters by health.", []string{"health"}, nil)
+	descQueue    = prometheus.NewDesc("nave_hub_queue", "What waits, by queue: events for shards, batches for the store, appends for the archive, requests for the placer, sessions and acknowledgements for links, events for the archive in memory, sessions whose checkpoints are to be collected.", []string{"queue"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (l *levels) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSessions, descPending, descShards, descStuck, descLinks, descQueue} {
+	for _, d := range []*prometheus.Desc{descSessions, descPending, descShards, descStuck, descLinks, descClusters, descQueue} {
 		ch <- d
 	}
 }
@@ -126,28 +161,36 @@ func (l *levels) Collect(ch chan<- prometheus.Metric) {
 	gauge(descPending, pending)
 	gauge(descShards, int(l.h.loaded.Load()))
 	gauge(descStuck, l.h.archiver.stuckShards())
-	links, messages := l.h.fleet.links()
+	links, sessions, acks := l.h.fleet.links()
 	gauge(descLinks, links)
+	for health, n := range l.h.fleet.healths() {
+		gauge(descClusters, n, string(health))
+	}
 	gauge(descQueue, inboxes, "shards")
 	gauge(descQueue, len(l.h.commits.in), "store")
 	gauge(descQueue, len(l.h.archiver.in), "archive")
 	gauge(descQueue, l.h.placer.waiting(), "placer")
-	gauge(descQueue, messages, "links")
+	gauge(descQueue, sessions, "links")
+	gauge(descQueue, acks, "acknowledgements")
+	gauge(descQueue, l.h.garbage.waits(), "garbage")
 	gauge(descQueue, unarchived, "events")
 }
 
-// census is what a shard has, counted by its loop.
+// census is what a shard has, counted by its loop. It is never changed once it is stored.
 type census struct {
 	phases     [6]int // by the order of api.Phases
 	pending    int
 	unarchived int
+
+	assigned map[api.ClusterID]bool // clusters that have a session
+	unaware  map[api.ClusterID]bool // those that have one which is not known to be lost
 }
 
 // censusEvery is how often a shard counts, at most.
 const censusEvery = time.Second
 
 func (m *machine) census() *census {
-	var c census
+	c := census{assigned: map[api.ClusterID]bool{}, unaware: map[api.ClusterID]bool{}}
 	at := map[api.Phase]int{}
 	for i, p := range api.Phases() {
 		at[p] = i
@@ -155,6 +198,12 @@ func (m *machine) census() *census {
 	for _, s := range m.sessions {
 		c.phases[at[s.Phase]]++
 		c.pending += len(s.pending)
+		if s.Assignment != nil {
+			c.assigned[s.Assignment.Cluster] = true
+			if s.Phase != api.PhaseLost {
+				c.unaware[s.Assignment.Cluster] = true
+			}
+		}
 	}
 	for _, a := range m.queue {
 		c.unarchived += len(a.Events)

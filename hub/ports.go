@@ -66,7 +66,7 @@ type Batch struct {
 	Shard     api.Shard
 	From      api.Head // compared
 	Mutations []Mutation
-	Alive     []api.ClusterID // clusters whose lease must exist
+	Alive     []api.ClusterID // clusters whose lease must exist; their marks change (see [Departures])
 }
 
 // Next is the head after the batch.
@@ -248,19 +248,31 @@ type Clusters interface {
 	CreateCluster(ctx context.Context, c api.Cluster, t api.JoinToken) (api.Cluster, error)
 	// UpdateCluster replaces a cluster if its etag is still c.Etag. CodeConflict when it is not.
 	UpdateCluster(ctx context.Context, c api.Cluster) (api.Cluster, error)
-	// DeleteCluster removes a cluster with its tokens and its lease, if its etag is still the given one.
-	DeleteCluster(ctx context.Context, id api.ClusterID, etag string) error
 	// Clusters returns all clusters of all organizations, by id.
 	Clusters(ctx context.Context) ([]api.Cluster, error)
 	// BindToken ties a join token to the first key that presents it and returns the token. The same key may repeat.
-	// CodeDenied for an unknown, expired or otherwise bound token.
+	// CodeDenied for an unknown, expired or otherwise bound token; the last one with the field "key".
 	BindToken(ctx context.Context, hash [32]byte, key []byte, now time.Time) (api.JoinToken, error)
+}
+
+// Departures takes clusters and spokes out.
+type Departures interface {
+	// Placements returns a mark that changes with every assignment to the cluster that is committed (see [Batch.Alive]).
+	Placements(ctx context.Context, id api.ClusterID) (mark int64, err error)
+	// DeleteCluster removes a cluster with its tokens and its lease, if its etag and its mark are still the given ones:
+	// nothing was assigned to it since, and nothing can be any more. CodeConflict when one of them is not.
+	DeleteCluster(ctx context.Context, id api.ClusterID, etag string, mark int64) error
+	// RejoinCluster replaces a cluster if its etag is still c.Etag, and its tokens by a new one; the recorded fingerprint is
+	// forgotten. A lease that is held runs out by itself, so that the time since it is gone means what it always does.
+	// CodeConflict when the etag is another.
+	RejoinCluster(ctx context.Context, c api.Cluster, t api.JoinToken) (api.Cluster, error)
 }
 
 // Leases decides in the store which spoke is the live one of its cluster.
 type Leases interface {
 	// Take gives the cluster's lease to a boot. CodeConflict while another boot with another journal holds it. A boot with
-	// the journal of the holder takes over.
+	// the journal of the holder takes over. CodeDenied with the field "identity" when h's is not the cluster's, with the
+	// field "fingerprint" when another one is recorded.
 	Take(ctx context.Context, c api.ClusterID, h LeaseHolder, ttl time.Duration) error
 	// Renew prolongs the lease of the boot that holds it; it returns after the store confirmed. CodeConflict when it does
 	// not hold it any more.
@@ -274,6 +286,7 @@ type LeaseHolder struct {
 	Boot        string
 	Journal     string
 	Fingerprint string
+	Identity    string // of the overlay: it must be the cluster's when the lease is taken; it is not kept
 }
 
 // Credentials keeps bearer tokens, hashed.

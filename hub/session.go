@@ -103,6 +103,11 @@ func (h *Hub) queryShard(ctx context.Context, shard api.Shard, read func(*machin
 
 func (s *session) view() SessionView {
 	v := SessionView{Session: s.Session, Pending: len(s.pending)}
+	for i := range s.pending {
+		if s.pending[i].Consumed() {
+			v.Consumed++
+		}
+	}
 	if s.Assignment != nil {
 		a := *s.Assignment
 		v.Assignment = &a

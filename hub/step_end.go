@@ -11,7 +11,8 @@ import (
 // sure. Then its end goes to the archive, and after that out of the store:
 //
 //	to the archive                     then out of the store and memory
-//	each signal left: a dead letter    the signal
+//	each signal left: a dead letter,   the signal
+//	or done if its turn is archived
 //	the record, with the last of them  the session
 //
 // Its checkpoints are removed.
@@ -25,12 +26,12 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 	}
 	s.ending = true
 	for _, sig := range s.pending {
-		reason := "the session was terminated"
-		if sig.Consumed() {
-			reason += "; a turn over it was done, and its state was not saved"
+		outcome, reason := settledDead, "the session was terminated"
+		if sig.Consumed() && sig.ConsumedBy.Epoch == s.Epoch { // no state is left that could go back behind its turn
+			outcome, reason = settledDone, ""
 		}
 		a := m.open(s.Org, rowWeight)
-		a.Settled = append(a.Settled, s.settle(sig, settledDead, reason, now))
+		a.Settled = append(a.Settled, s.settle(sig, outcome, reason, now))
 	}
 	a := m.open(s.Org, rowWeight)
 	a.Terminated = append(a.Terminated, s.Session)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -86,12 +87,14 @@ type (
 	evFence struct {
 		cluster api.ClusterID
 		gone    time.Duration
+		forget  bool // another spoke takes the cluster over, and what ran at the former one has stopped
 	}
 	// evSilent is what the loop makes of evFence, and of evHealth for a lost cluster.
 	evSilent struct {
 		cluster api.ClusterID
 		name    string // for people
 		gone    time.Duration
+		forget  bool
 	}
 )
 
@@ -243,10 +246,27 @@ func (o *output) each(f func(*output)) {
 	o.effects = append(o.effects, one.effects...)
 }
 
-// aside adds a group to what is committed apart.
+// aside adds a group to what is committed apart. A change of a signal of which the batch has an earlier one goes into the
+// batch: it must not be written before that.
 func (o *output) aside(org api.OrgID, group ...Mutation) {
+	k := group[0].signal()
 	for i := range group {
 		group[i].Org = org
 	}
+	if k != (SignalKey{}) && slices.ContainsFunc(o.mutations, func(m Mutation) bool { return m.signal() == k }) {
+		o.mutations = append(o.mutations, group...)
+		return
+	}
 	o.apart = append(o.apart, group)
+}
+
+// signal is the signal that a mutation changes; zero for another one.
+func (m Mutation) signal() SignalKey {
+	switch {
+	case m.PutSignal != nil:
+		return SignalKey{m.PutSignal.Session, m.PutSignal.Sequence}
+	case m.DeleteSignal != nil:
+		return *m.DeleteSignal
+	}
+	return SignalKey{}
 }

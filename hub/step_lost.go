@@ -27,7 +27,7 @@ func fenceAfter(stop, lease time.Duration) time.Duration {
 }
 
 // silence marks the sessions of a cluster whose lease is gone, and ends what may end without it: the tombstones of terminated
-// sessions whose epoch has lapsed for sure. All others wait for their cluster: where it is heard again, its reports say what
+// sessions whose epoch has lapsed for sure, and everything when another spoke takes the cluster over. All others wait for their cluster: where it is heard again, its reports say what
 // is.
 func (m *machine) silence(o *output, now time.Time, ev evSilent) {
 	if len(m.assigned[ev.cluster]) == 0 {
@@ -35,6 +35,11 @@ func (m *machine) silence(o *output, now time.Time, ev evSilent) {
 	}
 	m.silent[ev.cluster] = stillness{ev.gone, now}
 	for _, s := range inOrder(m.assigned[ev.cluster]) {
+		if ev.forget {
+			s.setPhase(api.PhaseStopping, "another spoke takes cluster "+ev.name+" over")
+			m.gone(o, s, now, api.Held{Session: s.ID, Epoch: s.Epoch, State: api.HeldGone})
+			continue
+		}
 		if s.Phase != api.PhaseLost {
 			m.lose(o, s, now, ev.name)
 		}

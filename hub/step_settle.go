@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -197,11 +196,13 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 			o.aside(s.Org, Mutation{PutSignal: &sig})
 		case ev.Outcome == api.OutcomeFailed:
 			sig.Deliveries++
-			if !s.failed(sig.Sequence) && row {
-				dead, why = append(dead, sig), cmp.Or(reason, "failed too often")
+			if !s.failed(sig.Sequence) && reason != "" { // not done by a later turn of the same append
+				dead, why = append(dead, sig), reason
 				continue
 			}
-			o.mutate(s.Org, Mutation{PutSignal: &sig})
+			if !row { // else a later event of the same append takes it out: written after that, it would come back
+				o.mutate(s.Org, Mutation{PutSignal: &sig})
+			}
 		}
 		kept = append(kept, sig)
 	}

@@ -27,6 +27,9 @@ type world struct {
 	mu       sync.Mutex
 	at       time.Time
 	sessions map[api.ClusterID]int
+	alarms   []hub.Alarm
+	revoked  []string // cluster and why
+	assigned []hub.AssignedSession
 }
 
 func newWorld(t *testing.T) *world {
@@ -42,6 +45,9 @@ func newWorld(t *testing.T) *world {
 	w.fleet, err = hub.NewFleet(hub.FleetConfig{
 		Store: w.store, Overlay: w.overlay, Status: w.status, Now: w.now, Service: "nave-hub",
 		NewID: func() api.ClusterID { return api.ClusterID(newULID()) }, HubIdentities: func() []string { return []string{"hub-1"} },
+		Alarm:    func(a hub.Alarm) { w.alarms = append(w.alarms, a) },
+		Revoked:  func(id api.ClusterID, why string) { w.revoked = append(w.revoked, string(id)+": "+why) },
+		Assigned: func(context.Context, api.ClusterID) ([]hub.AssignedSession, error) { return w.assigned, nil },
 	})
 	must(t, err)
 	return w

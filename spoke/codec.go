@@ -21,7 +21,7 @@ func encodeRecord(r record) ([]byte, error) {
 	case wantedRecord:
 		d := r.Desired
 		m.Change = &pb.Record_Wanted{Wanted: &pb.Wanted{Session: string(d.Session), Organization: string(d.Org), Key: d.Key, Epoch: epochOut(d.Epoch),
-			Release: d.Release, RevisionJson: r.Raw, Signals: signalsOut(d.Signals), Seen: r.Seen}}
+			Release: d.Release, RevisionJson: r.Raw, Signals: signalsOut(d.Signals), Seen: r.Seen, Checkpoint: string(d.Checkpoint)}}
 	case inboxRecord:
 		m.Change = &pb.Record_Inbox{Inbox: &pb.Inbox{Session: string(r.Session), Epoch: epochOut(r.Epoch), Put: signalsOut(r.Put), Drop: r.Drop}}
 	case releasedRecord:
@@ -31,7 +31,7 @@ func encodeRecord(r record) ([]byte, error) {
 	case attemptRecord:
 		m.Change = &pb.Record_Attempt{Attempt: &pb.Attempt{Session: string(r.Session), Source: sourceOut(r.Source)}}
 	case endedRecord:
-		m.Change = &pb.Record_Ended{Ended: &pb.Ended{Session: string(r.Session), Source: sourceOut(r.Source), Reason: r.Reason}}
+		m.Change = &pb.Record_Ended{Ended: &pb.Ended{Session: string(r.Session), Source: sourceOut(r.Source), Reason: r.Reason, Failure: string(r.Failure), Restart: r.Restart}}
 	case eventsRecord:
 		m.Change = &pb.Record_Events{Events: &pb.Events{Session: string(r.Session), Source: sourceOut(r.Source), First: r.First, Events: eventsOut(r.Events)}}
 	case ackedRecord:
@@ -43,7 +43,9 @@ func encodeRecord(r record) ([]byte, error) {
 	case outboxRecord:
 		m.Change = &pb.Record_Outbox{Outbox: &pb.Outbox{Session: string(r.Session), Source: sourceOut(r.Source), Acked: r.Acked}}
 	case turnRecord:
-		m.Change = &pb.Record_Turn{Turn: &pb.Turn{Session: string(r.Session), Epoch: epochOut(r.Epoch), Open: r.Open, Signals: r.Signals, Failed: r.Failed, Done: r.Done, Closed: r.Closed}}
+		m.Change = &pb.Record_Turn{Turn: turnOut(r)}
+	case lapsedRecord:
+		m.Change = &pb.Record_Lapsed{Lapsed: &pb.Lapsed{Session: string(r.Session), Epoch: epochOut(r.Epoch)}}
 	default:
 		return nil, fmt.Errorf("encode journal record: %T has no encoding", r)
 	}
@@ -73,7 +75,8 @@ func decodeRecord(b []byte) (record, error) {
 	case *pb.Record_Attempt:
 		return attemptRecord{api.SessionID(c.Attempt.Session), sourceIn(c.Attempt.Source)}, nil
 	case *pb.Record_Ended:
-		return endedRecord{api.SessionID(c.Ended.Session), sourceIn(c.Ended.Source), c.Ended.Reason}, nil
+		p := c.Ended
+		return endedRecord{api.SessionID(p.Session), sourceIn(p.Source), p.Reason, api.StartFailure(p.Failure), p.Restart}, nil
 	case *pb.Record_Events:
 		p := c.Events
 		return eventsRecord{api.SessionID(p.Session), sourceIn(p.Source), p.First, eventsIn(p)}, nil
@@ -86,15 +89,16 @@ func decodeRecord(b []byte) (record, error) {
 	case *pb.Record_Outbox:
 		return outboxRecord{api.SessionID(c.Outbox.Session), sourceIn(c.Outbox.Source), c.Outbox.Acked}, nil
 	case *pb.Record_Turn:
-		p := c.Turn
-		return turnRecord{api.SessionID(p.Session), epochIn(p.Epoch), p.Open, p.Signals, p.Failed, p.Done, p.Closed}, nil
+		return turnIn(c.Turn), nil
+	case *pb.Record_Lapsed:
+		return lapsedRecord{api.SessionID(c.Lapsed.Session), epochIn(c.Lapsed.Epoch)}, nil
 	}
 	return nil, api.Errorf(api.CodeUnsupported, "decode journal record: a change that this version does not know: a newer spoke wrote the journal, run that version")
 }
 
 func wantedIn(p *pb.Wanted) (record, error) {
 	r := wantedRecord{Raw: p.RevisionJson, Seen: p.Seen, Desired: api.Desired{Session: api.SessionID(p.Session), Org: api.OrgID(p.Organization), Key: p.Key,
-		Epoch: epochIn(p.Epoch), Release: p.Release, Signals: signalsIn(p.Session, p.Signals)}}
+		Epoch: epochIn(p.Epoch), Release: p.Release, Signals: signalsIn(p.Session, p.Signals), Checkpoint: api.CheckpointID(p.Checkpoint)}}
 	if len(p.RevisionJson) > 0 {
 		r.Desired.Revision = new(api.ResolvedRevision)
 		if err := json.Unmarshal(p.RevisionJson, r.Desired.Revision); err != nil {
@@ -102,6 +106,28 @@ func wantedIn(p *pb.Wanted) (record, error) {
 		}
 	}
 	return r, nil
+}
+
+func turnOut(r turnRecord) *pb.Turn {
+	p := r.Progress
+	return &pb.Turn{Session: string(r.Session), Epoch: epochOut(r.Epoch), Open: p.TurnOpen, Signals: p.Turn, Failed: p.Failed, Done: sortedKeys(p.Done),
+		Closed: r.Closed, Latest: string(p.Latest), Saved: string(p.Saved), Uncovered: sortedKeys(p.Uncovered), StartFailures: p.StartFailures,
+		Failures: p.Failures, Since: sortedKeys(p.Since), Unlisted: sortedKeys(p.Unlisted), Forgotten: sortedKeys(p.Forgotten),
+		ForgottenAttempt: p.ForgotBy, ForgottenNumber: p.ForgotAt, Began: p.Began, Number: p.Number, Failure: string(p.Failure)}
+}
+
+func turnIn(p *pb.Turn) turnRecord {
+	out := newProgress(api.CheckpointID(p.Saved))
+	for m, ns := range map[*map[uint64]bool][]uint64{&out.Done: p.Done, &out.Uncovered: p.Uncovered, &out.Since: p.Since, &out.Unlisted: p.Unlisted,
+		&out.Forgotten: p.Forgotten} {
+		for _, n := range ns {
+			(*m)[n] = true
+		}
+	}
+	out.ForgotBy, out.ForgotAt, out.Latest = p.ForgottenAttempt, p.ForgottenNumber, api.CheckpointID(p.Latest)
+	out.TurnOpen, out.Turn, out.Failed, out.Began, out.Number = p.Open, p.Signals, p.Failed, p.Began, p.Number
+	out.StartFailures, out.Failures, out.Failure = p.StartFailures, p.Failures, api.StartFailure(p.Failure)
+	return turnRecord{api.SessionID(p.Session), epochIn(p.Epoch), out, p.Closed}
 }
 
 func epochOut(e api.Epoch) *pb.Epoch { return &pb.Epoch{Incarnation: e.Incarnation, N: e.N} }

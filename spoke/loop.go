@@ -1,41 +1,47 @@
 package spoke
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/fault"
 )
 
 // loop owns the state. One round: take what waits, plan what it touched, journal all changes at once, then answer and act.
+// It starts nothing and waits for nothing but the journal: [Spoke.Run] and [Core] drive it.
 type loop struct {
-	s     *Spoke
-	cfg   Config
-	log   *slog.Logger
-	st    *state
-	began time.Time     // the loop's clock counts from here
-	now   time.Duration // of this round
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	status  *status
+	st      *state
+	began   time.Duration // of this process, by the boot-time clock
+	now     time.Duration // of this round
+	asked   time.Duration // when the door was asked about its harnesses
+	right   right
 
 	batch   [][]byte      // changes of this round, encoded
+	late    [][]byte      // of the round before: only with a planted fault
 	answers []func(error) // to be called when they are durable
 	effects []func()      // to be done then
 	held    []api.Held    // to be sent then
+	calls   []Call        // to be performed then, by whom drives the loop
 	dirty   map[api.SessionID]bool
 	wake    time.Duration // when some session is due, 0: none; may be too early, never too late
 
 	connected bool
+	helloAt   time.Duration     // when the present connection's hello was asked for
 	sendAt    time.Duration     // not before this is anything sent: the queue was full
 	cluster   api.ClusterID     // from the hub's welcome
 	labels    map[string]string // of the cluster
 	heard     map[api.Shard]bool
 
-	ops      chan op // bound workers: never more are handed out than workers are free
-	queue    []op    // operations that wait for a worker: at most one per workload
-	free     int
-	observes chan uint64 // bound 1: number of the list that is to be made
-	lists    uint64      // lists begun
+	queue    []Call // operations that wait for a worker: at most one per workload
+	free     int    // workers that are free
+	lists    uint64 // lists begun
 	listing  bool
 	listAt   time.Duration // of the next list
 	listed   map[api.SessionID][]Workload
@@ -49,10 +55,12 @@ type loop struct {
 	compact  int64 // size of the journal at which compaction is considered
 }
 
-func newLoop(s *Spoke) *loop {
-	return &loop{s: s, cfg: s.cfg, log: s.cfg.Log, st: newState(), began: time.Now(), dirty: map[api.SessionID]bool{}, heard: map[api.Shard]bool{},
-		ops: make(chan op, workers), free: workers, observes: make(chan uint64, 1), listed: map[api.SessionID][]Workload{},
-		orphans: map[WorkloadID]stopCall{}, unsent: map[api.SessionID]bool{}, compact: compactAbove}
+// newLoop makes a loop of a configuration that was checked.
+func newLoop(cfg Config, m *metrics, st *status) *loop {
+	now := cfg.Clock()
+	return &loop{cfg: cfg, log: cfg.Log, metrics: m, status: st, st: newState(), began: now, now: now, dirty: map[api.SessionID]bool{},
+		heard: map[api.Shard]bool{}, free: workers, listed: map[api.SessionID][]Workload{}, orphans: map[WorkloadID]stopCall{},
+		unsent: map[api.SessionID]bool{}, compact: compactAbove}
 }
 
 // replay rebuilds the state from the journal.
@@ -73,54 +81,36 @@ func (l *loop) replay() error {
 		return fmt.Errorf("replay journal: %w", err)
 	}
 	for id, s := range l.st.sessions {
+		l.inherit(s)
 		l.touch(id)
 		l.check(s)
 	}
+	l.status.replayed.Store(true)
+	l.log.Info("journal replayed", "journal", l.cfg.Journal.ID(), "sessions", len(l.st.sessions), "bytes", l.cfg.Journal.Size())
 	return nil
 }
 
-func (l *loop) run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		if len(l.dirty) == 0 {
-			timer.Reset(max(0, l.next()-time.Since(l.began)))
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case in := <-l.s.in:
-				l.take(in)
-			case <-timer.C:
-			}
-		} else if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		l.gather()
-		if err := l.round(); err != nil {
-			return err
-		}
-	}
-}
-
-// gather takes what waits besides, so that one sync of the journal serves all of it.
-func (l *loop) gather() {
-	for range gatherBound {
-		select {
-		case in := <-l.s.in:
-			l.take(in)
-		default:
-			return
-		}
-	}
-}
-
-func (l *loop) take(in input) {
-	l.now = time.Since(l.began)
+func (l *loop) take(in Input) {
+	l.look()
 	l.answers = append(l.answers, in.apply(l))
 }
 
+// look reads the clock.
+func (l *loop) look() {
+	now := l.cfg.Clock()
+	before := l.right.Held
+	l.right = l.right.looked(l.now, now)
+	if l.right.Held && !before {
+		l.log.Warn("the clock jumped: nothing is started or prolonged until the hub answers", "by", (now - l.now).String())
+		l.touchAll()
+	}
+	l.now = now
+}
+
+// round does everything that follows from what was taken. A round without anything taken is a tick.
 func (l *loop) round() error {
-	l.now = time.Since(l.began)
+	l.look()
+	l.askDoor()
 	if l.wake > 0 && l.now >= l.wake {
 		l.wake = 0
 		l.touchAll()
@@ -138,16 +128,19 @@ func (l *loop) round() error {
 	l.effects = l.effects[:0]
 	l.send()
 	l.dispatch()
-	l.s.metrics.sessions.Set(float64(len(l.st.sessions)))
-	l.s.metrics.kept.Set(float64(l.st.bytes))
+	l.metrics.sessions.Set(float64(len(l.st.sessions)))
+	l.metrics.kept.Set(float64(l.st.bytes))
 	return nil
 }
 
 // next is when the loop has something to do though nothing happens.
 func (l *loop) next() time.Duration {
-	at := l.listAt
-	if l.listing {
-		at = l.now + time.Hour // its result wakes the loop
+	if len(l.dirty) > 0 {
+		return l.now
+	}
+	at := l.now + tickEvery
+	if !l.listing {
+		at = min(at, l.listAt)
 	}
 	if l.wake > 0 {
 		at = min(at, l.wake)
@@ -178,6 +171,13 @@ func (l *loop) change(r record) {
 		l.unsent[r.Session] = true
 	case verdictRecord, forgottenRecord, begunRecord:
 		l.recount = true
+	case lapsedRecord:
+		l.metrics.lapses.Inc()
+		l.log.Warn("the right to act has lapsed: the session is stopped", "session", string(r.Session), "epoch", r.Epoch.String())
+	case endedRecord:
+		if r.Failure != "" {
+			l.metrics.startFailures.Inc()
+		}
 	}
 }
 
@@ -186,12 +186,11 @@ func (l *loop) commit() error {
 	var err error
 	if len(l.batch) > 0 {
 		begin := time.Now()
-		err = l.cfg.Journal.Append(l.batch)
-		if api.CodeOf(err) == api.CodeLimit { // most of it may be settled long since
+		if err = l.append(); api.CodeOf(err) == api.CodeLimit { // most of it may be settled long since
 			err = l.compactJournal()
 		}
-		l.s.metrics.append.Observe(time.Since(begin).Seconds())
-		l.s.metrics.records.Add(float64(len(l.batch)))
+		l.metrics.append.Observe(time.Since(begin).Seconds())
+		l.metrics.records.Add(float64(len(l.batch)))
 		clear(l.batch)
 		l.batch = l.batch[:0]
 	}
@@ -214,6 +213,18 @@ func (l *loop) commit() error {
 	return nil
 }
 
+func (l *loop) append() error {
+	if fault.On(fault.JournalWithoutSync) {
+		before := l.late
+		l.late = slices.Clone(l.batch)
+		if len(before) == 0 {
+			return nil
+		}
+		return l.cfg.Journal.Append(before)
+	}
+	return l.cfg.Journal.Append(l.batch)
+}
+
 func (l *loop) compactJournal() error {
 	before := l.cfg.Journal.Size()
 	var records [][]byte
@@ -227,6 +238,7 @@ func (l *loop) compactJournal() error {
 	if err := l.cfg.Journal.Compact(records); err != nil {
 		return fmt.Errorf("compact journal: %w", err)
 	}
+	l.late = nil
 	l.log.Info("journal compacted", "before", before, "bytes", l.cfg.Journal.Size())
 	return nil
 }

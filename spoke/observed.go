@@ -6,8 +6,7 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// observed is what this process saw of a session. A restart begins it anew. Times are of the loop's monotonic clock, since
-// the program started.
+// observed is what this process saw of a session. A restart begins it anew. Times are of the boot-time clock.
 type observed struct {
 	// Of the last list of the runtime that succeeded, set before each plan.
 	Known  bool       // the last list succeeded; while it is false nothing is started or stopped
@@ -16,20 +15,31 @@ type observed struct {
 
 	// Evidence is the number of the last list that had begun when an operation on a workload of the session returned: only a
 	// later list can tell that something does not exist.
-	Evidence uint64
-	Starting bool                    // Start of the present attempt has not returned
-	StartErr string                  // Start of the present attempt returned this: nothing runs
-	Stops    map[WorkloadID]stopCall // asked of the runtime, until a list is without the workload
+	Evidence  uint64
+	Starting  bool                    // Start of the present attempt has not returned
+	StartErr  string                  // Start of the present attempt returned this: nothing runs
+	Withdrawn bool                    // StartErr is of ours: the runtime was not asked
+	Stops     map[WorkloadID]stopCall // asked of the runtime, until a list is without the workload
 
 	Attached bool // the harness of the present attempt is connected
 	Heard    bool // it was, at least once
 	EndedAt  time.Duration
 	EndSeen  bool // EndedAt holds: the workload was first listed as ended, and its harness was still connected
 
-	Failures int           // attempts that failed since a turn succeeded
-	RetryAt  time.Duration // not before this the next attempt
-	Busy     bool          // there was work at the last look
-	IdleAt   time.Duration // since when there is none
+	RetryAt time.Duration // not before this the next attempt
+	Busy    bool          // there was work at the last look
+	IdleAt  time.Duration // since when there is none
+
+	// The right to act: see [right].
+	Right         right
+	Since         time.Duration // when the connection began on which the epoch came, or this process if that held it at its start
+	Confirmed     bool          // the hub named the epoch in this process
+	Begun         bool          // this process began an attempt of the epoch
+	NextSince     time.Duration // the same of the epoch that waits
+	NextConfirmed bool
+	Leased        time.Duration // told to the door for the present attempt
+	Holds         time.Duration // until when its harness was told at most that its agent may act; 0: not that we know
+	AskedAt       time.Duration // when it asked last
 
 	Refusal  string // what the runtime says that it cannot honour
 	Room     int    // workloads of the flavor that fit still
@@ -45,16 +55,19 @@ type stopCall struct {
 	Running bool // Stop has not returned
 	Traces  bool // it was for what an ended workload left
 	At      time.Duration
+	By      time.Duration // when what runs still is killed
 }
 
-// again reports that a workload that exists still is to be stopped once more.
-func (c stopCall) again(w Workload, now time.Duration) bool {
-	return !c.Running && (now >= c.At+stopAgain || w.State == WorkloadEnded && !c.Traces)
+// again reports that a workload that exists still is to be stopped once more: it takes its time, only traces of it are left,
+// or it has less time than it was given.
+func (c stopCall) again(w Workload, grace, now time.Duration) bool {
+	return !c.Running && (now >= c.At+stopAgain || w.State == WorkloadEnded && !c.Traces || w.State == WorkloadRunning && now+grace < c.By)
 }
 
 // renew forgets what is of one epoch and keeps what is of the session's workloads.
 func (o *observed) renew() {
-	*o = observed{Known: o.Known, List: o.List, Listed: o.Listed, Evidence: o.Evidence, Stops: o.Stops, Connected: o.Connected}
+	*o = observed{Known: o.Known, List: o.List, Listed: o.Listed, Evidence: o.Evidence, Stops: o.Stops, Connected: o.Connected,
+		Right: o.Right, Since: o.NextSince, Confirmed: o.NextConfirmed}
 }
 
 // note keeps since when there is no work. It is called after every change.
@@ -70,26 +83,37 @@ func (s *session) note(now time.Duration) {
 func (s *session) did(a action, now time.Duration) {
 	switch a := a.(type) {
 	case start:
-		s.Starting, s.StartErr = true, ""
-		s.Attached, s.Heard, s.EndSeen, s.Told = false, false, false, nil
+		s.fresh()
+		s.Starting, s.Begun = true, true
 	case stop:
 		if s.Stops == nil {
 			s.Stops = map[WorkloadID]stopCall{}
 		}
-		s.Stops[a.ID] = stopCall{Running: true, Traces: a.Traces, At: now}
+		c := stopCall{Running: true, Traces: a.Traces, At: now, By: now + a.Grace}
+		if old, ok := s.Stops[a.ID]; ok {
+			c.By = min(c.By, old.By)
+		}
+		s.Stops[a.ID] = c
 	case end:
-		s.StartErr, s.Attached, s.Heard, s.EndSeen, s.Told = "", false, false, false, nil
+		s.fresh()
 		if a.Outcome == api.OutcomeFailed {
-			s.Failures++
-			s.RetryAt = now + backoff(s.Failures)
+			s.RetryAt = now + retryPause(&s.desired, a)
 		}
 	case linger:
 		s.EndSeen, s.EndedAt = true, now
 	case tell:
 		s.Told = &a.Orders
+	case lease:
+		s.Leased = a.Until
 	case report:
 		s.Reported = &a.Held
 	}
+}
+
+// fresh forgets what is of one attempt.
+func (o *observed) fresh() {
+	o.StartErr, o.Withdrawn, o.Attached, o.Heard, o.EndSeen, o.Told = "", false, false, false, false, nil
+	o.Leased, o.Holds, o.AskedAt = 0, 0, 0
 }
 
 // started keeps the outcome of Start.

@@ -1,9 +1,7 @@
 package spoke
 
 import (
-	"context"
 	"slices"
-	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -33,7 +31,7 @@ func (l *loop) planOne(id api.SessionID) (again bool) {
 	if s == nil {
 		return false
 	}
-	l.look(s)
+	l.see(s)
 	for _, a := range plan(&s.desired, &s.observed, l.now) {
 		s.did(a, l.now)
 		switch a := a.(type) {
@@ -48,15 +46,17 @@ func (l *loop) planOne(id api.SessionID) (again bool) {
 			l.end(s, a)
 			again = true
 		case start:
-			l.s.metrics.attempts.Inc()
+			l.metrics.attempts.Inc()
 			l.log.Info("workload starts", "workload", a.Spec.ID.String(), "agent", a.Spec.Revision.AgentName)
-			l.effects = append(l.effects, func() { l.queue = append(l.queue, op{start: &a.Spec}) })
+			l.effects = append(l.effects, func() { l.queue = append(l.queue, Call{Start: &a.Spec}) })
 			again = true // its orders
 		case stop:
 			l.log.Info("workload stops", "workload", a.ID.String())
-			l.effects = append(l.effects, func() { l.queue = append(l.queue, op{stop: a.ID, grace: a.Grace}) })
+			l.effects = append(l.effects, func() { l.queue = append(l.queue, Call{Stop: a.ID, Grace: a.Grace}) })
 		case tell:
 			l.effects = append(l.effects, func() { l.cfg.Door.Tell(a.ID, a.Orders) })
+		case lease:
+			l.effects = append(l.effects, func() { l.cfg.Door.Lease(a.ID, a.Until) })
 		case report:
 			l.held = append(l.held, a.Held)
 		case forget:
@@ -68,9 +68,10 @@ func (l *loop) planOne(id api.SessionID) (again bool) {
 	return again
 }
 
-// look sets what plan is to see of what the sessions share.
-func (l *loop) look(s *session) {
+// see sets what plan is to see of what the sessions share.
+func (l *loop) see(s *session) {
 	s.listed(l.lastList, l.known, l.listed[s.Session])
+	s.Right = l.right
 	s.Connected, s.Sent = l.connected, l.st.allSent(s.Session)
 	s.RoomSeen = l.capacity != nil
 	if s.RoomSeen && s.Verdict == undecided {
@@ -82,7 +83,7 @@ func (l *loop) look(s *session) {
 }
 
 // room is how many sessions of a flavor can be admitted still. A session holds its place until it is gone, whether its
-// workload runs or not.
+// workload runs or not; one that lapsed and is gone waits for the hub's word alone.
 func (l *loop) room(flavor string) int {
 	room := 0
 	for _, f := range l.capacity.Flavors {
@@ -96,7 +97,7 @@ func (l *loop) room(flavor string) int {
 func (l *loop) used(flavor string) int {
 	n := 0
 	for _, s := range l.st.sessions {
-		if s.Verdict == admitted && flavorOf(s.Revision) == flavor {
+		if s.Verdict == admitted && (s.live() || !s.Lapsed) && flavorOf(s.Revision) == flavor {
 			n++
 		}
 	}
@@ -107,7 +108,7 @@ func (l *loop) used(flavor string) int {
 func (l *loop) end(s *session, a end) {
 	var events []api.Event
 	event := func(e api.Event) {
-		e.Session, e.Source, e.Time = s.Session, a.ID.Source(), time.Now().UTC()
+		e.Session, e.Source, e.Time = s.Session, a.ID.Source(), l.cfg.Wall().UTC()
 		events = append(events, e)
 	}
 	if s.TurnOpen {
@@ -118,7 +119,11 @@ func (l *loop) end(s *session, a end) {
 		first = o.last() + 1
 	}
 	if !s.Closed {
-		event(api.Event{Type: api.EventEnded, Text: a.Reason})
+		e := api.Event{Type: api.EventEnded, Text: a.Reason}
+		if a.Failure != "" {
+			e.Attributes = map[string]string{api.AttrFailure: string(a.Failure)}
+		}
+		event(e)
 	}
 	for i := range events {
 		events[i].SourceNumber = first + uint64(i)
@@ -130,111 +135,60 @@ func (l *loop) end(s *session, a end) {
 	if a.Outcome == api.OutcomeCut {
 		reason = ""
 	}
-	l.change(endedRecord{s.Session, a.ID.Source(), reason})
-	l.log.Info("workload ended", "workload", a.ID.String(), "reason", a.Reason, "failures", s.Failures)
+	l.change(endedRecord{s.Session, a.ID.Source(), reason, a.Failure, a.Restart})
+	l.log.Info("workload ended", "workload", a.ID.String(), "reason", a.Reason, "start_failures", s.StartFailures, "failures", s.Failures)
 	l.effects = append(l.effects, func() { l.cfg.Door.Forget(a.ID) })
 }
 
-// op is one operation of the runtime.
-type op struct {
-	start *WorkloadSpec
-	stop  WorkloadID
-	grace time.Duration
-}
-
-// dispatch hands operations to free workers and begins a list when it is time.
+// dispatch hands out operations as far as workers are free, and begins a list when it is time. A start that its session has
+// no right to any more is withdrawn.
 func (l *loop) dispatch() {
-	for l.free > 0 && len(l.queue) > 0 {
-		l.ops <- l.queue[0]
+	for len(l.queue) > 0 && l.free > 0 {
+		c := l.queue[0]
 		l.queue = l.queue[1:]
+		if c.Start != nil && !l.wants(c.Start.ID) {
+			l.withdraw(c.Start.ID)
+			continue
+		}
+		l.calls = append(l.calls, c)
 		l.free--
 	}
 	if !l.listing && l.now >= l.listAt {
 		l.listing = true
 		l.lists++
-		l.observes <- l.lists
+		l.calls = append(l.calls, Call{List: l.lists})
 	}
 }
 
-// work performs operations, one at a time per worker, so that a slow runtime does not hold up the loop.
-func (l *loop) work(ctx context.Context) error {
-	for {
-		var o op
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case o = <-l.ops:
-		}
-		c, cancel := context.WithTimeout(ctx, callTimeout)
-		var err error
-		if o.start != nil {
-			err = l.cfg.Runtime.Start(c, *o.start)
-		} else {
-			err = l.cfg.Runtime.Stop(c, o.stop, o.grace)
-		}
-		cancel()
-		if err := l.post(ctx, func(l *loop) { l.did(o, err) }); err != nil {
-			return err
-		}
-	}
+func (l *loop) wants(id WorkloadID) bool {
+	s, err := l.present(id)
+	return err == nil && !s.stopping() && mayAct(&s.desired, &s.observed, l.now)
 }
 
-// observe makes lists.
-func (l *loop) observe(ctx context.Context) error {
-	for {
-		var n uint64
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case n = <-l.observes:
-		}
-		c, cancel := context.WithTimeout(ctx, callTimeout)
-		list, listErr := l.cfg.Runtime.List(c)
-		capacity, capErr := l.cfg.Runtime.Capacity(c)
-		cancel()
-		err := l.post(ctx, func(l *loop) {
-			l.list(n, list, listErr)
-			if capErr != nil {
-				l.log.Warn("capacity of the runtime is unknown", "error", capErr)
-			} else {
-				l.capacity, l.recount = &capacity, true
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (l *loop) post(ctx context.Context, f func(l *loop)) error {
-	select {
-	case l.s.in <- input{func(l *loop) func(error) { f(l); return func(error) {} }}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+func (l *loop) withdraw(id WorkloadID) {
+	if s, err := l.present(id); err == nil {
+		s.Starting, s.StartErr, s.Withdrawn = false, "it was withdrawn before it began", true
+		l.touch(id.Session)
 	}
 }
 
 // did takes the outcome of an operation.
-func (l *loop) did(o op, err error) {
+func (l *loop) did(c Call, err error) {
 	l.free++
-	id := o.stop
-	if o.start != nil {
-		id = o.start.ID
-	}
+	id := c.workload()
 	if err != nil {
-		l.log.Warn("operation of the runtime", "workload", id.String(), "start", o.start != nil, "error", err)
+		l.log.Warn("operation of the runtime", "workload", id.String(), "start", c.Start != nil, "error", err)
 	}
 	l.listAt = min(l.listAt, l.now+observeSoon)
-	if c, ok := l.orphans[id]; ok {
-		c.Running = false
-		l.orphans[id] = c
+	if o, ok := l.orphans[id]; ok {
+		o.Running = false
+		l.orphans[id] = o
 	}
 	s := l.st.sessions[id.Session]
 	if s == nil {
 		return
 	}
-	if o.start != nil {
+	if c.Start != nil {
 		s.started(id, l.lists, err)
 	} else {
 		s.stopped(id, l.lists)
@@ -275,7 +229,7 @@ func (l *loop) stopOrphans() {
 	heard := func(shard api.Shard) bool { return l.heard[shard] }
 	for _, a := range planOrphans(l.listed, known, heard, l.orphans, l.now) {
 		l.log.Warn("workload that nobody wants is stopped", "workload", a.ID.String())
-		l.orphans[a.ID] = stopCall{Running: true, Traces: a.Traces, At: l.now}
-		l.effects = append(l.effects, func() { l.queue = append(l.queue, op{stop: a.ID, grace: a.Grace}) })
+		l.orphans[a.ID] = stopCall{Running: true, Traces: a.Traces, At: l.now, By: l.now + a.Grace}
+		l.effects = append(l.effects, func() { l.queue = append(l.queue, Call{Stop: a.ID, Grace: a.Grace}) })
 	}
 }

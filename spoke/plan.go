@@ -16,12 +16,6 @@ const (
 	lingerTime = 5 * time.Second  // how long the last words of an ended workload may take while its harness is connected
 )
 
-// backoffs are the times before the next attempt, by failures without a turn that succeeded; the last one repeats. There is
-// no jitter: attempts of different sessions compete for nothing but this machine, and the runtime takes few at a time.
-var backoffs = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute}
-
-func backoff(failures int) time.Duration { return backoffs[min(max(failures, 1), len(backoffs))-1] }
-
 // action is something to be done. The loop does what plan decided in its order: changes are journaled first.
 type action interface{ action() }
 
@@ -39,11 +33,17 @@ type (
 		ID      WorkloadID
 		Reason  string
 		Outcome api.Outcome
+		Failure api.StartFailure // it counts as a failed start
+		Restart bool             // it counts for the pause before the next attempt
 	}
 	linger struct{ ID WorkloadID } // ended, its harness is connected still
 	tell   struct {
 		ID     WorkloadID
 		Orders Orders
+	}
+	lease struct {
+		ID    WorkloadID
+		Until time.Duration
 	}
 	report struct{ Held api.Held }
 	forget struct{ Record forgottenRecord } // after Gone is queued
@@ -55,6 +55,7 @@ func (stop) action()   {}
 func (end) action()    {}
 func (linger) action() {}
 func (tell) action()   {}
+func (lease) action()  {}
 func (report) action() {}
 func (forget) action() {}
 
@@ -63,6 +64,9 @@ func (forget) action() {}
 //
 // While the runtime's list is unknown nothing is started or stopped: absence is not evidence.
 func plan(d *desired, o *observed, now time.Duration) []action {
+	if lapses(d, o, now) {
+		return []action{change{lapsedRecord{d.Session, d.Epoch}}}
+	}
 	if as := planVerdict(d, o); as != nil {
 		return as
 	}
@@ -80,15 +84,18 @@ func plan(d *desired, o *observed, now time.Duration) []action {
 	if mayStart(d, o, now) {
 		id := WorkloadID{d.Session, d.Epoch, d.Attempt + 1}
 		as = append(as, change{attemptRecord{d.Session, id.Source()}},
-			start{WorkloadSpec{ID: id, Org: d.Org, Key: d.Key, Revision: d.Revision}})
+			start{WorkloadSpec{ID: id, Org: d.Org, Key: d.Key, Revision: d.Revision, State: stateOf(d)}})
 		return as
 	}
 	if d.live() {
+		if until, ok := leaseOf(d, o, now); ok && until != o.Leased {
+			as = append(as, lease{d.workload(), until})
+		}
 		if orders := ordersOf(d); o.Told == nil || !sameOrders(*o.Told, orders) {
 			as = append(as, tell{d.workload(), orders})
 		}
 	}
-	if held, ok := heldOf(d, o, now); ok && o.Connected && (o.Reported == nil || *o.Reported != held) {
+	if held, ok := heldOf(d, o, now); ok && o.Connected && (o.Reported == nil || *o.Reported != held) { // Number is for a hello alone
 		as = append(as, report{held})
 	}
 	return as
@@ -120,20 +127,19 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 	if !d.live() || o.Starting {
 		return nil
 	}
-	_, asked := o.Stops[d.workload()]
 	e := end{ID: d.workload(), Outcome: api.OutcomeFailed}
-	if d.stopping() || asked {
+	w, exists := find(o.Listed, d.workload())
+	if _, asked := o.Stops[d.workload()]; d.stopping() || asked || o.Withdrawn {
 		e.Outcome = api.OutcomeCut
+	} else {
+		e.Failure, e.Restart = count(d, o, w)
 	}
-	if o.StartErr != "" {
+	switch {
+	case o.StartErr != "":
 		e.Reason = o.StartErr
 		return []action{e}
-	}
-	if !o.Known {
+	case !o.Known:
 		return nil
-	}
-	w, exists := find(o.Listed, d.workload())
-	switch {
 	case exists && w.State == WorkloadEnded:
 		e.Reason = w.Exit
 	case !exists && o.List > o.Evidence:
@@ -150,7 +156,8 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 	return []action{e}
 }
 
-// planStop stops every workload of the session that is not the present attempt, and that one when the session is to stop.
+// planStop stops every workload of the session that is not the present attempt, and that one when the session is to stop or
+// its harness is frozen.
 // Ended ones are stopped too: it removes their traces.
 func planStop(d *desired, o *observed, now time.Duration) []action {
 	if !o.Known || o.Starting {
@@ -158,13 +165,14 @@ func planStop(d *desired, o *observed, now time.Duration) []action {
 	}
 	var as []action
 	for _, w := range sortWorkloads(o.Listed) {
-		if d.live() && w.ID == d.workload() && (!d.stopping() || w.State == WorkloadEnded) {
+		if d.live() && w.ID == d.workload() && (!d.stopping() && !frozen(d, o, now) || w.State == WorkloadEnded) {
 			continue
 		}
-		if c, ok := o.Stops[w.ID]; ok && !c.again(w, now) {
+		grace := graceOf(d, o, w.ID, now)
+		if c, ok := o.Stops[w.ID]; ok && !c.again(w, grace, now) {
 			continue
 		}
-		as = append(as, stop{w.ID, stopGrace, w.State == WorkloadEnded})
+		as = append(as, stop{w.ID, grace, w.State == WorkloadEnded})
 	}
 	return as
 }
@@ -183,24 +191,18 @@ func stopRuns(o *observed) bool {
 	return false
 }
 
-// planGone reports Gone behind the session's last event, and forgets the session once the report is queued. A report that
-// is lost with its connection is made again when the hub asks again for the release.
-func planGone(d *desired, o *observed) []action {
-	held := api.Held{Session: d.Session, Epoch: d.Epoch, Attempt: d.Attempt, State: api.HeldGone, Seen: d.Seen}
-	switch {
-	case !o.Connected || !o.Sent:
-		return nil
-	case o.Reported == nil || *o.Reported != held:
-		return []action{report{held}}
-	}
-	return []action{forget{forgottenRecord{d.Session, d.Epoch}}}
-}
-
-// mayStart reports that the next attempt may begin: there is work, the time has come, and no workload of the session runs.
+// mayStart reports that the next attempt may begin: there is the right, the time has come, no workload of the session runs, and
+// there is work: signals, or turns that no durable checkpoint covers.
 func mayStart(d *desired, o *observed, now time.Duration) bool {
 	return d.Verdict == admitted && !d.stopping() && !d.live() && !o.Starting &&
 		o.Known && o.List > o.Evidence && !slices.ContainsFunc(o.Listed, func(w Workload) bool { return w.State != WorkloadEnded }) &&
-		now >= o.RetryAt && len(d.deliverable()) > 0
+		now >= o.RetryAt && mayAct(d, o, now) && (len(d.Uncovered) > 0 || len(d.deliverable()) > 0)
+}
+
+// stateOf says which state an attempt begins from.
+func stateOf(d *desired) api.StateWant {
+	a := d.Revision.Agent.WithDefaults()
+	return api.StateWant{Latest: d.Latest, Saved: d.Saved, OnLoss: a.OnStateLoss, Mode: a.Checkpoint.Mode, Interval: a.Checkpoint.Interval}
 }
 
 func ordersOf(d *desired) Orders {
@@ -215,28 +217,6 @@ func sameOrders(a, b Orders) bool {
 		})
 }
 
-// heldOf says what the hub is to know; false while the session is not decided about.
-func heldOf(d *desired, o *observed, now time.Duration) (api.Held, bool) {
-	h := api.Held{Session: d.Session, Epoch: d.Epoch, Attempt: d.Attempt, Reason: d.Reason, Seen: d.Seen}
-	switch {
-	case d.Verdict == refused:
-		h.State = api.HeldRefused
-	case d.Verdict == undecided || d.stopping() && !d.live(): // Gone comes next
-		return h, false
-	case idle(d, o, now):
-		h.State = api.HeldIdle
-	case d.live() && o.Heard:
-		h.State, h.Reason = api.HeldRunning, ""
-	default:
-		h.State = api.HeldAdmitted
-	}
-	return h, true
-}
-
-func idle(d *desired, o *observed, now time.Duration) bool {
-	return !d.stopping() && !o.Busy && !d.working() && now >= o.IdleAt+d.Revision.Agent.IdleTimeout
-}
-
 // due returns when plan may decide otherwise without anything happening; 0 when it will not.
 func due(d *desired, o *observed, now time.Duration) time.Duration {
 	var at time.Duration
@@ -248,9 +228,16 @@ func due(d *desired, o *observed, now time.Duration) time.Duration {
 	if d.Verdict == admitted && !d.stopping() {
 		if !d.working() {
 			consider(o.IdleAt + d.Revision.Agent.IdleTimeout)
-		} else if !d.live() {
+		}
+		if !d.live() {
 			consider(o.RetryAt)
 		}
+	}
+	if at, ends := lapseAt(d, o); ends && !d.Lapsed && (!d.stopping() || d.live()) {
+		consider(at)
+	}
+	if d.live() && o.Holds > 0 && o.Holds != LeaseForever {
+		consider(max(o.Holds, o.AskedAt+askWithin))
 	}
 	if o.EndSeen && o.Attached {
 		consider(o.EndedAt + lingerTime)
@@ -271,7 +258,7 @@ func planOrphans(listed map[api.SessionID][]Workload, known func(api.SessionID) 
 			continue
 		}
 		for _, w := range sortWorkloads(listed[id]) {
-			if c, ok := stops[w.ID]; !ok || c.again(w, now) {
+			if c, ok := stops[w.ID]; !ok || c.again(w, stopGrace, now) {
 				out = append(out, stop{w.ID, stopGrace, w.State == WorkloadEnded})
 			}
 		}

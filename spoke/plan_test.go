@@ -58,7 +58,7 @@ func number(t *testing.T, s string) uint64 {
 }
 
 func parseDesired(t *testing.T, c *datadriven.TestData) desired {
-	d := desired{Session: planned, Org: api.DefaultOrg, Epoch: api.Epoch{Incarnation: 1, N: 1}, Revision: planRevision(), Verdict: admitted, Done: map[uint64]bool{}}
+	d := desired{Session: planned, Org: api.DefaultOrg, Epoch: api.Epoch{Incarnation: 1, N: 1}, Revision: planRevision(), Verdict: admitted, progress: newProgress("")}
 	for _, a := range c.CmdArgs {
 		switch a.Key {
 		case "undecided":
@@ -97,7 +97,7 @@ func parseDesired(t *testing.T, c *datadriven.TestData) desired {
 }
 
 func parseObserved(t *testing.T, c *datadriven.TestData) observed {
-	o := observed{Known: true, List: 2, Evidence: 1, RoomSeen: true, Room: 1, Connected: true, Sent: true, IdleAt: 1}
+	o := observed{Known: true, List: 2, Evidence: 1, RoomSeen: true, Room: 1, Connected: true, Sent: true, IdleAt: 1, Confirmed: true, Right: right{Given: true}}
 	for _, a := range c.CmdArgs {
 		switch a.Key {
 		case "unknown":
@@ -175,7 +175,7 @@ type planWorld struct {
 	st      *state
 	now     time.Duration
 	runs    map[WorkloadID]WorkloadState
-	ops     []op
+	ops     []Call
 	lists   uint64
 	started map[WorkloadID]bool
 	epoch   uint64
@@ -204,6 +204,7 @@ func (w *planWorld) plan() {
 			return
 		}
 		s.Connected, s.Sent, s.RoomSeen, s.Room = true, true, true, 1
+		s.Confirmed, s.Right = true, right{Given: true, Granted: w.now}
 		as := plan(&s.desired, &s.observed, w.now)
 		if d := cmp.Diff(renderActions(as, 0), renderActions(plan(&s.desired, &s.observed, w.now), 0)); d != "" {
 			w.t.Fatalf("the same question, another answer:\n%s", d)
@@ -220,7 +221,7 @@ func (w *planWorld) plan() {
 				if state := w.runs[a.ID]; state == WorkloadRunning {
 					w.t.Fatalf("attempt %v is taken for ended and runs", a.ID)
 				}
-				w.apply(endedRecord{planned, a.ID.Source(), a.Reason})
+				w.apply(endedRecord{planned, a.ID.Source(), a.Reason, a.Failure, a.Restart})
 				again = true
 			case start:
 				if !known || s.stopping() {
@@ -235,13 +236,13 @@ func (w *planWorld) plan() {
 					}
 				}
 				w.started[a.Spec.ID] = true
-				w.ops = append(w.ops, op{start: &a.Spec})
+				w.ops = append(w.ops, Call{Start: &a.Spec})
 				again = true
 			case stop:
 				if !known {
 					w.t.Fatal("stop while the list is unknown")
 				}
-				w.ops = append(w.ops, op{stop: a.ID})
+				w.ops = append(w.ops, Call{Stop: a.ID})
 			case forget:
 				if len(w.runs) > 0 {
 					w.t.Fatalf("forgotten while %v exist", w.runs)
@@ -257,28 +258,28 @@ func (w *planWorld) done(i int, fails bool) {
 	o := w.ops[i]
 	w.ops = slices.Delete(w.ops, i, i+1)
 	s := w.session()
-	if o.start != nil {
+	if o.Start != nil {
 		var err error
 		if fails {
 			err = fmt.Errorf("no")
 		} else {
-			w.runs[o.start.ID] = WorkloadRunning
+			w.runs[o.Start.ID] = WorkloadRunning
 		}
 		if s != nil {
-			s.started(o.start.ID, w.lists, err)
+			s.started(o.Start.ID, w.lists, err)
 		}
 		return
 	}
-	switch w.runs[o.stop] {
+	switch w.runs[o.Stop] {
 	case WorkloadRunning:
 		if !fails { // else it takes its time
-			w.runs[o.stop] = WorkloadEnded
+			w.runs[o.Stop] = WorkloadEnded
 		}
 	case WorkloadEnded:
-		delete(w.runs, o.stop)
+		delete(w.runs, o.Stop)
 	}
 	if s != nil {
-		s.stopped(o.stop, w.lists)
+		s.stopped(o.Stop, w.lists)
 	}
 }
 
@@ -362,7 +363,7 @@ func TestPlanKeepsItsInvariants(t *testing.T) {
 					}
 				}
 				for _, o := range w.ops {
-					if o.start != nil {
+					if o.Start != nil {
 						living++
 					}
 				}

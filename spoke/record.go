@@ -42,6 +42,8 @@ type (
 		Session api.SessionID
 		Source  api.Source
 		Reason  string
+		Failure api.StartFailure // kind of failed start
+		Restart bool             // no failed start, and nobody asked for it
 	}
 	eventsRecord struct {
 		Session api.SessionID
@@ -70,13 +72,15 @@ type (
 		Acked   uint64
 	}
 	turnRecord struct {
+		Session  api.SessionID
+		Epoch    api.Epoch
+		Progress progress
+		Closed   bool
+	}
+	// lapsedRecord ends the right to act of an epoch.
+	lapsedRecord struct {
 		Session api.SessionID
 		Epoch   api.Epoch
-		Open    bool
-		Signals []uint64
-		Failed  bool
-		Done    []uint64
-		Closed  bool
 	}
 )
 
@@ -93,3 +97,37 @@ func (begunRecord) record()     {}
 func (forgottenRecord) record() {}
 func (outboxRecord) record()    {}
 func (turnRecord) record()      {}
+func (lapsedRecord) record()    {}
+
+// sessionOf is the session that a record is about; empty for none.
+func sessionOf(r record) api.SessionID {
+	switch r := r.(type) {
+	case wantedRecord:
+		return r.Desired.Session
+	case inboxRecord:
+		return r.Session
+	case releasedRecord:
+		return r.Session
+	case verdictRecord:
+		return r.Session
+	case attemptRecord:
+		return r.Session
+	case endedRecord:
+		return r.Session
+	case eventsRecord:
+		return r.Session
+	case ackedRecord:
+		return r.Session
+	case begunRecord:
+		return r.Session
+	case forgottenRecord:
+		return r.Session
+	case outboxRecord:
+		return r.Session
+	case turnRecord:
+		return r.Session
+	case lapsedRecord:
+		return r.Session
+	}
+	return ""
+}

@@ -28,10 +28,13 @@ func (st *state) snapshot() []record {
 	// Turns are last: the events above tell of turns too, but perhaps not of all.
 	for _, id := range sortedKeys(st.sessions) {
 		s := st.sessions[id]
-		out = append(out, turnRecord{id, s.Epoch, s.TurnOpen, s.Turn, s.Failed, sortedKeys(s.Done), s.Closed})
 		out = append(out, inboxRecord{Session: id, Epoch: s.Epoch, Put: s.Inbox})
 		if s.Ended {
-			out = append(out, endedRecord{id, s.workload().Source(), s.Reason})
+			out = append(out, endedRecord{Session: id, Source: s.workload().Source(), Reason: s.Reason})
+		}
+		out = append(out, turnRecord{id, s.Epoch, s.progress.clone(), s.Closed})
+		if s.Lapsed {
+			out = append(out, lapsedRecord{id, s.Epoch})
 		}
 	}
 	return out
@@ -39,7 +42,7 @@ func (st *state) snapshot() []record {
 
 func (d *desired) snapshot() []record {
 	out := []record{wantedRecord{Desired: api.Desired{Session: d.Session, Org: d.Org, Key: d.Key, Epoch: d.Epoch, Release: d.Released, Revision: d.Revision,
-		Signals: d.Inbox}, Raw: d.Raw, Seen: d.Seen}}
+		Signals: d.Inbox, Checkpoint: d.Saved}, Raw: d.Raw, Seen: d.Seen}}
 	if d.Verdict != undecided {
 		out = append(out, verdictRecord{d.Session, d.Epoch, d.Verdict == refused, d.Reason})
 	}

@@ -36,7 +36,7 @@ func TestSnapshotMakesTheSameState(t *testing.T) {
 		{"runs", []record{events(1, 1, api.EventStarted)}, false},
 		{"reported its end", []record{events(1, 1, api.EventStarted, api.EventEnded)}, true},
 		{"its end is settled", []record{events(1, 1, api.EventStarted, api.EventEnded), ackedRecord{id, source(1), 2}}, true},
-		{"an older attempt reported its end", []record{events(1, 1, api.EventStarted, api.EventEnded), endedRecord{id, source(1), "x"},
+		{"an older attempt reported its end", []record{events(1, 1, api.EventStarted, api.EventEnded), endedRecord{Session: id, Source: source(1), Reason: "x"},
 			attemptRecord{id, source(2)}, events(2, 1, api.EventStarted)}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestSnapshotMakesTheSameState(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if diff := cmp.Diff(st.sessions[id].desired, again.sessions[id].desired); diff != "" {
+			if diff := cmp.Diff(st.sessions[id].desired, again.sessions[id].desired, cmp.AllowUnexported(desired{})); diff != "" {
 				t.Errorf("session (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(st.outboxes[id], again.outboxes[id], cmp.AllowUnexported(outbox{}), cmpopts.EquateEmpty()); diff != "" {

@@ -2,7 +2,6 @@ package spoke
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
 )
 
@@ -41,6 +41,8 @@ type Config struct {
 	Fingerprint string                // of the cluster itself: UID of kube-system, or of the data directory
 	Version     string                // of the program
 	Metrics     prometheus.Registerer // where the metrics are registered; nil: nowhere
+	Clock       func() time.Duration  // by which the right to act is counted; default [boottime.Now]
+	Wall        func() time.Time      // of events that the spoke makes; default [time.Now]
 
 	ObserveEvery time.Duration // how often the runtime is asked what exists; default 1 s, 10 ms to 1 min
 	MaxKept      int64         // bytes of unsettled events and signals; beyond it events are pushed back and sessions refused; default 256 MiB
@@ -52,6 +54,12 @@ func (c *Config) validate() error {
 		if missing {
 			return api.Invalid(field, "is missing: give one")
 		}
+	}
+	if c.Clock == nil {
+		c.Clock = boottime.Now
+	}
+	if c.Wall == nil {
+		c.Wall = time.Now
 	}
 	if c.ObserveEvery == 0 {
 		c.ObserveEvery = DefaultObserveEvery
@@ -72,10 +80,8 @@ func (c *Config) validate() error {
 type Spoke struct {
 	cfg     Config
 	metrics *metrics
-	in      chan input // bound inputBound; when it is full the callers wait: harnesses, the link, the runtime's workers
-
-	replayed  atomic.Bool
-	connected atomic.Bool
+	status  *status
+	in      chan Input // bound inputBound; when it is full the callers wait: harnesses, the link, the runtime's workers
 }
 
 // New checks the configuration. It starts nothing.
@@ -87,96 +93,67 @@ func New(cfg Config) (*Spoke, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Spoke{cfg: cfg, metrics: m, in: make(chan input, inputBound)}, nil
+	return &Spoke{cfg: cfg, metrics: m, status: &status{}, in: make(chan Input, inputBound)}, nil
 }
 
 // Run replays the journal and serves until ctx ends or a part fails. Workloads outlive it.
 func (s *Spoke) Run(ctx context.Context) error {
-	l := newLoop(s)
+	l := newLoop(s.cfg, s.metrics, s.status)
 	if err := l.replay(); err != nil {
 		return err
 	}
-	s.replayed.Store(true)
-	s.cfg.Log.Info("journal replayed", "journal", s.cfg.Journal.ID(), "sessions", len(l.st.sessions), "bytes", s.cfg.Journal.Size())
 	g := run.NewGroup(ctx)
-	for i := range workers {
-		g.Go(fmt.Sprintf("runtime-%d", i), l.work)
-	}
-	g.Go("observe", l.observe)
-	g.Go("loop", l.run)
-	g.Go("door", func(ctx context.Context) error { return s.cfg.Door.Run(ctx, &doorHandler{s, g.Context().Done()}) })
-	g.Go("link", func(ctx context.Context) error { return s.cfg.Link.Run(ctx, (*linkHandler)(s)) })
+	s.run(g, l)
 	return g.Wait()
 }
 
 // Ready reports what keeps the spoke from its work, or nil.
-func (s *Spoke) Ready() error {
-	switch {
+func (s *Spoke) Ready() error { return s.status.ready() }
+
+// status is what the loop tells the outside about itself.
+type status struct {
+	replayed, connected atomic.Bool
+	refused             atomic.Pointer[string] // why the hub refuses this spoke; nil: it does not
+}
+
+func (s *status) ready() error {
+	switch why := s.refused.Load(); {
 	case !s.replayed.Load():
 		return api.Errorf(api.CodeUnavailable, "the journal is not replayed yet")
+	case why != nil:
+		return api.Errorf(api.CodeDenied, "%s", *why)
 	case !s.connected.Load():
 		return api.Errorf(api.CodeUnavailable, "no connection to a hub")
 	}
 	return nil
 }
 
-// input is something that the loop is to take. apply runs in the loop; what it returns is called after the changes are
-// durable, with the journal's error when they are not.
-type input struct {
-	apply func(l *loop) (answer func(error))
-}
-
-// call hands f to the loop and waits until its changes are durable.
-func call[T any](ctx context.Context, s *Spoke, f func(l *loop) (T, error)) (T, error) {
-	type result struct {
-		v   T
-		err error
-	}
-	done := make(chan result, 1) // one result, so that the loop never blocks
-	in := input{func(l *loop) func(error) {
-		v, err := f(l)
-		return func(commit error) {
-			if err == nil {
-				err = commit
-			}
-			done <- result{v, err}
-		}
-	}}
-	var zero T
-	select {
-	case s.in <- in:
-	case <-ctx.Done():
-		return zero, context.Cause(ctx)
-	}
-	select {
-	case r := <-done:
-		return r.v, r.err
-	case <-ctx.Done():
-		return zero, context.Cause(ctx)
-	}
-}
-
 // linkHandler is the spoke as its link sees it.
 type linkHandler Spoke
 
 func (h *linkHandler) Hello(ctx context.Context) (api.Hello, error) {
-	return call(ctx, (*Spoke)(h), func(l *loop) (api.Hello, error) { return l.hello(), nil })
+	return ask(ctx, (*Spoke)(h), Hello)
 }
 
 func (h *linkHandler) Connected(ctx context.Context, w api.Welcome) error {
-	_, err := call(ctx, (*Spoke)(h), func(l *loop) (struct{}, error) { l.welcome(w); return struct{}{}, nil })
-	return err
+	return h.tell(ctx, func(answer func(error)) Input { return Connected(w, answer) })
 }
 
 func (h *linkHandler) Receive(ctx context.Context, m api.HubMessage) error {
-	_, err := call(ctx, (*Spoke)(h), func(l *loop) (struct{}, error) { return struct{}{}, l.receive(m) })
-	return err
+	return h.tell(ctx, func(answer func(error)) Input { return Received(m, answer) })
 }
 
-func (h *linkHandler) Renewed(ctx context.Context, sent time.Duration) error { return nil }
+func (h *linkHandler) Renewed(ctx context.Context, sent time.Duration) error {
+	return (*Spoke)(h).put(ctx, Renewed(sent, nil))
+}
 
 func (h *linkHandler) Disconnected(ctx context.Context, err error) {
-	call(ctx, (*Spoke)(h), func(l *loop) (struct{}, error) { l.disconnected(err); return struct{}{}, nil })
+	_ = (*Spoke)(h).put(ctx, Disconnected(err)) // without a loop nobody needs to know
+}
+
+func (h *linkHandler) tell(ctx context.Context, input func(answer func(error)) Input) error {
+	_, err := ask(ctx, (*Spoke)(h), func(answer func(none, error)) Input { return input(func(err error) { answer(none{}, err) }) })
+	return err
 }
 
 // doorHandler is the spoke as its door sees it.
@@ -186,17 +163,16 @@ type doorHandler struct {
 }
 
 func (h *doorHandler) Attached(ctx context.Context, id WorkloadID) (uint64, error) {
-	return call(ctx, h.s, func(l *loop) (uint64, error) { return l.attached(id) })
+	return ask(ctx, h.s, func(answer func(uint64, error)) Input { return Attached(id, answer) })
 }
 
 func (h *doorHandler) Events(ctx context.Context, id WorkloadID, events []api.Event) error {
-	_, err := call(ctx, h.s, func(l *loop) (struct{}, error) { return struct{}{}, l.events(id, events) })
-	return err
+	return (*linkHandler)(h.s).tell(ctx, func(answer func(error)) Input { return Events(id, events, answer) })
 }
 
 func (h *doorHandler) Detached(id WorkloadID) {
 	select {
-	case h.s.in <- input{func(l *loop) func(error) { l.detached(id); return func(error) {} }}:
+	case h.s.in <- Detached(id):
 	case <-h.done:
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,9 @@ import (
 	"github.com/nave-dev/nave/spoke/journal"
 	"github.com/nave-dev/nave/spoke/spoketest"
 )
+
+// beat is how often the hub answers a heartbeat.
+const beat = 2 * time.Second
 
 var (
 	sessionA = api.NewSessionID(time.Unix(1, 0), 7, [10]byte{0, 1})
@@ -33,6 +37,8 @@ type world struct {
 	door    *spoketest.Door
 	link    *spoketest.Link
 	batch   uint64
+	booted  time.Time
+	answers bool // the hub answers heartbeats
 
 	group *run.Group
 	j     *journal.Journal
@@ -41,7 +47,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, ctx: t.Context(), dir: t.TempDir(), runtime: &spoketest.Runtime{Room: 8}}
+	w := &world{t: t, ctx: t.Context(), dir: t.TempDir(), runtime: &spoketest.Runtime{Room: 8}, booted: time.Now().Add(-time.Hour)}
 	w.up()
 	return w
 }
@@ -55,7 +61,7 @@ func (w *world) up() {
 		w.t.Fatal(err)
 	}
 	s, err := spoke.New(spoke.Config{Runtime: w.runtime, Journal: w.j, Link: w.link, Door: w.door, Log: slog.New(slog.DiscardHandler),
-		Boot: "boot", Fingerprint: "here", Version: "test"})
+		Boot: "boot", Fingerprint: "here", Version: "test", Clock: w.now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -68,6 +74,7 @@ func (w *world) up() {
 // down ends the spoke. What runs goes on.
 func (w *world) down() {
 	w.t.Helper()
+	w.answers = false
 	w.group.Stop()
 	if err := w.group.Wait(); err != nil {
 		w.t.Fatalf("Run: %v", err)
@@ -83,9 +90,16 @@ func (w *world) connect() api.Hello {
 	if err != nil {
 		w.t.Fatalf("Connect: %v", err)
 	}
+	w.answers = true
 	w.settle(0)
 	return h
 }
+
+// now is the boot-time clock of the world.
+func (w *world) now() time.Duration { return time.Since(w.booted) }
+
+// cut ends the connection.
+func (w *world) cut() { w.answers = false; w.link.Cut(w.ctx, errors.New("cut")) }
 
 // want delivers what the hub wants, at the next position.
 func (w *world) want(ds ...api.Desired) {
@@ -99,8 +113,20 @@ func (w *world) want(ds ...api.Desired) {
 // settle lets time pass and takes what the spoke sent.
 func (w *world) settle(d time.Duration) {
 	w.t.Helper()
-	time.Sleep(d)
-	synctest.Wait()
+	for {
+		if w.answers {
+			if err := w.link.Renew(w.ctx, w.now()); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if d <= 0 {
+			break
+		}
+		time.Sleep(min(d, beat))
+		d -= beat
+		synctest.Wait()
+	}
 	for _, m := range w.link.Sent() {
 		for _, h := range m.Held {
 			w.held[h.Session] = h
@@ -175,6 +201,15 @@ func event(n uint64, t api.EventType, o api.Outcome, signals ...uint64) api.Even
 	return api.Event{SourceNumber: n, Type: t, Outcome: o, Signals: signals, Time: time.Unix(int64(n), 0).UTC()}
 }
 
+// checkpoint is the id of a checkpoint, by a digit.
+func checkpoint(digit string) string { return strings.Repeat(digit, 64) }
+
+func saved(n uint64, digit string) api.Event {
+	e := event(n, api.EventSaved, "")
+	e.Attributes = map[string]string{api.AttrCheckpoint: checkpoint(digit)}
+	return e
+}
+
 func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,15 +237,15 @@ func TestSignalRunsSleepsAndIsGone(t *testing.T) {
 		if o, _ := w.door.Orders(id); len(o.Signals) != 1 || o.Signals[0].Sequence != 1 || o.Stop || o.Single {
 			t.Fatalf("orders = %+v, want signal 1", o)
 		}
-		w.report(id, event(1, api.EventStarted, ""), event(2, api.EventTurn, "", 1), event(3, api.EventTurnDone, api.OutcomeDone, 1))
+		w.report(id, event(1, api.EventStarted, ""), event(2, api.EventTurn, "", 1), event(3, api.EventTurnDone, api.OutcomeDone, 1), saved(4, "a"))
 		w.settle(0)
 		if o, _ := w.door.Orders(id); len(o.Signals) != 0 {
 			t.Fatalf("orders after the turn = %+v, want no signals", o)
 		}
-		if n := len(w.log[id.Source()]); n != 3 {
-			t.Fatalf("the hub heard %d events, want 3", n)
+		if n := len(w.log[id.Source()]); n != 4 {
+			t.Fatalf("the hub heard %d events, want 4", n)
 		}
-		w.ack(sessionA, id.Source(), 3)
+		w.ack(sessionA, id.Source(), 4)
 		w.want(desired(sessionA, epoch1))
 		w.settle(9 * time.Second)
 		if got := w.state(sessionA); got != api.HeldRunning {
@@ -231,10 +266,10 @@ func TestSignalRunsSleepsAndIsGone(t *testing.T) {
 		if got := w.held[sessionA]; got.State != api.HeldGone || got.Epoch != epoch1 {
 			t.Fatalf("after the release: %+v, want Gone", got)
 		}
-		if got := w.log[id.Source()]; len(got) != 4 || got[3].Type != api.EventEnded {
-			t.Fatalf("events = %+v, want workload.ended as the fourth", got)
+		if got := w.log[id.Source()]; len(got) != 5 || got[4].Type != api.EventEnded {
+			t.Fatalf("events = %+v, want workload.ended as the fifth", got)
 		}
-		w.link.Cut(w.ctx, errors.New("cut"))
+		w.cut()
 		if h := w.connect(); len(h.Held) != 0 {
 			t.Fatalf("held after Gone: %+v, want nothing", h.Held)
 		}
@@ -397,7 +432,7 @@ func TestAnEmptyFullUpdateStopsNothing(t *testing.T) {
 		}
 		w.settle(time.Minute)
 		w.running(workload(sessionA, epoch1, 1))
-		w.link.Cut(w.ctx, errors.New("cut"))
+		w.cut()
 		if h := w.connect(); len(h.Held) != 1 {
 			t.Fatalf("held = %+v, want the session still", h.Held)
 		}
@@ -549,8 +584,17 @@ func TestFailedStartIsTriedAgainUnderTheNextNumber(t *testing.T) {
 		if h := w.held[sessionA]; h.State != api.HeldAdmitted || h.Reason != "no such program" {
 			t.Fatalf("held = %+v, want Admitted with the reason", h)
 		}
+		if h := w.held[sessionA]; h.StartFailures != 1 {
+			t.Fatalf("held = %+v, want 1 failed start", h)
+		}
+		got := w.log[api.Source{Epoch: epoch1, Attempt: 1}]
+		if len(got) != 1 || got[0].Attributes[api.AttrFailure] != string(api.StartFailureRuntime) {
+			t.Fatalf("events = %+v, want workload.ended with the kind of the failure", got)
+		}
 		w.runtime.FailStarts(nil)
-		w.settle(3 * time.Second)
+		w.settle(7 * time.Second)
+		w.running()
+		w.settle(6 * time.Second)
 		w.running(workload(sessionA, epoch1, 2))
 	})
 }

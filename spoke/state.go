@@ -35,6 +35,7 @@ type desired struct {
 	Revision *api.ResolvedRevision // fixed for the epoch; nil only with Released
 	Raw      []byte                // the revision as it is in the journal
 	Released bool                  // to stop; never taken back within an epoch
+	Lapsed   bool                  // its right to act has ended here: never started again
 	Verdict  verdict
 	Reason   string // of a refusal, or why the last attempt ended
 
@@ -42,12 +43,9 @@ type desired struct {
 	Ended   bool   // the workload of Attempt is confirmed gone
 	Closed  bool   // the log of Attempt has its workload.ended, settled and forgotten here or not
 
-	Inbox    []api.Signal    // unsettled, by sequence; Deliveries is never below what the turn records here say
-	Seen     uint64          // highest sequence that was ever in Inbox
-	Done     map[uint64]bool // sequences in Inbox that a turn record of this epoch consumed
-	TurnOpen bool            // a turn.started without its turn.ended
-	Turn     []uint64        // signals of the open turn
-	Failed   bool            // the last turn failed: one signal at a time until one succeeds
+	Inbox []api.Signal // not covered, by sequence; Deliveries is never below what the turn records here say
+	Seen  uint64       // highest sequence that was ever in Inbox
+	progress
 
 	Next *wantedRecord // a later epoch; begins when nothing of this one runs any more
 }
@@ -67,24 +65,7 @@ func (d *desired) workload() WorkloadID { return WorkloadID{d.Session, d.Epoch, 
 func (d *desired) live() bool { return d.Attempt > 0 && !d.Ended }
 
 // stopping reports that nothing of this epoch is to run any more.
-func (d *desired) stopping() bool { return d.Released || d.Next != nil }
-
-// working reports that there is something to do or being done.
-func (d *desired) working() bool {
-	return d.TurnOpen || slices.ContainsFunc(d.Inbox, func(s api.Signal) bool { return !d.Done[s.Sequence] })
-}
-
-// deliverable returns the signals that a harness is to work on: not consumed, and not failed too often, which the hub will
-// make dead letters.
-func (d *desired) deliverable() []api.Signal {
-	var out []api.Signal
-	for _, s := range d.Inbox {
-		if !d.Done[s.Sequence] && (d.Revision == nil || d.Revision.Agent.MaxDeliveries == 0 || int(s.Deliveries) < d.Revision.Agent.MaxDeliveries) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
+func (d *desired) stopping() bool { return d.Released || d.Lapsed || d.Next != nil }
 
 // apply makes one change. An error means that the record contradicts the ones before it.
 func (st *state) apply(r record) error {
@@ -103,13 +84,17 @@ func (st *state) apply(r record) error {
 		return nil
 	case ackedRecord:
 		st.acked(r)
+		if s := st.sessions[id]; s != nil {
+			s.taken(r.Source, r.UpTo)
+		}
 		return nil
 	case eventsRecord:
 		if err := st.events(r); err != nil {
 			return err
 		}
 		if s := st.sessions[id]; s != nil && s.Epoch == r.Source.Epoch {
-			s.turns(r.Events)
+			s.turns(r)
+			st.sweep(s)
 		}
 		return nil
 	}
@@ -126,6 +111,11 @@ func (st *state) apply(r record) error {
 			return nil
 		}
 		s.Released = true
+	case lapsedRecord:
+		if r.Epoch != s.Epoch {
+			return fmt.Errorf("epoch %v of session %s lapses at %v", r.Epoch, id, s.Epoch)
+		}
+		s.Lapsed = true
 	case verdictRecord:
 		s.Verdict, s.Reason = admitted, r.Reason
 		if r.Refused {
@@ -136,8 +126,15 @@ func (st *state) apply(r record) error {
 			return fmt.Errorf("attempt %v of session %s after %v/%d", r.Source, id, s.Epoch, s.Attempt)
 		}
 		s.Attempt, s.Ended, s.Closed = r.Source.Attempt, false, false
+		s.Began, s.Number, s.Failure = false, 0, ""
 	case endedRecord:
 		s.Ended, s.Reason = true, r.Reason
+		if r.Failure != "" {
+			s.StartFailures++
+		}
+		if r.Restart {
+			s.Failures++
+		}
 		st.clear(id)
 	case begunRecord:
 		if s.Next == nil || s.Next.Desired.Epoch != r.Epoch {
@@ -149,10 +146,7 @@ func (st *state) apply(r record) error {
 		delete(st.sessions, id)
 		st.clear(id)
 	case turnRecord:
-		s.TurnOpen, s.Turn, s.Failed, s.Closed = r.Open, r.Signals, r.Failed, r.Closed
-		for _, n := range r.Done {
-			s.Done[n] = true
-		}
+		s.progress, s.Closed = r.Progress.clone(), r.Closed
 	default:
 		return fmt.Errorf("record of type %T is not known", r)
 	}
@@ -189,7 +183,7 @@ func (st *state) begin(w wantedRecord) {
 		st.bytes -= signalBytes(s.Inbox)
 	}
 	s.desired = desired{Session: d.Session, Org: d.Org, Key: d.Key, Epoch: d.Epoch, Revision: d.Revision, Raw: w.Raw, Released: d.Release,
-		Inbox: sortSignals(d.Signals), Seen: w.Seen, Done: map[uint64]bool{}}
+		Inbox: sortSignals(d.Signals), Seen: w.Seen, progress: newProgress(d.Checkpoint)}
 	for _, sig := range d.Signals {
 		s.Seen = max(s.Seen, sig.Sequence)
 	}
@@ -198,83 +192,33 @@ func (st *state) begin(w wantedRecord) {
 }
 
 func (st *state) applyInbox(s *session, r inboxRecord) error {
-	inbox, seen := &s.Inbox, &s.Seen
 	if r.Epoch != s.Epoch {
 		if s.Next == nil || s.Next.Desired.Epoch != r.Epoch {
 			return fmt.Errorf("signals for epoch %v of session %s at %v", r.Epoch, s.Session, s.Epoch)
 		}
-		inbox, seen = &s.Next.Desired.Signals, &s.Next.Seen
+		st.put(&s.Next.Desired.Signals, &s.Next.Seen, r.Put, r.Drop)
+		return nil
 	}
-	st.bytes -= signalBytes(*inbox)
-	kept := slices.DeleteFunc(slices.Clone(*inbox), func(sig api.Signal) bool {
-		return slices.Contains(r.Drop, sig.Sequence) || slices.ContainsFunc(r.Put, func(p api.Signal) bool { return p.Sequence == sig.Sequence })
-	})
-	*inbox = sortSignals(append(kept, r.Put...))
+	st.put(&s.Inbox, &s.Seen, r.Put, nil)
 	for _, sig := range r.Put {
-		*seen = max(*seen, sig.Sequence)
+		delete(s.Unlisted, sig.Sequence)
 	}
-	st.bytes += signalBytes(*inbox)
-	if inbox == &s.Inbox {
-		for _, n := range r.Drop {
-			delete(s.Done, n)
-		}
-	}
+	s.unlist(r.Drop)
+	st.sweep(s)
 	return nil
 }
 
-// turns follows the turns of the present epoch, and the end of its present attempt.
-func (d *desired) turns(events []api.Event) {
-	for _, e := range events {
-		switch e.Type {
-		case api.EventEnded:
-			d.Closed = true
-		case api.EventTurn:
-			d.TurnOpen, d.Turn = true, e.Signals
-		case api.EventTurnDone:
-			d.TurnOpen, d.Turn = false, nil
-			d.Failed = e.Outcome == api.OutcomeFailed || d.Failed && e.Outcome != api.OutcomeDone
-			for i := range d.Inbox {
-				switch n := d.Inbox[i].Sequence; {
-				case !slices.Contains(e.Signals, n):
-				case e.Outcome == api.OutcomeDone:
-					d.Done[n] = true
-				case e.Outcome == api.OutcomeFailed && !d.Done[n]:
-					d.Inbox = slices.Clone(d.Inbox) // orders that were told share the slice
-					d.Inbox[i].Deliveries++
-				}
-			}
-		}
+// put puts signals into an inbox and takes some out.
+func (st *state) put(inbox *[]api.Signal, seen *uint64, put []api.Signal, drop []uint64) {
+	st.bytes -= signalBytes(*inbox)
+	kept := slices.DeleteFunc(slices.Clone(*inbox), func(sig api.Signal) bool {
+		return slices.Contains(drop, sig.Sequence) || slices.ContainsFunc(put, func(p api.Signal) bool { return p.Sequence == sig.Sequence })
+	})
+	*inbox = sortSignals(append(kept, put...))
+	for _, sig := range put {
+		*seen = max(*seen, sig.Sequence)
 	}
-}
-
-func sessionOf(r record) api.SessionID {
-	switch r := r.(type) {
-	case wantedRecord:
-		return r.Desired.Session
-	case inboxRecord:
-		return r.Session
-	case releasedRecord:
-		return r.Session
-	case verdictRecord:
-		return r.Session
-	case attemptRecord:
-		return r.Session
-	case endedRecord:
-		return r.Session
-	case eventsRecord:
-		return r.Session
-	case ackedRecord:
-		return r.Session
-	case begunRecord:
-		return r.Session
-	case forgottenRecord:
-		return r.Session
-	case outboxRecord:
-		return r.Session
-	case turnRecord:
-		return r.Session
-	}
-	return ""
+	st.bytes += signalBytes(*inbox)
 }
 
 func sortSignals(ss []api.Signal) []api.Signal {

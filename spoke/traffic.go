@@ -4,22 +4,31 @@ import (
 	"slices"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/fault"
 )
 
 func (l *loop) hello() api.Hello {
+	l.helloAt = l.now
 	h := api.Hello{ProtocolMin: api.LinkProtocolMin, ProtocolMax: api.LinkProtocolMax, Version: l.cfg.Version, Boot: l.cfg.Boot,
-		Journal: l.cfg.Journal.ID(), Fingerprint: l.cfg.Fingerprint, Capacity: l.offered()}
-	for _, id := range sortedKeys(l.st.sessions) {
-		s := l.st.sessions[id]
-		l.look(s)
-		if held, ok := heldOf(&s.desired, &s.observed, l.now); ok {
-			h.Held = append(h.Held, held)
-		}
-	}
+		Journal: l.cfg.Journal.ID(), Fingerprint: l.cfg.Fingerprint, Capacity: l.offered(), Held: l.holds()}
 	for _, shard := range sortedKeys(l.st.positions) {
 		h.Positions = append(h.Positions, api.Position{Shard: shard, Head: l.st.positions[shard]})
 	}
 	return h
+}
+
+// holds is what the spoke holds. Only here the last event's number is said: the hub compares it with what it has taken.
+func (l *loop) holds() []api.Held {
+	var out []api.Held
+	for _, id := range sortedKeys(l.st.sessions) {
+		s := l.st.sessions[id]
+		l.see(s)
+		if held, ok := heldOf(&s.desired, &s.observed, l.now); ok {
+			held.Number = s.Number
+			out = append(out, held)
+		}
+	}
+	return out
 }
 
 // offered is the runtime's capacity, with what is admitted counted as used.
@@ -38,7 +47,8 @@ func (l *loop) offered() api.Capacity {
 // welcome begins a connection: everything is said again.
 func (l *loop) welcome(w api.Welcome) {
 	l.connected, l.sendAt = true, 0
-	l.s.connected.Store(true)
+	l.status.connected.Store(true)
+	l.status.refused.Store(nil)
 	l.cluster, l.labels = w.Cluster, w.Labels
 	l.reported = nil
 	for _, boxes := range l.st.outboxes {
@@ -56,15 +66,23 @@ func (l *loop) welcome(w api.Welcome) {
 }
 
 func (l *loop) disconnected(err error) {
-	if l.connected {
+	if api.CodeOf(err) == api.CodeDenied {
+		why := "the hub refuses this spoke: " + err.Error() + ": what runs here stops when its time without the hub is over; join again with a new token, or remove the spoke"
+		if l.status.refused.Swap(&why) == nil {
+			l.log.Error("the hub refuses this spoke", "error", err)
+		}
+	} else if l.connected {
 		l.log.Info("disconnected from the hub", "error", err)
 	}
 	l.connected, l.held = false, nil
-	l.s.connected.Store(false)
+	l.status.connected.Store(false)
 }
 
 func (l *loop) receive(m api.HubMessage) error {
 	for _, u := range m.Updates {
+		if l.st.stale(u.Position) {
+			continue
+		}
 		records, err := l.st.update(u, l.labels)
 		if err != nil {
 			return err
@@ -78,22 +96,24 @@ func (l *loop) receive(m api.HubMessage) error {
 				}
 			}
 		}
-		for _, d := range u.Sessions { // the hub repeats what it did not hear the answer to
-			if s := l.st.sessions[d.Session]; s != nil && d.Epoch == s.Epoch && d.Release {
-				s.Reported = nil
-				l.touch(d.Session)
+		for _, d := range u.Sessions {
+			if s := l.st.sessions[d.Session]; s != nil {
+				l.confirm(s, d, records)
 			}
 		}
 	}
 	for _, a := range m.Acks {
 		o := l.st.find(a.Session, a.Source)
+		if shard, err := a.Session.Shard(); err != nil || l.st.replaced(shard, a.Position.Head.Generation) {
+			continue // its owner was replaced
+		}
 		if o == nil || a.UpTo <= o.acked {
 			continue
 		}
 		if a.UpTo > o.last() {
 			return api.Errorf(api.CodeInvalid, "acknowledgement up to %d of session %s source %v: the last event is %d", a.UpTo, a.Session, a.Source, o.last())
 		}
-		l.s.metrics.settled.Add(float64(a.UpTo - o.acked))
+		l.metrics.settled.Add(float64(a.UpTo - o.acked))
 		l.change(ackedRecord{a.Session, a.Source, a.UpTo})
 	}
 	return nil
@@ -195,6 +215,9 @@ func (l *loop) attached(id WorkloadID) (uint64, error) {
 	}
 	s.Attached, s.Heard = true, true
 	l.touch(id.Session)
+	if fault.On(fault.ResumeOneTooFar) {
+		return s.Number + 1, nil
+	}
 	if o := l.st.find(id.Session, id.Source()); o != nil {
 		return o.last(), nil
 	}
@@ -242,34 +265,7 @@ func (l *loop) events(id WorkloadID, events []api.Event) error {
 	if l.st.bytes+size > l.cfg.MaxKept {
 		return api.Errorf(api.CodeLimit, "the spoke keeps %d bytes that the hub has not settled, of at most %d (max_kept): try again later", l.st.bytes, l.cfg.MaxKept)
 	}
-	kept := slices.Clone(events)
-	for i := range kept {
-		kept[i].Session, kept[i].Source, kept[i].Number, kept[i].Cluster = id.Session, id.Source(), 0, ""
-		if kept[i].Type == api.EventTurnDone && kept[i].Outcome == api.OutcomeDone {
-			s.Failures = 0
-		}
-	}
-	l.s.metrics.events.Add(float64(len(kept)))
-	l.change(eventsRecord{id.Session, id.Source(), last + 1, kept})
-	return nil
-}
-
-// checkEvent refuses what a harness must not report.
-func checkEvent(e api.Event, number uint64) error {
-	if e.SourceNumber != number {
-		return api.Invalid("event.source_number", "%d: want %d, the next one", e.SourceNumber, number)
-	}
-	switch e.Type {
-	case api.EventStarted, api.EventEnded, api.EventTurn, api.EventMessage, api.EventTool, api.EventLog:
-	case api.EventTurnDone:
-		if e.Outcome != api.OutcomeDone && e.Outcome != api.OutcomeFailed && e.Outcome != api.OutcomeCut {
-			return api.Invalid("event.outcome", "%q: want %q, %q or %q", e.Outcome, api.OutcomeDone, api.OutcomeFailed, api.OutcomeCut)
-		}
-	default:
-		return api.Invalid("event.type", "%.60q is not reported by a harness", e.Type)
-	}
-	if n := eventSize(e); n > api.MaxEventBytes+4096 {
-		return api.Invalid("event.text", "the event has %d bytes: at most %d are allowed", n, api.MaxEventBytes)
-	}
+	l.metrics.events.Add(float64(len(events)))
+	l.keep(s, last+1, events)
 	return nil
 }

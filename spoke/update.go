@@ -8,14 +8,23 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// update returns the changes that a shard's update makes; none when its position is lower than one that was seen. What a
-// full update does not list stays, unless it was refused: only a release stops.
+// stale reports that an update comes from before what was seen of its shard.
+func (st *state) stale(p api.Position) bool {
+	head, known := st.positions[p.Shard]
+	return known && p.Head.Compare(head) < 0
+}
+
+// replaced reports that a position names a generation before the one that was seen of its shard: its owner was replaced. An
+// owner of a version that names none is believed.
+func (st *state) replaced(shard api.Shard, g api.Generation) bool {
+	return g != api.Generation{} && g.Compare(st.positions[shard].Generation) < 0
+}
+
+// update returns the changes that a shard's update makes that is not stale. What a full update does not list stays, unless
+// it was refused, or has lapsed and left nothing: only a release stops.
 func (st *state) update(u api.ShardUpdate, labels map[string]string) ([]record, error) {
 	var out []record
 	head, known := st.positions[u.Position.Shard]
-	if known && u.Position.Head.Compare(head) < 0 {
-		return nil, nil
-	}
 	if !known || u.Position.Head != head {
 		out = append(out, positionRecord{u.Position})
 	}
@@ -35,9 +44,9 @@ func (st *state) update(u api.ShardUpdate, labels map[string]string) ([]record, 
 		out = append(out, rs...)
 	}
 	if u.Full {
-		for _, id := range sortedKeys(st.sessions) { // nothing of them ever ran, and their hub has placed them elsewhere
+		for _, id := range sortedKeys(st.sessions) { // nothing of them runs, and their hub has placed them elsewhere
 			s := st.sessions[id]
-			if shard, _ := id.Shard(); shard == u.Position.Shard && !seen[id] && s.Verdict == refused && s.Next == nil {
+			if shard, _ := id.Shard(); shard == u.Position.Shard && !seen[id] && s.Next == nil && (s.Verdict == refused || s.Lapsed && !s.live()) {
 				out = append(out, forgottenRecord{id, s.Epoch})
 			}
 		}
@@ -70,28 +79,31 @@ func (st *state) wanted(d api.Desired, labels map[string]string) ([]record, erro
 	switch {
 	case s.Epoch == d.Epoch && d.Release && !s.Released:
 		return []record{releasedRecord{d.Session, d.Epoch}}, nil
-	case s.Epoch == d.Epoch && !d.Release && !s.Released:
-		return inboxChange(d, s.Inbox), nil
+	case s.Epoch == d.Epoch && !d.Release && !s.Released && !s.Lapsed:
+		return inboxChange(d, s.Inbox, &s.progress), nil
 	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch && d.Release && !s.Next.Desired.Release:
 		return []record{releasedRecord{d.Session, d.Epoch}}, nil
 	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch && !d.Release && !s.Next.Desired.Release:
-		return inboxChange(d, s.Next.Desired.Signals), nil
+		return inboxChange(d, s.Next.Desired.Signals, &progress{}), nil
 	}
 	return nil, nil // of an epoch that is over, or released already
 }
 
 // inboxChange compares the unsettled signals with the ones that are kept. Deliveries only grow: a turn that failed here is
 // counted before the hub has heard of it.
-func inboxChange(d api.Desired, kept []api.Signal) []record {
+func inboxChange(d api.Desired, kept []api.Signal, p *progress) []record {
 	r := inboxRecord{Session: d.Session, Epoch: d.Epoch}
 	for _, sig := range d.Signals {
 		i := slices.IndexFunc(kept, func(k api.Signal) bool { return k.Sequence == sig.Sequence })
-		if i < 0 || kept[i].Deliveries < sig.Deliveries {
+		if i < 0 || kept[i].Deliveries < sig.Deliveries || p.Unlisted[sig.Sequence] {
+			if i >= 0 {
+				sig.Deliveries = max(sig.Deliveries, kept[i].Deliveries)
+			}
 			r.Put = append(r.Put, sig)
 		}
 	}
 	for _, k := range kept {
-		if !slices.ContainsFunc(d.Signals, func(sig api.Signal) bool { return sig.Sequence == k.Sequence }) {
+		if !p.Unlisted[k.Sequence] && !p.Forgotten[k.Sequence] && !slices.ContainsFunc(d.Signals, func(sig api.Signal) bool { return sig.Sequence == k.Sequence }) {
 			r.Drop = append(r.Drop, k.Sequence)
 		}
 	}

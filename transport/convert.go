@@ -69,12 +69,13 @@ func capacityFrom(c *linkv1.Capacity) *api.Capacity {
 func heldTo(held []api.Held) []*linkv1.Held {
 	var out []*linkv1.Held
 	for _, h := range held {
-		out = append(out, &linkv1.Held{Session: string(h.Session), Epoch: epochTo(h.Epoch), Attempt: h.Attempt, State: string(h.State), Reason: h.Reason, Seen: h.Seen})
+		out = append(out, &linkv1.Held{Session: string(h.Session), Epoch: epochTo(h.Epoch), Attempt: h.Attempt, State: string(h.State), Reason: h.Reason, Seen: h.Seen,
+			Number: h.Number, StartFailures: h.StartFailures})
 	}
 	return out
 }
 
-var heldStates = []api.HeldState{api.HeldAdmitted, api.HeldRefused, api.HeldRunning, api.HeldIdle, api.HeldGone}
+var heldStates = []api.HeldState{api.HeldAdmitted, api.HeldRefused, api.HeldRunning, api.HeldIdle, api.HeldLapsed, api.HeldGone}
 
 func heldFrom(held []*linkv1.Held) ([]api.Held, error) {
 	var out []api.Held
@@ -83,7 +84,8 @@ func heldFrom(held []*linkv1.Held) ([]api.Held, error) {
 		if !slices.Contains(heldStates, state) {
 			return nil, fmt.Errorf("held[%d].state: %q is unknown", i, h.GetState())
 		}
-		out = append(out, api.Held{Session: api.SessionID(h.GetSession()), Epoch: epochFrom(h.GetEpoch()), Attempt: h.GetAttempt(), State: state, Reason: h.GetReason(), Seen: h.GetSeen()})
+		out = append(out, api.Held{Session: api.SessionID(h.GetSession()), Epoch: epochFrom(h.GetEpoch()), Attempt: h.GetAttempt(), State: state,
+			Reason: h.GetReason(), Seen: h.GetSeen(), Number: h.GetNumber(), StartFailures: h.GetStartFailures()})
 	}
 	return out, nil
 }
@@ -165,7 +167,8 @@ func desiredTo(d api.Desired) (*linkv1.Desired, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &linkv1.Desired{Session: string(d.Session), Organization: string(d.Org), Key: d.Key, Epoch: epochTo(d.Epoch), Release: d.Release, Revision: rev}
+	out := &linkv1.Desired{Session: string(d.Session), Organization: string(d.Org), Key: d.Key, Epoch: epochTo(d.Epoch), Release: d.Release, Revision: rev,
+		Checkpoint: string(d.Checkpoint)}
 	for _, s := range d.Signals {
 		out.Signals = append(out.Signals, &linkv1.Signal{Id: string(s.ID), Sequence: s.Sequence, Payload: s.Payload, PayloadRef: s.PayloadRef,
 			Sender: s.Sender, AcceptedAt: timestamppb.New(s.AcceptedAt), Deliveries: s.Deliveries})
@@ -178,7 +181,8 @@ func desiredFrom(d *linkv1.Desired) (api.Desired, error) {
 	if err != nil {
 		return api.Desired{}, err
 	}
-	out := api.Desired{Session: api.SessionID(d.GetSession()), Org: api.OrgID(d.GetOrganization()), Key: d.GetKey(), Epoch: epochFrom(d.GetEpoch()), Release: d.GetRelease(), Revision: rev}
+	out := api.Desired{Session: api.SessionID(d.GetSession()), Org: api.OrgID(d.GetOrganization()), Key: d.GetKey(), Epoch: epochFrom(d.GetEpoch()), Release: d.GetRelease(), Revision: rev,
+		Checkpoint: api.CheckpointID(d.GetCheckpoint())}
 	for _, s := range d.GetSignals() {
 		out.Signals = append(out.Signals, api.Signal{ID: api.SignalID(s.GetId()), Session: out.Session, Sequence: s.GetSequence(), Payload: s.GetPayload(),
 			PayloadRef: s.GetPayloadRef(), Sender: s.GetSender(), AcceptedAt: s.GetAcceptedAt().AsTime(), Deliveries: s.GetDeliveries()})
@@ -200,7 +204,7 @@ func hubMessageTo(m api.HubMessage) (*linkv1.HubMessage, error) {
 		out.Updates = append(out.Updates, update)
 	}
 	for _, a := range m.Acks {
-		out.Acks = append(out.Acks, &linkv1.Ack{Session: string(a.Session), Source: sourceTo(a.Source), UpTo: a.UpTo})
+		out.Acks = append(out.Acks, &linkv1.Ack{Session: string(a.Session), Source: sourceTo(a.Source), UpTo: a.UpTo, Position: positionTo(a.Position)})
 	}
 	return out, nil
 }
@@ -223,7 +227,11 @@ func hubMessageFrom(m *linkv1.HubMessage) (api.HubMessage, error) {
 		out.Updates = append(out.Updates, update)
 	}
 	for _, a := range m.GetAcks() {
-		out.Acks = append(out.Acks, api.Ack{Session: api.SessionID(a.GetSession()), Source: sourceFrom(a.GetSource()), UpTo: a.GetUpTo()})
+		pos, err := positionFrom(a.GetPosition())
+		if err != nil {
+			return out, err
+		}
+		out.Acks = append(out.Acks, api.Ack{Session: api.SessionID(a.GetSession()), Source: sourceFrom(a.GetSource()), UpTo: a.GetUpTo(), Position: pos})
 	}
 	return out, nil
 }
@@ -260,4 +268,50 @@ func spokeMessageFrom(m *linkv1.SpokeMessage) (api.SpokeMessage, error) {
 		out.Events = append(out.Events, batch)
 	}
 	return out, nil
+}
+
+func headerTo(h api.CheckpointHeader) *linkv1.CheckpointHeader {
+	out := &linkv1.CheckpointHeader{Session: string(h.Session), Source: sourceTo(h.Source), Id: string(h.ID), ManifestBytes: h.Manifest,
+		PackBytes: h.Pack, PackHash: h.PackHash[:]}
+	for _, p := range h.Packs {
+		out.Packs = append(out.Packs, string(p))
+	}
+	return out
+}
+
+// headerFrom reads the first message of an upload.
+func headerFrom(m *linkv1.SaveRequest) (api.CheckpointHeader, error) {
+	h := m.GetHeader()
+	if h == nil || len(m.GetData()) > 0 {
+		return api.CheckpointHeader{}, api.Invalid("header", "the first message is not a header alone")
+	}
+	out := api.CheckpointHeader{Session: api.SessionID(h.GetSession()), Source: sourceFrom(h.GetSource()), ID: api.CheckpointID(h.GetId()),
+		Manifest: h.GetManifestBytes(), Pack: h.GetPackBytes()}
+	if copy(out.PackHash[:], h.GetPackHash()) != len(out.PackHash) || len(h.GetPackHash()) != len(out.PackHash) {
+		return out, api.Invalid("pack_hash", "%d bytes: want %d", len(h.GetPackHash()), len(out.PackHash))
+	}
+	for _, p := range h.GetPacks() {
+		out.Packs = append(out.Packs, api.CheckpointID(p))
+	}
+	return out, validHeader(out)
+}
+
+// validHeader refuses a header that no checkpoint has.
+func validHeader(h api.CheckpointHeader) error {
+	switch {
+	case h.Session == "":
+		return api.Invalid("session", "is empty")
+	case !h.ID.Valid():
+		return api.Invalid("id", "%.80q is not the id of a checkpoint", h.ID)
+	case h.Manifest < 1 || h.Manifest > api.MaxManifestBytes:
+		return api.Invalid("manifest_bytes", "%d: want 1 to %d", h.Manifest, api.MaxManifestBytes)
+	case h.Pack < 0 || h.Pack > api.MaxCheckpointBytes:
+		return api.Invalid("pack_bytes", "%d: want 0 to %d", h.Pack, int64(api.MaxCheckpointBytes))
+	}
+	for i, p := range h.Packs {
+		if !p.Valid() {
+			return api.Invalid("packs", "packs[%d]: %.80q is not the id of a checkpoint", i, p)
+		}
+	}
+	return nil
 }

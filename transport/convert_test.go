@@ -18,6 +18,9 @@ import (
 var notCarried = map[string]string{
 	"Signal.IdempotencyKey":   "the door's business",
 	"Signal.PayloadHash":      "the door's business",
+	"Signal.ReplayOf":         "the hub's business",
+	"Signal.ConsumedBy":       "consumed signals are not sent",
+	"Signal.ConsumedNumber":   "consumed signals are not sent",
 	"Event.Number":            "the owner gives it",
 	"Event.Cluster":           "the hub knows whose link it is",
 	"ResolvedRevision.Policy": "placement's business",
@@ -32,14 +35,21 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 	case time.Duration:
 		v.SetInt(rapid.Int64Range(1, 1e6).Draw(t, path) * int64(time.Millisecond))
 		return
+	case api.CheckpointID:
+		v.SetString(string(rapid.StringMatching("[0-9a-f]{64}").Draw(t, path)))
+		return
 	case api.HeldState:
 		v.SetString(string(rapid.SampledFrom(heldStates).Draw(t, path)))
 		return
 	case api.AgentSpec, api.EnvironmentSpec:
-		// How specs are carried is tested where it is done.
+		// How specs are carried is tested where it is done; what leases and states hang on is looked at here too.
 		switch s := v.Addr().Interface().(type) {
 		case *api.AgentSpec:
-			*s = api.AgentSpec{Environment: rapid.StringN(1, 9, -1).Draw(t, path), MaxDeliveries: rapid.IntRange(1, 9).Draw(t, path)}
+			*s = api.AgentSpec{Environment: rapid.StringN(1, 9, -1).Draw(t, path), MaxDeliveries: rapid.IntRange(1, 9).Draw(t, path),
+				StopAfter:   rapid.SampledFrom([]time.Duration{8 * time.Second, time.Hour, api.StopNever}).Draw(t, path),
+				OnStateLoss: rapid.SampledFrom([]api.OnStateLoss{api.OnStateLossFail, api.OnStateLossContinue}).Draw(t, path),
+				Checkpoint: rapid.SampledFrom([]api.Checkpoint{{Mode: api.CheckpointTurn}, {Mode: api.CheckpointIdle},
+					{Mode: api.CheckpointInterval, Interval: time.Minute}}).Draw(t, path)}
 		case *api.EnvironmentSpec:
 			*s = api.EnvironmentSpec{Image: rapid.StringN(1, 9, -1).Draw(t, path)}
 		}
@@ -62,6 +72,10 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 		n := rapid.IntRange(1, 2).Draw(t, path)
 		v.Set(reflect.MakeSlice(v.Type(), n, n))
 		for i := range n {
+			fill(t, v.Index(i), path)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
 			fill(t, v.Index(i), path)
 		}
 	case reflect.Map:
@@ -138,6 +152,12 @@ func TestEveryFieldIsCarried(t *testing.T) {
 		}
 		gotSpoke, err := spokeMessageFrom(carried(t, spokeMessageTo(spoke), &linkv1.SpokeMessage{}))
 		same(t, spoke, gotSpoke, err)
+
+		var header api.CheckpointHeader
+		fill(t, reflect.ValueOf(&header).Elem(), "CheckpointHeader")
+		header.Manifest = min(header.Manifest, api.MaxManifestBytes)
+		gotHeader, err := headerFrom(carried(t, &linkv1.SaveRequest{Header: headerTo(header)}, &linkv1.SaveRequest{}))
+		same(t, header, gotHeader, err)
 	})
 }
 
@@ -158,6 +178,9 @@ func TestUnreadableMessagesAreRefused(t *testing.T) {
 	far := &linkv1.Position{Shard: api.Shards}
 	if _, err := hubMessageFrom(&linkv1.HubMessage{Updates: []*linkv1.ShardUpdate{{Position: far}}}); err == nil {
 		t.Error("a shard that does not exist")
+	}
+	if _, err := hubMessageFrom(&linkv1.HubMessage{Acks: []*linkv1.Ack{{Position: far}}}); err == nil {
+		t.Error("an acknowledgement of a shard that does not exist")
 	}
 	if _, err := helloFrom(&linkv1.Hello{Positions: []*linkv1.Position{far}}); err == nil {
 		t.Error("a position of a shard that does not exist")

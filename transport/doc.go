@@ -3,6 +3,8 @@
 // The way of a message: the nouns of api are turned into protobuf (convert.go), travel on one gRPC bidirectional stream, and
 // become nouns again; heartbeats are unary calls beside it. [Server] is the hub's side, [Link] the spoke's. What carries the
 // connections is somebody else's: the server is given a listener and credentials, the link a dial function and credentials.
+// The bytes of checkpoints travel on a second connection of the same identity, which is dialed when there are some
+// (save.go, fetch.go); on a path of their own they do not queue in front of control messages.
 //
 // Invariants:
 //
@@ -10,7 +12,12 @@
 //  2. Messages of one direction arrive in the order in which they were sent.
 //  3. Who the peer is comes from the credentials of the connection, never from a message.
 //  4. A message that does not parse ends the link; the next one begins with everything.
-//  5. Every wait is bounded by our own clock.
+//  5. Every wait is bounded by our own clock. A heartbeat without an answer is given up after a second and the next one is
+//     sent; three in a row end the link.
+//  6. A handler hears of an answered heartbeat the boot-time clock at which it was sent, read before the sending. An answer that
+//     the hub could not give is an error, never an empty answer.
+//  7. A transfer of a checkpoint ends with its link, with its caller, and when nothing moves for two minutes. Its size is what
+//     its header says.
 //
 // The package imports api and the generated messages, never hub or spoke. Goroutines belong to [Server.Serve] and [Link.Run].
 package transport

@@ -27,7 +27,16 @@ var statusCodes = map[api.Code]codes.Code{
 	api.CodeInternal:        codes.Internal,
 }
 
-// toStatus turns an error into what the peer sees.
+// callStatus turns the error of a call into what the peer sees. The end of a context is one too: a call whose answer is
+// nothing must not look like one that was done.
+func callStatus(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return toStatus(err)
+}
+
+// toStatus turns the end of a stream into what the peer sees. An end in order is none.
 func toStatus(err error) error {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
 		return nil

@@ -28,29 +28,35 @@ func TestLinkOverTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { lis.Close() })
-		pool := x509.NewCertPool()
-		pool.AddCert(ca.cert)
-		return linktest.Network{
-			Listen: func(context.Context) (net.Listener, error) { return lis, nil },
-			Dial: func(ctx context.Context) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "tcp", lis.Addr().String())
-			},
-			Hub:   credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.issue(t, "hub")}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}),
-			Spoke: credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.issue(t, "spoke-1")}, RootCAs: pool, ServerName: "hub"}),
-			Identity: func(ctx context.Context) (string, bool) {
-				p, ok := peer.FromContext(ctx)
-				if !ok {
-					return "", false
-				}
-				info, ok := p.AuthInfo.(credentials.TLSInfo)
-				if !ok || len(info.State.PeerCertificates) == 0 {
-					return "", false
-				}
-				return info.State.PeerCertificates[0].Subject.CommonName, true
-			},
-			SpokeID: "spoke-1",
+		n := overTLS(t, ca)
+		n.Listen = func(context.Context) (net.Listener, error) { return lis, nil }
+		n.Dial = func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", lis.Addr().String())
 		}
+		return n
 	})
+}
+
+// overTLS is a network whose ends prove themselves by certificates of the authority.
+func overTLS(t *testing.T, ca authority) linktest.Network {
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	return linktest.Network{
+		Hub:   credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.issue(t, "hub")}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}),
+		Spoke: credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.issue(t, "spoke-1")}, RootCAs: pool, ServerName: "hub"}),
+		Identity: func(ctx context.Context) (string, bool) {
+			p, ok := peer.FromContext(ctx)
+			if !ok {
+				return "", false
+			}
+			info, ok := p.AuthInfo.(credentials.TLSInfo)
+			if !ok || len(info.State.PeerCertificates) == 0 {
+				return "", false
+			}
+			return info.State.PeerCertificates[0].Subject.CommonName, true
+		},
+		SpokeID: "spoke-1",
+	}
 }
 
 type authority struct {
@@ -65,7 +71,7 @@ func newAuthority(t *testing.T) authority {
 		t.Fatal(err)
 	}
 	tpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+		NotAfter: time.Now().Add(1000 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +90,7 @@ func (a authority) issue(t *testing.T, name string) tls.Certificate {
 		t.Fatal(err)
 	}
 	tpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
+		NotAfter: time.Now().Add(1000 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		t.Fatal(err)

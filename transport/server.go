@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -20,8 +21,10 @@ import (
 // maxMessage bounds one message of the link in either direction, in bytes.
 const maxMessage = 16 << 20
 
-// helloWithin is how long a peer may take to say hello.
-const helloWithin = 10 * time.Second
+const (
+	helloWithin = 10 * time.Second // how long a peer may take to say hello
+	leaseWithin = 10 * time.Second // how long an answer to a heartbeat may take
+)
 
 // ServerConfig is what the hub's side of links needs.
 type ServerConfig struct {
@@ -42,6 +45,11 @@ type Attachment interface {
 	Beat(context.Context) error
 	Boot() string
 	Close(error)
+	// SaveCheckpoint takes the manifest and then the pack from content, which ends with io.EOF after exactly the header's
+	// bytes, and returns nil when they are verified and durable. It may return without reading all.
+	SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error
+	// FetchCheckpoint writes length bytes of a part from offset on; length 0 means to the end.
+	FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error
 }
 
 // Server serves the links of spokes.
@@ -50,7 +58,15 @@ type Server struct {
 	cfg ServerConfig
 
 	mu    sync.Mutex
-	links map[string]Attachment // guarded by mu; by identity
+	links map[string]*openLink // guarded by mu; by identity
+}
+
+// openLink is a link that was welcomed.
+type openLink struct {
+	att       Attachment
+	over      context.Context // ended with the link
+	end       context.CancelCauseFunc
+	transfers chan struct{} // full while as many checkpoints travel as may: more than a spoke sends, whose ends we may hear late
 }
 
 // NewServer makes a server.
@@ -64,7 +80,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, links: map[string]Attachment{}}, nil
+	return &Server{cfg: cfg, links: map[string]*openLink{}}, nil
 }
 
 // Serve accepts links until ctx ends.
@@ -102,11 +118,12 @@ func (s *Server) Connect(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, li
 		s.cfg.Log.Warn("link refused", "identity", id, "error", err)
 		return toStatus(err)
 	}
-	if err := s.keep(id, att); err != nil {
+	l, err := s.keep(id, att)
+	if err != nil {
 		att.Close(err)
 		return toStatus(err)
 	}
-	defer s.drop(id, att)
+	defer s.drop(id, l)
 	if err := stream.Send(&linkv1.HubMessage{Welcome: welcomeTo(welcome)}); err != nil {
 		att.Close(err)
 		return err
@@ -173,37 +190,54 @@ func (s *Server) converse(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, l
 
 // Beat implements linkv1.LinkServer.
 func (s *Server) Beat(ctx context.Context, r *linkv1.BeatRequest) (*linkv1.BeatResponse, error) {
-	id, ok := s.cfg.Identity(ctx)
-	if !ok {
-		return nil, toStatus(api.Errorf(api.CodeUnauthenticated, "the connection proves no identity"))
+	l, err := s.linkOf(ctx)
+	if err != nil {
+		return nil, callStatus(err)
 	}
-	s.mu.Lock()
-	att := s.links[id]
-	s.mu.Unlock()
-	if att == nil || att.Boot() != r.GetBoot() {
-		return nil, toStatus(api.Errorf(api.CodeConflict, "this boot has no link here"))
+	if l.att.Boot() != r.GetBoot() {
+		return nil, callStatus(api.Errorf(api.CodeConflict, "this boot has no link here"))
 	}
-	if err := att.Beat(ctx); err != nil {
-		return nil, toStatus(err)
+	ctx, cancel := context.WithTimeout(ctx, leaseWithin)
+	defer cancel()
+	if err := l.att.Beat(ctx); err != nil {
+		return nil, callStatus(err)
 	}
 	return &linkv1.BeatResponse{}, nil
 }
 
 // keep registers a link; a former one of the same identity was ended by the hub already.
-func (s *Server) keep(id string, att Attachment) error {
+func (s *Server) keep(id string, att Attachment) (*openLink, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.links[id] == nil && len(s.links) >= s.cfg.MaxLinks {
-		return api.Errorf(api.CodeLimit, "%d links are open, the limit", len(s.links))
+		return nil, api.Errorf(api.CodeLimit, "%d links are open, the limit", len(s.links))
 	}
-	s.links[id] = att
-	return nil
+	l := &openLink{att: att, transfers: make(chan struct{}, 2*maxTransfers)}
+	l.over, l.end = context.WithCancelCause(context.Background())
+	s.links[id] = l
+	return l, nil
 }
 
-func (s *Server) drop(id string, att Attachment) {
+func (s *Server) drop(id string, l *openLink) {
+	l.end(errLinkOver)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.links[id] == att {
+	if s.links[id] == l {
 		delete(s.links, id)
 	}
+}
+
+// linkOf returns the link of the caller of a method.
+func (s *Server) linkOf(ctx context.Context) (*openLink, error) {
+	id, ok := s.cfg.Identity(ctx)
+	if !ok {
+		return nil, api.Errorf(api.CodeUnauthenticated, "the connection proves no identity")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.links[id]
+	if l == nil {
+		return nil, api.Errorf(api.CodeConflict, "this spoke has no link here")
+	}
+	return l, nil
 }

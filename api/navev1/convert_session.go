@@ -3,6 +3,7 @@ package navev1
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -81,12 +82,30 @@ func DecisionFromProto(m *Decision, id func(string) api.ClusterID) (api.Decision
 	return d, nil
 }
 
-// SessionToProto returns the message of a session with its number of unsettled signals.
-func SessionToProto(s api.Session, pending int, name func(api.ClusterID) string) *Session {
+// SideEventToProto returns the message of an event of a side branch, with when the hub got it.
+func SideEventToProto(e api.Event, at time.Time, name func(api.ClusterID) string) *Event {
+	m := EventToProto(e, name)
+	m.Number, m.ReceivedAt = 0, timeToProto(at)
+	return m
+}
+
+// DeadLetterToProto returns the message of a signal that left the inbox without being consumed. Agent, key, reason and what
+// became of it later are the caller's to fill in: a signal does not know them.
+func DeadLetterToProto(s api.Signal, settled time.Time) *DeadLetter {
+	return &DeadLetter{
+		SignalId: string(s.ID), SessionId: string(s.Session), Sequence: s.Sequence, Sender: printable(s.Sender), AcceptedAt: timeToProto(s.AcceptedAt),
+		SettledAt: timeToProto(settled), Deliveries: s.Deliveries, PayloadBytes: uint64(len(s.Payload)), Payload: s.Payload,
+	}
+}
+
+// SessionToProto returns the message of a session with its number of unsettled signals, and how many of these a turn has
+// consumed that no durable checkpoint covers yet.
+func SessionToProto(s api.Session, pending, consumed int, name func(api.ClusterID) string) *Session {
 	m := &Session{
 		Organization: string(s.Org), Id: string(s.ID), Agent: s.AgentName, AgentId: string(s.Agent), Key: s.Key, Labels: labelsFromProto(s.Labels),
 		Intent: string(s.Intent), Phase: string(s.Phase), Reason: printable(s.Reason), LastSequence: s.LastSequence, Pending: uint32(pending),
 		CreatedAt: timeToProto(s.CreatedAt), LastCluster: clusterName(s.LastCluster, name),
+		Pauses: each(s.Pauses, func(p api.PauseReason) string { return string(p) }), StartFailures: s.StartFailures, Checkpoint: string(s.Checkpoint()), Consumed: uint32(consumed),
 	}
 	if !s.Epoch.IsZero() {
 		m.Epoch = s.Epoch.String()

@@ -82,7 +82,7 @@ func TestDefinitionsRoundTrip(t *testing.T) {
 func TestClustersRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.MakeCustom[api.Cluster](makers).Draw(t, "cluster")
-		want.Identity, want.Status.Boot = "", "" // do not travel
+		want.Identity, want.Fence, want.Status.Boot = "", 0, "" // do not travel
 		if d := cmp.Diff(want, navev1.ClusterFromProto(navev1.ClusterToProto(want))); d != "" {
 			t.Fatalf("(-want +got):\n%s", d)
 		}

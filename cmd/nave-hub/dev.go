@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/client"
 	"github.com/nave-dev/nave/hub/dev"
-	"github.com/nave-dev/nave/transport/ziti/local"
 )
 
 // devOptions are the flags of nave-hub dev.
@@ -28,6 +28,7 @@ type devOptions struct {
 	overlayIP   string
 	contextFile string
 	logLevel    string
+	lease       time.Duration
 	exposed     bool
 }
 
@@ -52,129 +53,77 @@ Ctrl-C ends everything in order.`,
 	f.StringVar(&o.overlayIP, "overlay-listen", "127.0.0.1", "IP address that the overlay listens on; fixed at the first start")
 	f.StringVar(&o.contextFile, "context-file", "", "where the context \"dev\" for the nave command is written (default: as nave finds it)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
+	f.DurationVar(&o.lease, "lease", hub.DefaultLeaseTTL, "how long a cluster may be silent before it is lost, 3s to 1h; agents' stop_after must be 3s longer")
 	f.BoolVar(&o.exposed, "allow-exposed", false, "allow addresses that are not loopback")
 	return c
 }
 
-// runDev is the way of a start, step by step; what it began it ends in the reverse order.
-func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
-	say := progress(out)
-	log, err := logger(out, o.logLevel)
+// runDev turns the flags into a configuration and launches the hub with it.
+func runDev(ctx context.Context, o devOptions, out io.Writer) error {
+	c, err := o.config()
 	if err != nil {
 		return err
 	}
-	overlayIP, err := o.check()
+	log, err := logger(out, c)
 	if err != nil {
 		return err
 	}
-	binary, err := local.FindBinary(o.overlayBin)
-	if err != nil {
-		return err
-	}
-	if o.dataDir == "" {
-		if o.dataDir, err = dev.DefaultPath(); err != nil {
-			return err
-		}
-	}
-	dir, err := dev.Open(o.dataDir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	say("data directory %s", dir.Path)
-
-	doors, err := openDoors(dir, o)
-	if err != nil {
-		return err
-	}
-	defer doors.close()
-	h := &program{dir: dir, log: log, say: say, doors: doors}
-	h.overlay, err = local.New(local.Config{Dir: dir.Join("overlay"), Binary: binary, Listen: overlayIP, Log: log,
-		Progress: func(line string) { say("%s", line) }})
-	if err != nil {
-		return err
-	}
-	err = h.run(ctx, func(token string, ca []byte) error {
-		path, err := writeContext(o.contextFile, doors.http.Addr().String(), token, ca)
+	p := &program{cfg: c, log: log, say: progress(out)}
+	p.ready = func(token string, ca []byte) error {
+		path, err := writeContext(o.contextFile, p.doors.http.Addr().String(), token, ca)
 		if err != nil {
 			return err
 		}
-		say("ready: API on https://%s (gRPC on %s), context \"dev\" in %s", doors.http.Addr(), doors.grpc.Addr(), path)
+		p.say("ready: API on https://%s (gRPC on %s), context \"dev\" in %s", p.doors.http.Addr(), p.doors.grpc.Addr(), path)
 		return nil
-	})
-	if ctx.Err() != nil {
-		// A person asked for the end, so the overlay ends too; after a failure it stays for the next start.
-		say("stopping the overlay")
-		stop, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		err = errors.Join(err, h.overlay.Stop(stop))
-		say("stopped")
 	}
-	return err
+	return flagged(p.launch(ctx))
+}
+
+// config is what the flags say, over the defaults.
+func (o devOptions) config() (config, error) {
+	c := defaults()
+	if err := o.check(); err != nil {
+		return c, err
+	}
+	if o.dataDir == "" {
+		var err error
+		if o.dataDir, err = dev.DefaultPath(); err != nil {
+			return c, err
+		}
+	}
+	c.DataDir, c.API.Listen, c.API.GRPCListen = o.dataDir, o.listen, o.grpcListen
+	c.Overlay.Program, c.Overlay.Listen, c.Log.Level, c.Lease = o.overlayBin, o.overlayIP, o.logLevel, o.lease
+	return c, flagged(c.complete())
+}
+
+// flags are the flags that the fields of a configuration have in dev.
+var flags = map[string]string{"data_dir": "--data-dir", "api.listen": "--listen", "api.grpc_listen": "--grpc-listen", "overlay.program": "--overlay-bin",
+	"overlay.listen": "--overlay-listen", "log.level": "--log-level", "lease": "--lease"}
+
+// flagged names the flag in an error about a field of the configuration.
+func flagged(err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) || flags[e.Field] == "" {
+		return err
+	}
+	out := *e
+	out.Field = flags[e.Field]
+	return &out
 }
 
 // check refuses what would be reachable from outside without being asked for.
-func (o devOptions) check() (netip.Addr, error) {
-	ip, err := netip.ParseAddr(o.overlayIP)
-	if err != nil {
-		return ip, api.Invalid("overlay-listen", "%q is not an IP address", o.overlayIP)
-	}
-	for field, addr := range map[string]string{"listen": o.listen, "grpc-listen": o.grpcListen, "overlay-listen": net.JoinHostPort(o.overlayIP, "0")} {
-		host, _, err := net.SplitHostPort(addr)
+func (o devOptions) check() error {
+	for _, l := range []struct{ flag, addr string }{{"--listen", o.listen}, {"--grpc-listen", o.grpcListen}, {"--overlay-listen", net.JoinHostPort(o.overlayIP, "0")}} {
+		host, _, err := net.SplitHostPort(l.addr)
 		if err != nil {
-			return ip, api.Invalid(field, "%q is not an address: use host:port", addr)
+			return api.Invalid(l.flag, "%q is not an address: use host:port", l.addr)
 		}
 		if p, err := netip.ParseAddr(host); !o.exposed && host != "localhost" && (err != nil || !p.IsLoopback()) {
-			return ip, api.Invalid(field, "%s is not loopback: use 127.0.0.1, or say --allow-exposed", host)
+			return api.Invalid(l.flag, "%s is not loopback: use 127.0.0.1, or say --allow-exposed", host)
 		}
 	}
-	return ip, nil
-}
-
-// doors are the listeners of the API, opened before anything else so that a taken port is known at once.
-type doors struct{ http, grpc net.Listener }
-
-func (d *doors) close() {
-	for _, l := range []net.Listener{d.http, d.grpc} {
-		if l != nil {
-			l.Close()
-		}
-	}
-}
-
-// openDoors listens where the flags say. A port 0 is replaced by the one that the first start chose, so that contexts and
-// join tokens stay true.
-func openDoors(dir *dev.Directory, o devOptions) (*doors, error) {
-	kept, err := dir.Ports()
-	if err != nil {
-		return nil, err
-	}
-	d := &doors{}
-	if d.http, err = listen("--listen", o.listen, kept.HTTP); err != nil {
-		return nil, err
-	}
-	if d.grpc, err = listen("--grpc-listen", o.grpcListen, kept.GRPC); err != nil {
-		d.close()
-		return nil, err
-	}
-	if err := dir.SavePorts(dev.Ports{HTTP: d.http.Addr().String(), GRPC: d.grpc.Addr().String()}); err != nil {
-		d.close()
-		return nil, err
-	}
-	return d, nil
-}
-
-func listen(flag, addr, kept string) (net.Listener, error) {
-	if host, port, _ := net.SplitHostPort(addr); port == "0" && kept != "" {
-		if keptHost, keptPort, err := net.SplitHostPort(kept); err == nil && keptHost == host {
-			addr = net.JoinHostPort(host, keptPort)
-		}
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, api.Errorf(api.CodeFailed, "listen on %s: %w: stop what uses it, or choose another address with %s", addr, err, flag)
-	}
-	return l, nil
+	return nil
 }
 
 // writeContext puts the context "dev" into the contexts file that the nave command reads.
@@ -201,10 +150,14 @@ func progress(out io.Writer) func(format string, args ...any) {
 	}
 }
 
-func logger(out io.Writer, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, api.Invalid("log-level", "%q: want debug, info, warn or error", level)
+func logger(out io.Writer, c config) (*slog.Logger, error) {
+	level, err := c.logLevel()
+	if err != nil {
+		return nil, err
 	}
-	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: l})), nil
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(out, opts)), nil
 }

@@ -20,7 +20,7 @@ func main() {
 		Use: "nave-hub", Short: "The hub of a federation of AI agents",
 		SilenceUsage: true, SilenceErrors: true, Version: version.Version,
 	}
-	root.AddCommand(devCommand())
+	root.AddCommand(devCommand(), serveCommand(), checkConfigCommand(), overlayCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -11,7 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub/client"
@@ -25,6 +28,7 @@ type membership struct {
 	Organization  api.OrgID     `json:"organization"`
 	HubIdentities []string      `json:"hub_identities"` // the only peers to trust
 	Service       string        `json:"service"`        // of the overlay
+	Token         string        `json:"token"`          // SHA-256 of the join token that was used, hexadecimal
 	identity      []byte        // overlay identity: secret
 }
 
@@ -35,19 +39,78 @@ const (
 	memberFile   = "membership.json" // written last: its presence means enrolled
 )
 
-// join returns the membership in dir, or enrolls with the token and keeps what comes back.
-func join(ctx context.Context, dir, token string, say func(string, ...any)) (*membership, error) {
+// join returns the membership in dir, or enrolls with the token and keeps what comes back. With anew a member enrolls again
+// with a token that is not the one it used: its former key and identity are moved aside, its journal stays.
+func join(ctx context.Context, dir, token string, anew bool, say func(string, ...any)) (*membership, error) {
 	m, err := readMembership(dir)
-	if err != nil || m != nil {
-		return m, err
-	}
-	if token == "" {
-		return nil, api.Errorf(api.CodeInvalid, "%s is not enrolled and there is no join token: run `nave clusters register NAME` and give its token by --join-token, --join-token-file or NAVE_JOIN_TOKEN", dir)
-	}
-	jt, err := client.ParseJoinToken(strings.TrimSpace(token))
 	if err != nil {
 		return nil, err
 	}
+	if m != nil {
+		jt, err := m.another(dir, token, anew)
+		if err != nil || jt == nil {
+			return m, err
+		}
+		if err := setAside(dir, say); err != nil {
+			return nil, err
+		}
+	}
+	if token == "" {
+		return nil, api.Invalid("join_token", "%s is not enrolled and there is no join token: run `nave clusters register NAME` and give its token by --join-token, --join-token-file or NAVE_JOIN_TOKEN", dir)
+	}
+	jt, err := client.ParseJoinToken(token)
+	if err != nil {
+		return nil, err
+	}
+	return enroll(ctx, dir, jt, say)
+}
+
+// another returns the token if it is another one than the member has used, which is refused unless anew says so. The token
+// that was used may stay where it is: every start finds it there.
+func (m *membership) another(dir, token string, anew bool) (*client.JoinToken, error) {
+	if token == "" || m.Token == hashOf(token) {
+		return nil, nil
+	}
+	jt, err := client.ParseJoinToken(token)
+	if err != nil {
+		return nil, err
+	}
+	if jt.ClusterID == m.Cluster && m.Token == "" {
+		return nil, nil // enrolled by a version that did not keep which token it was
+	}
+	if jt.ClusterID != m.Cluster {
+		return nil, api.Invalid("join_token", "is of another cluster than %s (%s), whose journal is in %s: name an empty directory with --data-dir, or move that one away", m.Name, m.Cluster, dir)
+	}
+	if !anew {
+		return nil, api.Invalid("join_token", "is a new one, and %s is enrolled as cluster %s: leave the token out to go on as it is, give --force-enroll to enroll anew and keep the journal, or move %s away to begin with nothing", dir, m.Name, dir)
+	}
+	return &jt, nil
+}
+
+// hashOf tells whether two tokens are the same without keeping one.
+func hashOf(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+// setAside moves what proves a former membership into a directory of its own. The membership goes first: without it the next
+// start enrolls, whatever else is still there.
+func setAside(dir string, say func(string, ...any)) error {
+	to, err := os.MkdirTemp(dir, "former-*")
+	if err != nil {
+		return fmt.Errorf("set the former identity aside: %w", err)
+	}
+	for _, name := range []string{memberFile, identityFile, keyFile} {
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(to, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set the former identity aside: %w", err)
+		}
+	}
+	say("the former key and identity are in %s: remove it when nobody needs it", to)
+	return nil
+}
+
+// enroll presents the token and keeps what comes back. A repeat after a crash presents the same key.
+func enroll(ctx context.Context, dir string, jt client.JoinToken, say func(string, ...any)) (*membership, error) {
 	keyPEM, key, err := ensureKey(dir)
 	if err != nil {
 		return nil, err
@@ -61,8 +124,8 @@ func join(ctx context.Context, dir, token string, say func(string, ...any)) (*me
 	if err != nil {
 		return nil, err
 	}
-	m = &membership{Cluster: jt.ClusterID, Name: e.GetClusterName(), Organization: api.OrgID(e.GetOrganization()), HubIdentities: e.GetHubIdentities(),
-		Service: e.GetService(), identity: identity}
+	m := &membership{Cluster: jt.ClusterID, Name: e.GetClusterName(), Organization: api.OrgID(e.GetOrganization()), HubIdentities: e.GetHubIdentities(),
+		Service: e.GetService(), Token: hashOf(jt.String()), identity: identity}
 	if err := write(dir, identityFile, identity); err != nil {
 		return nil, err
 	}
@@ -119,14 +182,8 @@ func ensureKey(dir string) ([]byte, *ecdsa.PrivateKey, error) {
 
 // write replaces a file: complete or not at all, readable by its owner only.
 func write(dir, name string, b []byte) error {
-	f, err := os.CreateTemp(dir, "."+name+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, name), b, 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return os.Rename(f.Name(), filepath.Join(dir, name))
+	return nil
 }

@@ -20,6 +20,7 @@ type options struct {
 	DataDir       string
 	JoinToken     string // empty when none was given; needed for the first start only
 	joinTokenFile string
+	ForceEnroll   bool // enroll anew, though the directory is enrolled
 	flavors       []string
 	Flavors       map[string]int // name to the number of workloads that may run at a time
 	Harness       string         // path of the nave-harness program
@@ -33,6 +34,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.DataDir, "data-dir", "", "directory of the spoke's identity, journal and sessions (default: nave-spoke in the user's state directory)")
 	f.StringVar(&o.JoinToken, "join-token", "", "join token of the cluster, for the first start; others of this machine can see it, prefer --join-token-file or "+tokenVariable)
 	f.StringVar(&o.joinTokenFile, "join-token-file", "", "file that holds the join token")
+	f.BoolVar(&o.ForceEnroll, "force-enroll", false, "enroll anew with a new join token, after \"nave clusters rejoin\": the former key is moved aside, the journal stays")
 	f.StringArrayVar(&o.flavors, "flavor", []string{api.DefaultFlavor + "=8"}, "flavor and how many workloads of it fit, name=count; repeat it for more")
 	f.StringVar(&o.Harness, "harness", "", "path of the nave-harness program (default: beside this program)")
 	f.StringVar(&o.MetricsListen, "metrics-listen", "127.0.0.1:0", "address of /healthz, /readyz and /metrics; port 0 takes a free one, which the log names")
@@ -90,7 +92,11 @@ func (o *options) completeToken(env func(string) string) error {
 		}
 	}
 	if o.JoinToken == "" {
-		o.JoinToken = strings.TrimSpace(env(tokenVariable))
+		o.JoinToken = env(tokenVariable)
+	}
+	o.JoinToken = strings.TrimSpace(o.JoinToken)
+	if o.ForceEnroll && o.JoinToken == "" {
+		return api.Invalid("--force-enroll", "needs a join token: run `nave clusters rejoin NAME` and give its token")
 	}
 	return nil
 }

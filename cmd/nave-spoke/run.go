@@ -96,12 +96,8 @@ func fingerprintOf(dir string) (string, error) {
 	path := filepath.Join(dir, "fingerprint")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		tmp := path + ".new"
 		id := randomID()
-		if err := os.WriteFile(tmp, []byte(id+"\n"), 0o600); err != nil {
-			return "", fmt.Errorf("write fingerprint: %w", err)
-		}
-		return id, os.Rename(tmp, path)
+		return id, write(dir, filepath.Base(path), []byte(id+"\n"))
 	}
 	if err != nil {
 		return "", fmt.Errorf("read fingerprint: %w", err)

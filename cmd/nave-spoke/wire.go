@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/door"
 	"github.com/nave-dev/nave/spoke/process"
@@ -18,20 +19,21 @@ import (
 
 // wire makes the parts that the options name. It is the only place of the program that knows which adapters there are.
 func wire(ctx context.Context, o options, log *slog.Logger) (parts, error) {
-	m, err := join(ctx, o.DataDir, o.JoinToken, func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) })
+	m, err := join(ctx, o.DataDir, o.JoinToken, o.ForceEnroll, func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) })
 	if err != nil {
 		return parts{}, err
 	}
 	log.Info("member of the federation", "cluster", m.Cluster, "name", m.Name)
 	p := parts{}
-	if err := p.wireRuntime(o, m, log); err != nil {
+	link, err := p.wireLink(m, log)
+	if err != nil {
 		return parts{}, err
 	}
-	return p, p.wireLink(m, log)
+	return p, p.wireRuntime(o, m, link, log)
 }
 
 // wireRuntime makes the runtime and the door that its workloads' harnesses connect to.
-func (p *parts) wireRuntime(o options, m *membership, log *slog.Logger) error {
+func (p *parts) wireRuntime(o options, m *membership, vault spoke.Vault, log *slog.Logger) error {
 	socket, err := socketPath(o.DataDir)
 	if err != nil {
 		return err
@@ -41,7 +43,7 @@ func (p *parts) wireRuntime(o options, m *membership, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	d, err := door.New(door.Config{Socket: socket, Verify: rt.Verify, Log: log})
+	d, err := door.New(door.Config{Socket: socket, Verify: rt.Verify, Vault: vault, Clock: boottime.Now, Log: log})
 	if err != nil {
 		return err
 	}
@@ -62,29 +64,63 @@ func socketPath(dataDir string) (string, error) {
 	return path, os.MkdirAll(filepath.Dir(path), 0o700)
 }
 
-// wireLink makes the link to the hub over the overlay. The hub is believed by the certificate that the overlay enrolled.
-func (p *parts) wireLink(m *membership, log *slog.Logger) error {
+// wireLink makes the link to the hub over the overlay, and returns it as the way to the bucket. The hub is believed by the
+// certificate that the overlay enrolled.
+func (p *parts) wireLink(m *membership, log *slog.Logger) (*transport.Link, error) {
 	node, err := ziti.OpenNode(ziti.NodeConfig{Identity: m.identity, Log: log})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	link, err := transport.NewLink(transport.LinkConfig{
 		Dial:        func(ctx context.Context) (net.Conn, error) { return node.Dial(ctx, m.Service) },
 		Credentials: ziti.ClientCredentials(node, ziti.AllowIDs(m.HubIdentities...)),
+		Now:         boottime.Now,
 		Log:         log,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.Link = hubLink{link}
+	p.Link = hubLink{link, m, log}
 	p.Background = append(p.Background, func(ctx context.Context) error {
 		<-ctx.Done()
 		return node.Close()
 	})
-	return nil
+	return link, nil
 }
 
 // hubLink is the transport's link as the spoke's port.
-type hubLink struct{ *transport.Link }
+type hubLink struct {
+	*transport.Link
+	m   *membership
+	log *slog.Logger
+}
 
-func (l hubLink) Run(ctx context.Context, h spoke.LinkHandler) error { return l.Link.Run(ctx, h) }
+func (l hubLink) Run(ctx context.Context, h spoke.LinkHandler) error {
+	return l.Link.Run(ctx, &removed{LinkHandler: h, m: l.m, log: l.log})
+}
+
+// removed tells a person once when the hub does not take this spoke any more: the link itself goes on trying, since only the
+// hub knows for how long.
+type removed struct {
+	spoke.LinkHandler
+	m    *membership
+	log  *slog.Logger
+	told bool // used from the link's goroutine alone
+}
+
+// Connected implements transport.Handler.
+func (r *removed) Connected(ctx context.Context, w api.Welcome) error {
+	r.told = false
+	return r.LinkHandler.Connected(ctx, w)
+}
+
+// Disconnected implements transport.Handler.
+func (r *removed) Disconnected(ctx context.Context, err error) {
+	if api.CodeOf(err) == api.CodeDenied && !r.told {
+		r.told = true
+		r.log.Error("the hub does not take this spoke any more: its cluster was removed, or another spoke has taken it over; "+
+			"ask an administrator for a join token (nave clusters rejoin, or register), and start with it and --force-enroll, or in another directory",
+			"cluster", r.m.Name, "cluster_id", r.m.Cluster, "error", err)
+	}
+	r.LinkHandler.Disconnected(ctx, err)
+}

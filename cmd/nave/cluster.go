@@ -18,7 +18,7 @@ func (a *app) clustersCommand() *cobra.Command {
 		return a.with(func(c *client.Client) error { return a.listClusters(ctx, c, selector) })
 	}
 	cmd := &cobra.Command{
-		Use: "clusters", Aliases: []string{"cluster"}, Short: "Register, show, cordon and remove clusters",
+		Use: "clusters", Aliases: []string{"cluster"}, Short: "Register, show, cordon, rejoin and remove clusters",
 		Args: cobra.NoArgs, RunE: a.do(list, formatTable, formatJSON, formatName),
 	}
 	selectorFlag(cmd, &selector)
@@ -27,7 +27,7 @@ func (a *app) clustersCommand() *cobra.Command {
 	cmd.AddCommand(sub, a.clusterGetCommand(), a.clusterRegisterCommand(),
 		a.cordonCommand("cordon", "Give a cluster no new sessions", true),
 		a.cordonCommand("uncordon", "Let a cluster have new sessions again", false),
-		a.clusterDeleteCommand())
+		a.clusterRejoinCommand(), a.clusterDeleteCommand())
 	return cmd
 }
 

@@ -39,7 +39,10 @@ type testHub struct {
 	payloads map[string]string
 	events   []*navev1.Event
 	explain  *navev1.ExplainResponse
-	cuts     []int // stream i of events breaks after so many
+	dead     []*navev1.DeadLetter
+	side     []*navev1.Event
+	notes    []string // of changed intents
+	cuts     []int    // stream i of events breaks after so many
 	streams  int
 	calls    int // requests of any kind
 	rpcOnce  map[string]error

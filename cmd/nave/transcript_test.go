@@ -29,6 +29,7 @@ type bench struct {
 	address  string
 	dir      string
 	terminal bool
+	asking   bool
 	token    string // the last join token that was printed
 	stdin    string
 }
@@ -57,7 +58,7 @@ func (b *bench) nave(args ...string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
 	env := map[string]string{"NAVE_CONFIG": filepath.Join(b.dir, "config.yaml")}
 	a := &app{in: strings.NewReader(b.stdin), out: &sink{w: &out}, errOut: &errOut, env: func(k string) string { return env[k] },
-		now: func() time.Time { return testNow }, terminal: b.terminal, colours: b.terminal}
+		now: func() time.Time { return testNow }, terminal: b.terminal, colours: b.terminal, interactive: b.asking}
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
 	code = a.run(ctx, args)
@@ -90,6 +91,20 @@ func (b *bench) directive(d *datadriven.TestData) string {
 	case "terminal": // standard output is a terminal from now on
 		b.terminal = true
 		return ""
+	case "asking": // standard input is a terminal from now on
+		b.asking = true
+		return ""
+	case "cat": // prints a file of the folder, with its mode
+		path := filepath.Join(b.dir, d.CmdArgs[0].Key)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return b.tidy(fmt.Sprintf("%v\n%s", info.Mode(), text))
 	case "nave": // the first line holds the arguments (@ begins a path in the folder), the rest is standard input
 		first, rest, _ := strings.Cut(d.Input, "\n")
 		var args []string
@@ -137,6 +152,22 @@ func (b *bench) script(d *datadriven.TestData) string {
 				b.t.Fatal(err)
 			}
 			h.sessions = append(h.sessions, s)
+		case "dead":
+			m := &navev1.DeadLetter{}
+			if err := protojson.Unmarshal([]byte(d.Input), m); err != nil {
+				b.t.Fatal(err)
+			}
+			h.dead = append(h.dead, m)
+		case "side": // one JSON object a line
+			for _, l := range strings.Split(d.Input, "\n") {
+				e := &navev1.Event{}
+				if err := protojson.Unmarshal([]byte(l), e); err != nil {
+					b.t.Fatal(err)
+				}
+				h.side = append(h.side, e)
+			}
+		case "notes":
+			return strings.Join(h.notes, "\n") + "\n"
 		case "explain":
 			h.explain = &navev1.ExplainResponse{}
 			if err := protojson.Unmarshal([]byte(d.Input), h.explain); err != nil {

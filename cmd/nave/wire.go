@@ -18,13 +18,14 @@ import (
 
 // app is one run of the program.
 type app struct {
-	in       io.Reader
-	out      *sink
-	errOut   io.Writer
-	env      func(string) string
-	now      func() time.Time
-	terminal bool // out is a terminal: escape control characters
-	colours  bool
+	in          io.Reader
+	out         *sink
+	errOut      io.Writer
+	env         func(string) string
+	now         func() time.Time
+	terminal    bool // out is a terminal: escape control characters
+	interactive bool // in is a terminal: ask before what cannot be undone
+	colours     bool
 
 	context      string        // --context
 	organization string        // --organization
@@ -38,6 +39,7 @@ type app struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
 	a := &app{in: stdin, out: &sink{w: stdout}, errOut: stderr, env: env, now: time.Now}
 	a.terminal = isTerminal(stdout)
+	a.interactive = isTerminal(stdin)
 	a.colours = a.terminal && env("NO_COLOR") == "" && env("TERM") != "dumb"
 	return a.run(ctx, args)
 }
@@ -58,8 +60,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.fail(ctx, err)
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
@@ -99,6 +101,8 @@ The hub, its authority and the token are taken from a context, see "nave context
 		a.applyCommand(), a.getCommand(), a.deleteCommand(),
 		a.clustersCommand(),
 		a.signalCommand(), a.sessionsCommand(), a.eventsCommand(), a.explainCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.terminateCommand(),
+		a.signalsCommand(), a.replayCommand(),
 		a.contextCommand(), a.versionCommand(), exitCodesTopic(),
 	)
 	return root

@@ -123,7 +123,9 @@ func pause(ctx context.Context, attempt int) bool {
 func repeatable(procedure string, msg proto.Message) bool {
 	method := procedure[strings.LastIndexByte(procedure, '/')+1:]
 	switch method {
-	case "Get", "List", "ListRevisions", "Explain", "Info", "Enroll":
+	case "Get", "List", "ListRevisions", "Explain", "Info", "Enroll", "ListDeadLetters", "GetDeadLetter", "ListSideEvents":
+		return true
+	case "Pause", "Resume", "Terminate", "Replay": // they say what is to be
 		return true
 	}
 	if msg == nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
 )
@@ -64,7 +66,7 @@ func Open(path string) (*Directory, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, api.Errorf(api.CodeFailed, "a hub runs on %s: stop it first, or name another directory with --data-dir", path)
+			return nil, api.Errorf(api.CodeFailed, "a hub runs on %s: stop it first, or name another directory with --data-dir (data_dir of a configuration)", path)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
@@ -87,8 +89,8 @@ func recognize(path string) (fresh bool, err error) {
 		}
 		for _, e := range entries {
 			// A first start that died may have left its lock and half a marker.
-			if e.Name() != "hub.lock" && !strings.HasPrefix(e.Name(), ".nave.json-") {
-				return false, api.Errorf(api.CodeFailed, "%s is not empty and not a data directory of nave-hub (it has %s): name an empty one with --data-dir", path, e.Name())
+			if e.Name() != "hub.lock" && !strings.HasPrefix(e.Name(), ".nave.json") {
+				return false, api.Errorf(api.CodeFailed, "%s is not empty and not a data directory of nave-hub (it has %s): name an empty one with --data-dir (data_dir of a configuration)", path, e.Name())
 			}
 		}
 		return true, nil
@@ -98,7 +100,7 @@ func recognize(path string) (fresh bool, err error) {
 	}
 	var m marker
 	if err := json.Unmarshal(b, &m); err != nil || m.Kind != kind {
-		return false, api.Errorf(api.CodeFailed, "%s belongs to something else than nave-hub dev: name another with --data-dir", path)
+		return false, api.Errorf(api.CodeFailed, "%s belongs to something else than nave-hub: name another with --data-dir (data_dir of a configuration)", path)
 	}
 	if m.Format > Format {
 		return false, api.Errorf(api.CodeUnsupported, "%s has format %d, this nave-hub knows up to %d: run the newer version that wrote it", path, m.Format, Format)
@@ -165,17 +167,10 @@ func (d *Directory) writeJSON(name string, v any) error {
 
 // write replaces a file: complete or not at all, readable by its owner only.
 func (d *Directory) write(name string, b []byte) error {
-	f, err := os.CreateTemp(d.Path, "."+name+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
+	if err := renameio.WriteFile(d.Join(name), b, 0o600, renameio.WithTempDir(d.Path), renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return os.Rename(f.Name(), d.Join(name))
+	return nil
 }
 
 // Identity returns the hub's overlay identity, or nil when there is none yet.

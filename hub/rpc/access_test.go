@@ -35,7 +35,10 @@ var needs = map[string]hub.Role{
 	"PlacementPolicies/Get": hub.RoleViewer, "PlacementPolicies/List": hub.RoleViewer, "PlacementPolicies/ListRevisions": hub.RoleViewer,
 	"Sessions/Signal": hub.RoleOperator,
 	"Sessions/Get":    hub.RoleViewer, "Sessions/List": hub.RoleViewer, "Sessions/Events": hub.RoleViewer, "Sessions/Explain": hub.RoleViewer,
-	"System/Info": hub.RoleViewer,
+	"Sessions/Pause": hub.RoleOperator, "Sessions/Resume": hub.RoleOperator, "Sessions/Terminate": hub.RoleOperator, "Sessions/Replay": hub.RoleOperator,
+	"Sessions/ListDeadLetters": hub.RoleViewer, "Sessions/GetDeadLetter": hub.RoleViewer, "Sessions/ListSideEvents": hub.RoleViewer,
+	"Clusters/Rejoin": hub.RoleAdmin,
+	"System/Info":     hub.RoleViewer,
 }
 
 var weaker = map[hub.Role]hub.Role{hub.RoleAdmin: hub.RoleOperator, hub.RoleOperator: hub.RoleViewer, hub.RoleViewer: "guest"}

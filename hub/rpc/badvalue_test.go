@@ -136,19 +136,27 @@ var badValues = map[string]bad{
 	"Clusters/* cluster.status.*":         {reason: "output only: ignored"},
 	"Clusters/Register token_lifetime":    {value: "59s", at: "token_lifetime"},
 	"Clusters/Register request_id":        {value: strings.Repeat("x", 129), at: "request_id"},
-	"Enrollment/Enroll secret":            {value: "short", at: "secret"},
-	"Enrollment/Enroll cluster_id":        {value: "here", at: "cluster_id"},
+	"Enrollment/Enroll secret":            {value: "short", at: "join_token"},
+	"Enrollment/Enroll cluster_id":        {value: "here", at: "join_token"},
 	"Enrollment/Enroll public_key":        {value: "AAAA", at: "public_key"},
 	"Enrollment/Enroll proof":             {value: "", at: "proof"},
 	"Sessions/Signal agent":               {value: "Not A Name", at: "agent"},
 	"Sessions/Signal key":                 {value: "a\nb", at: "key"},
 	"Sessions/Signal payload":             {value: strings.Repeat("AAAA", (1<<20)/3+1), at: "payload", code: api.CodeLimit},
-	"Sessions/Signal idempotency_key":     {value: strings.Repeat("x", 257), at: "idempotency_key"},
+	"Sessions/Signal idempotency_key":     {value: "nave.replay/" + someULID, at: "idempotency_key"},
 	"Sessions/Get id":                     {value: "there", at: "id"},
 	"Sessions/List agent":                 {value: "nosuch", at: "agent", code: api.CodeNotFound},
 	"Sessions/List phase":                 {value: "Sleeping", at: "phase"},
 	"Sessions/List cluster":               {value: "nosuch", at: "cluster", code: api.CodeNotFound},
 	"Sessions/* session_id":               {value: "there", at: "session_id"},
+	"Sessions/* note":                     {value: strings.Repeat("x", 1025), at: "note"},
+	"Sessions/* signal_id":                {value: "there", at: "signal_id"},
+	"Sessions/ListDeadLetters agent":      {value: "nosuch", at: "agent", code: api.CodeNotFound},
+	"Sessions/List* page_size":            {value: 1001, at: "page_size"},
+	"Sessions/List* page_token":           {value: "bm90IGEgdG9rZW4", at: "page_token"},
+	"Clusters/Rejoin name":                {value: "Not A Name", at: "name"},
+	"Clusters/Rejoin token_lifetime":      {value: "86401s", at: "token_lifetime"},
+	"Clusters/Rejoin force":               {value: "another", at: "force"},
 	"Sessions/Events from":                {reason: "0 means 1, and a number beyond the end waits for it"},
 	"Sessions/Events follow":              {reason: "both values are good"},
 	"Sessions/Events limit":               {reason: "0 means no limit, and any number may be one"},
@@ -192,6 +200,15 @@ var goodRequests = map[string]string{
 	"Sessions/Events":       `{"session_id": "` + someULID + `"}`,
 	"Sessions/Explain":      `{"session_id": "` + someULID + `"}`,
 	"System/Info":           `{}`,
+
+	"Clusters/Rejoin":          `{"name": "present", "token_lifetime": "60s", "force": "present"}`,
+	"Sessions/Pause":           `{"session_id": "` + someULID + `", "note": "n"}`,
+	"Sessions/Resume":          `{"session_id": "` + someULID + `", "note": "n"}`,
+	"Sessions/Terminate":       `{"session_id": "` + someULID + `", "note": "n"}`,
+	"Sessions/ListDeadLetters": `{"agent": "present", "session_id": "` + someULID + `", "page_size": 10}`,
+	"Sessions/GetDeadLetter":   `{"signal_id": "` + someULID + `"}`,
+	"Sessions/Replay":          `{"signal_id": "` + someULID + `"}`,
+	"Sessions/ListSideEvents":  `{"session_id": "` + someULID + `", "page_size": 10}`,
 }
 
 // furnish makes what the good requests refer to: something named present that is in use, and something unused.
@@ -212,6 +229,7 @@ func (w *world) furnish(token string) {
 		}
 	}
 	w.sessions.views = []hub.SessionView{{Session: api.Session{ID: someULID, Org: api.DefaultOrg, AgentName: "present", Phase: api.PhaseDormant}}}
+	w.history.dead = []hub.SettledSignal{{Signal: api.Signal{ID: someULID, Session: someULID, Payload: []byte("p")}, Outcome: "dead"}}
 }
 
 // state is everything that requests can change.
@@ -225,7 +243,7 @@ func (w *world) state() string {
 	}
 	cs, err := w.store.Clusters(w.t.Context())
 	must(w.t, err)
-	text, err := json.Marshal(append(all, cs, w.overlay.identities, w.sessions.signals))
+	text, err := json.Marshal(append(all, cs, w.overlay.identities, w.sessions.signals, w.sessions.changes, w.sessions.replays))
 	must(w.t, err)
 	return string(text)
 }

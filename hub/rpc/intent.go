@@ -2,37 +2,57 @@ package rpc
 
 import (
 	"context"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
+	"github.com/nave-dev/nave/hub"
 )
 
-var errNotBuilt = api.Errorf(api.CodeUnsupported, "not built yet")
+// Intents is the part of the hub that changes what people want of sessions. Errors are *api.Error.
+type Intents interface {
+	// SetIntent pauses, resumes or terminates a session, and returns when the change is durable. It is idempotent.
+	SetIntent(ctx context.Context, r hub.IntentRequest) (hub.IntentAnswer, error)
+	// Replay sends a dead letter again, as a new signal. The second time it answers as the first time, as a duplicate.
+	// CodeNotFound when it is not a dead letter of the organization.
+	Replay(ctx context.Context, org api.OrgID, dead api.SignalID, by string) (api.Accepted, error)
+}
+
+// maxNote is the longest note, in bytes.
+const maxNote = 1 << 10
 
 func (h *sessions) Pause(ctx context.Context, req *navev1.IntentRequest) (*navev1.IntentResponse, error) {
-	return nil, errNotBuilt
+	return h.intent(ctx, req, hub.ChangePause)
 }
 
 func (h *sessions) Resume(ctx context.Context, req *navev1.IntentRequest) (*navev1.IntentResponse, error) {
-	return nil, errNotBuilt
+	return h.intent(ctx, req, hub.ChangeResume)
 }
 
 func (h *sessions) Terminate(ctx context.Context, req *navev1.IntentRequest) (*navev1.IntentResponse, error) {
-	return nil, errNotBuilt
+	return h.intent(ctx, req, hub.ChangeTerminate)
 }
 
-func (h *sessions) ListDeadLetters(ctx context.Context, req *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error) {
-	return nil, errNotBuilt
-}
-
-func (h *sessions) GetDeadLetter(ctx context.Context, req *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error) {
-	return nil, errNotBuilt
-}
-
-func (h *sessions) Replay(ctx context.Context, req *navev1.ReplayRequest) (*navev1.SignalResponse, error) {
-	return nil, errNotBuilt
-}
-
-func (h *sessions) ListSideEvents(ctx context.Context, req *navev1.ListSideEventsRequest) (*navev1.ListSideEventsResponse, error) {
-	return nil, errNotBuilt
+func (h *sessions) intent(ctx context.Context, req *navev1.IntentRequest, change hub.Change) (*navev1.IntentResponse, error) {
+	org, id, err := sessionOf(ctx, req.GetOrganization(), "session_id", req.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	if n := len(req.GetNote()); n > maxNote || !utf8.ValidString(req.GetNote()) {
+		return nil, api.Invalid("note", "%d bytes: want at most %d of UTF-8", n, maxNote)
+	}
+	a, err := h.s.cfg.Intents.SetIntent(ctx, hub.IntentRequest{
+		Org: org, Session: id, Change: change, By: caller(ctx).Subject, Note: req.GetNote(), DryRun: req.GetDryRun(),
+	})
+	if err != nil {
+		return nil, inField(err, "session_id", "id")
+	}
+	names := h.s.names(ctx, org)
+	res := &navev1.IntentResponse{Session: sessionToProto(a.Session, names), Changed: a.Changed, WaitsForCluster: a.Waits}
+	if !a.EffectiveBy.IsZero() {
+		res.EffectiveBy = timestamppb.New(a.EffectiveBy)
+	}
+	return res, names.err
 }

@@ -72,6 +72,10 @@ type Config struct {
 	Catalog  *hub.Catalog
 	Fleet    *hub.Fleet
 	Sessions Sessions
+	Intents  Intents
+	History  History
+	Payloads Payloads
+	Rejoin   Rejoiner // default: Fleet
 	Auth     *hub.Authenticator
 	Version  string                  // of the hub, as it tells callers
 	Ready    func() map[string]error // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
@@ -82,8 +86,11 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Auth == nil {
-		return errors.New("rpc: Catalog, Fleet, Sessions and Auth are needed")
+	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.History == nil || c.Payloads == nil || c.Auth == nil {
+		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, History, Payloads and Auth are needed")
+	}
+	if c.Rejoin == nil {
+		c.Rejoin = c.Fleet
 	}
 	if l := c.Limits; l.Deadline < 0 || l.MessageBytes < 0 || l.Rate < 0 || l.Burst < 0 || l.Streams < 0 || l.PublicRate < 0 || l.PublicBurst < 0 {
 		return errors.New("rpc: limits must not be negative")

@@ -41,7 +41,11 @@ func (h *sessions) Signal(ctx context.Context, req *navev1.SignalRequest) (*nave
 	if err != nil {
 		return nil, err
 	}
-	return &navev1.SignalResponse{SignalId: string(a.Signal), SessionId: string(a.Session), Sequence: a.Sequence, Duplicate: a.Duplicate, AfterEvent: a.After}, nil
+	return acceptedToProto(a), nil
+}
+
+func acceptedToProto(a api.Accepted) *navev1.SignalResponse {
+	return &navev1.SignalResponse{SignalId: string(a.Signal), SessionId: string(a.Session), Sequence: a.Sequence, Duplicate: a.Duplicate, AfterEvent: a.After}
 }
 
 func (h *sessions) Get(ctx context.Context, req *navev1.GetSessionRequest) (*navev1.Session, error) {
@@ -49,12 +53,32 @@ func (h *sessions) Get(ctx context.Context, req *navev1.GetSessionRequest) (*nav
 	if err != nil {
 		return nil, err
 	}
-	v, err := h.s.cfg.Sessions.Session(ctx, org, id)
+	v, err := h.view(ctx, org, id)
 	if err != nil {
 		return nil, err
 	}
 	names := h.s.names(ctx, org)
-	return navev1.SessionToProto(v.Session, v.Pending, names.of), names.err
+	return sessionToProto(v, names), names.err
+}
+
+// view returns a session of the store, or else one that ended.
+func (h *sessions) view(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, error) {
+	v, err := h.s.cfg.Sessions.Session(ctx, org, id)
+	if api.CodeOf(err) != api.CodeNotFound {
+		return v, err
+	}
+	ended, gone := h.s.cfg.History.Terminated(ctx, org, id)
+	switch api.CodeOf(gone) {
+	case "":
+		return hub.SessionView{Session: ended}, nil
+	case api.CodeNotFound:
+		return v, err
+	}
+	return v, gone
+}
+
+func sessionToProto(v hub.SessionView, names *clusterNames) *navev1.Session {
+	return navev1.SessionToProto(v.Session, v.Pending, v.Consumed, names.of)
 }
 
 func (h *sessions) List(ctx context.Context, req *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error) {
@@ -77,7 +101,7 @@ func (h *sessions) List(ctx context.Context, req *navev1.ListSessionsRequest) (*
 	names := h.s.names(ctx, org)
 	res := &navev1.ListSessionsResponse{NextPageToken: next}
 	for _, v := range views {
-		res.Sessions = append(res.Sessions, navev1.SessionToProto(v.Session, v.Pending, names.of))
+		res.Sessions = append(res.Sessions, sessionToProto(v, names))
 	}
 	return res, names.err
 }
@@ -93,24 +117,24 @@ func (h *sessions) filter(ctx context.Context, org api.OrgID, req *navev1.ListSe
 	if name := req.GetAgent(); name != "" {
 		d, err := h.s.cfg.Catalog.Definition(ctx, org, api.KindAgent, name, 0)
 		if err != nil {
-			return f, inField(err, "agent")
+			return f, inField(err, "agent", "name")
 		}
 		f.Agent = d.ID
 	}
 	if name := req.GetCluster(); name != "" {
 		c, err := h.s.cfg.Fleet.Cluster(ctx, org, name)
 		if err != nil {
-			return f, inField(err, "cluster")
+			return f, inField(err, "cluster", "name")
 		}
 		f.Cluster = c.ID
 	}
 	return f, nil
 }
 
-// inField names the request's field in an error about a name.
-func inField(err error, field string) error {
+// inField names the request's field in an error about one of the fields was.
+func inField(err error, field string, was ...string) error {
 	var e *api.Error
-	if !errors.As(err, &e) || e.Field != "name" {
+	if !errors.As(err, &e) || !slices.Contains(was, e.Field) || e.Field == "" && e.Code != api.CodeNotFound {
 		return err
 	}
 	out := *e
@@ -128,7 +152,7 @@ func (h *sessions) Explain(ctx context.Context, req *navev1.ExplainRequest) (*na
 		return nil, err
 	}
 	names := h.s.names(ctx, org)
-	res := &navev1.ExplainResponse{Session: navev1.SessionToProto(v.Session, v.Pending, names.of)}
+	res := &navev1.ExplainResponse{Session: sessionToProto(v, names)}
 	for _, d := range decisions {
 		res.Decisions = append(res.Decisions, navev1.DecisionToProto(d, names.of))
 	}

@@ -47,7 +47,7 @@ func TestConfigsAreChecked(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("a server without parts is made")
 	}
-	if _, err := New(Config{Catalog: &hub.Catalog{}, Fleet: &hub.Fleet{}, Sessions: noSessions{}, Auth: &hub.Authenticator{}, Limits: Limits{Rate: -1}}); err == nil || !strings.Contains(err.Error(), "limits") {
+	if _, err := New(Config{Catalog: &hub.Catalog{}, Fleet: &hub.Fleet{}, Sessions: noSessions{}, Intents: noIntents{}, History: noHistory{}, Payloads: noPayloads{}, Auth: &hub.Authenticator{}, Limits: Limits{Rate: -1}}); err == nil || !strings.Contains(err.Error(), "limits") {
 		t.Errorf("a negative limit: %v", err)
 	}
 	if _, err := hub.NewCatalog(hub.CatalogConfig{}); err == nil {
@@ -81,7 +81,15 @@ func TestCallersAreBounded(t *testing.T) {
 
 var testTime = time.Unix(1_700_000_000, 0)
 
-type anySessions = Sessions
+// These have the methods and nothing behind them: they are never called.
+type (
+	anySessions = Sessions
+	anyHistory  = History
+	anyPayloads = Payloads
+	anyIntents  = Intents
 
-// noSessions has the methods and nothing behind them: it is never called.
-type noSessions struct{ anySessions }
+	noSessions struct{ anySessions }
+	noIntents  struct{ anyIntents }
+	noHistory  struct{ anyHistory }
+	noPayloads struct{ anyPayloads }
+)

@@ -35,6 +35,7 @@ type world struct {
 	catalog  *hub.Catalog
 	fleet    *hub.Fleet
 	sessions *memorySessions
+	history  *memoryHistory
 	overlay  *memoryOverlay
 	server   *rpc.Server
 	logs     *lockedBuffer
@@ -53,7 +54,7 @@ type rpcConfig = rpc.Config
 
 func newWorld(t *testing.T, change func(*rpcConfig)) *world {
 	t.Helper()
-	w := &world{t: t, sessions: &memorySessions{}, overlay: &memoryOverlay{identities: map[string]string{}}, logs: &lockedBuffer{}}
+	w := &world{t: t, sessions: &memorySessions{}, history: &memoryHistory{}, overlay: &memoryOverlay{identities: map[string]string{}}, logs: &lockedBuffer{}}
 	etcd, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir() + "/etcd", Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(etcd.Close)
@@ -69,7 +70,7 @@ func newWorld(t *testing.T, change func(*rpcConfig)) *world {
 	must(t, err)
 	auth, err := hub.NewAuthenticator(w.store, nil)
 	must(t, err)
-	cfg := rpc.Config{Catalog: w.catalog, Fleet: w.fleet, Sessions: w.sessions, Auth: auth, Version: "v0.0.0-test", Log: log}
+	cfg := rpc.Config{Catalog: w.catalog, Fleet: w.fleet, Sessions: w.sessions, Intents: w.sessions, History: w.history, Payloads: w.history, Rejoin: &memoryRejoin{w: w}, Auth: auth, Version: "v0.0.0-test", Log: log}
 	if change != nil {
 		change(&cfg)
 	}
@@ -233,6 +234,8 @@ type memorySessions struct {
 	mu       sync.Mutex
 	views    []hub.SessionView
 	signals  []hub.SignalRequest
+	changes  []hub.IntentRequest
+	replays  []string // who replayed
 	events   []api.Event
 	assigned map[api.ClusterID]int
 	fail     func(ctx context.Context) error // called first by every method, where set

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -92,36 +93,6 @@ func (s *Store) UpdateCluster(ctx context.Context, c api.Cluster) (api.Cluster, 
 	return clusterFrom(proto.Clone(r).(*recordv1.Cluster), resp.Header.Revision), nil
 }
 
-// DeleteCluster implements [hub.Clusters].
-func (s *Store) DeleteCluster(ctx context.Context, id api.ClusterID, tag string) error {
-	const op = "delete cluster"
-	key := s.keys.cluster(id)
-	r, revision, err := s.clusterRecord(ctx, op, id)
-	if err != nil {
-		return err
-	}
-	if etag(revision) != tag {
-		return refuse(op, api.CodeConflict, "the cluster was changed by somebody else: read it again")
-	}
-	var ops changes
-	ops.delete(key)
-	ops.delete(s.keys.clusterName(api.OrgID(r.GetOrg()), r.GetName()))
-	ops.delete(s.keys.alive(id))
-	ops.delete(s.keys.fingerprint(id))
-	for _, h := range r.GetTokens() {
-		ops.delete(s.keys.joinToken(h))
-	}
-	resp, err := s.txn(ctx, op, []clientv3.Cmp{unchanged(key, revision)}, ops.ops, nil)
-	if err != nil {
-		return err
-	}
-	if !resp.Succeeded {
-		return refuse(op, api.CodeConflict, "the cluster was changed by somebody else: read it again")
-	}
-	s.leases.forget(id) // etcd's lease has no key any more and runs out by itself
-	return nil
-}
-
 // Clusters implements [hub.Clusters].
 func (s *Store) Clusters(ctx context.Context) ([]api.Cluster, error) {
 	var out []api.Cluster
@@ -163,7 +134,7 @@ func (s *Store) BindToken(ctx context.Context, hash [32]byte, pub []byte, now ti
 		}
 		if len(r.GetKey()) > 0 {
 			if !bytes.Equal(r.GetKey(), pub) {
-				return api.JoinToken{}, refuse(op, api.CodeDenied, "the join token was used with another key")
+				return api.JoinToken{}, &api.Error{Code: api.CodeDenied, Op: op, Field: "key", Err: errors.New("the join token was used with another key")}
 			}
 			return tokenFrom(r), nil
 		}

@@ -21,6 +21,7 @@
 //	clusternames/<org>/<name>                      ClusterName
 //	jointokens/<hash>                              JoinToken
 //	alive/<cluster id>                             LeaseHolder, under a lease of etcd
+//	placed/<cluster id>                            empty; put by every commit that compares alive/<cluster>
 //	fingerprints/<cluster id>                      Fingerprint, recorded when the lease is first taken
 //	credentials/<hash>                             Credential
 //	shards/<shard, 3 digits>/head                  Head
@@ -36,7 +37,9 @@
 //  4. Of the spokes of a cluster only the one named in alive/<cluster> holds the lease; the record dies with the lease.
 //  5. A record that is changed from a stored one keeps the fields that this version does not know.
 //  6. An etag is the revision of etcd at which the record was last written.
-//  7. Every call to etcd is bounded by [Config.Timeout].
+//  7. A cluster is removed only in a transaction that compares placed/<cluster>, so that no assignment slips in between the
+//     look that found none and the removal.
+//  8. Every call to etcd is bounded by [Config.Timeout].
 //
 // The package must not import the etcd server; hub/store/embedded does. It starts no goroutines and does not log.
 package store

@@ -61,6 +61,7 @@ func (k keys) clusterName(org api.OrgID, name string) string {
 func (k keys) joinToken(hash []byte) string        { return k.path("jointokens", hex.EncodeToString(hash)) }
 func (k keys) lives() string                       { return k.path("alive", "") }
 func (k keys) alive(id api.ClusterID) string       { return k.path("alive", string(id)) }
+func (k keys) placed(id api.ClusterID) string      { return k.path("placed", string(id)) }
 func (k keys) fingerprint(id api.ClusterID) string { return k.path("fingerprints", string(id)) }
 func (k keys) credential(hash [32]byte) string {
 	return k.path("credentials", hex.EncodeToString(hash[:]))

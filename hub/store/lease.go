@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -47,7 +48,8 @@ func (l *leaseCache) forget(c api.ClusterID) {
 
 // life is what etcd knows about the life of a cluster's spoke.
 type life struct {
-	exists      bool // the cluster is registered
+	cluster     int64 // revision of clusters/<cluster>; 0 when it is not registered
+	identity    string
 	holder      hub.LeaseHolder
 	lease       clientv3.LeaseID // 0: nobody holds it
 	revision    int64            // of alive/<cluster>; 0 when missing
@@ -68,10 +70,12 @@ func (s *Store) Take(ctx context.Context, c api.ClusterID, h hub.LeaseHolder, tt
 			return err
 		}
 		switch {
-		case !l.exists:
+		case l.cluster == 0:
 			return refuse(op, api.CodeNotFound, "there is no cluster %s", c)
+		case l.identity != h.Identity:
+			return &api.Error{Code: api.CodeDenied, Op: op, Field: "identity", Err: fmt.Errorf("cluster %s has another identity now: its spoke was revoked", c)}
 		case l.printed != 0 && l.fingerprint != h.Fingerprint:
-			return refuse(op, api.CodeDenied, "cluster %s presents another fingerprint than when it first came: a copy of its identity is in use elsewhere, or it was built anew; remove and register it again", c)
+			return &api.Error{Code: api.CodeDenied, Op: op, Field: "fingerprint", Err: fmt.Errorf("cluster %s presents another fingerprint than when it first came: a copy of its identity is in use elsewhere, or it was built anew; for a new spoke let it rejoin", c)}
 		case l.lease != 0 && l.holder.Boot != h.Boot && l.holder.Journal != h.Journal:
 			return refuse(op, api.CodeConflict, "another spoke of cluster %s holds the lease: wait until it has run out", c)
 		}
@@ -98,7 +102,7 @@ func (s *Store) take(ctx context.Context, op string, c api.ClusterID, h hub.Leas
 		s.revoke(ctx, granted.ID)
 		return false, failure(op, err)
 	}
-	resp, err := s.txn(ctx, op, []clientv3.Cmp{present(s.keys.cluster(c)), unchanged(s.keys.alive(c), l.revision),
+	resp, err := s.txn(ctx, op, []clientv3.Cmp{unchanged(s.keys.cluster(c), l.cluster), unchanged(s.keys.alive(c), l.revision),
 		unchanged(s.keys.fingerprint(c), l.printed)}, ops.ops, nil)
 	if err != nil {
 		return false, err // the outcome is unknown: the lease may be in use, so it must run out by itself
@@ -193,12 +197,19 @@ func (s *Store) Holders(ctx context.Context) (map[api.ClusterID]hub.LeaseHolder,
 
 // life reads what decides about a lease at one revision of etcd.
 func (s *Store) life(ctx context.Context, op string, c api.ClusterID) (life, error) {
-	resp, err := s.txn(ctx, op, nil, []clientv3.Op{clientv3.OpGet(s.keys.cluster(c), clientv3.WithCountOnly()), clientv3.OpGet(s.keys.alive(c)),
+	resp, err := s.txn(ctx, op, nil, []clientv3.Op{clientv3.OpGet(s.keys.cluster(c)), clientv3.OpGet(s.keys.alive(c)),
 		clientv3.OpGet(s.keys.fingerprint(c))}, nil)
 	if err != nil {
 		return life{}, err
 	}
-	l := life{exists: resp.Responses[0].GetResponseRange().Count > 0}
+	var l life
+	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
+		r, err := decode(s.keys.cluster(c), kvs[0].Value, new(recordv1.Cluster))
+		if err != nil {
+			return life{}, failure(op, err)
+		}
+		l.cluster, l.identity = kvs[0].ModRevision, r.GetIdentity()
+	}
 	if kvs := resp.Responses[1].GetResponseRange().Kvs; len(kvs) > 0 {
 		r, err := decode(s.keys.alive(c), kvs[0].Value, new(recordv1.LeaseHolder))
 		if err != nil {

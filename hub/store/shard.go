@@ -149,6 +149,7 @@ func (s *Store) Commit(ctx context.Context, batches []hub.Batch) error {
 			}
 			alive[c] = true
 			cmps = append(cmps, present(s.keys.alive(c)))
+			ops.add(s.keys.placed(c), clientv3.OpPut(s.keys.placed(c), ""))
 		}
 		if err := ops.put(key, headRecord(b.Next())); err != nil {
 			return failure(op, err)

@@ -95,6 +95,7 @@ var (
 	_ hub.Definitions = (*Store)(nil)
 	_ hub.ShardStore  = (*Store)(nil)
 	_ hub.Clusters    = (*Store)(nil)
+	_ hub.Departures  = (*Store)(nil)
 	_ hub.Leases      = (*Store)(nil)
 	_ hub.Credentials = (*Store)(nil)
 )

@@ -51,6 +51,8 @@ var rooms = []room{
 	{folder: "spoke", ours: list("api", "spoke/journalv1", shared)},
 	{folder: "spoke/*", ours: list("api", "api/navev1", "spoke", "spoke/harness/harnessv1", shared)},
 	{folder: "spoke/harness/harnessv1", ours: list("api/navev1"), others: generated},
+	{folder: "spoke/harness/checkpoint", ours: list("api", "internal/run", "spoke/harness/checkpoint/manifestv1")},
+	{folder: "spoke/harness/checkpoint/manifestv1", others: generated},
 	{folder: "spoke/journalv1", ours: list("api/navev1"), others: generated},
 
 	{folder: "docs", others: stdlib},

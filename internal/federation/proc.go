@@ -90,3 +90,18 @@ func (p Proc) Kill() {
 func (p Proc) Gone(ctx context.Context) error {
 	return Await(ctx, fmt.Sprintf("end of process %d (%s)", p.ID, strings.Join(p.Args, " ")), func() (bool, error) { return !p.Alive(), nil })
 }
+
+// Env reads the environment that it was started with.
+func (p Proc) Env() (map[string]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.ID))
+	if err != nil {
+		return nil, err
+	}
+	env := map[string]string{}
+	for kv := range strings.SplitSeq(string(b), "\x00") {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			env[name] = value
+		}
+	}
+	return env, nil
+}

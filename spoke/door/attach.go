@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
@@ -23,9 +22,6 @@ const (
 	protocolMin = 1
 	protocolMax = 1
 )
-
-// leaseIdle is how often a harness without a limit is told so: the format carries leases from the first version.
-const leaseIdle = 30 * time.Second
 
 // server serves harnesses.
 type server struct {
@@ -91,12 +87,17 @@ func (s *server) hello(stream attachment) (*harnessv1.Hello, error) {
 
 // verified checks the protocol and that the caller is the harness of the workload that it names.
 func (s *server) verified(ctx context.Context, hello *harnessv1.Hello) (spoke.WorkloadID, error) {
-	id, err := spoke.ParseWorkloadID(hello.Workload)
+	if hello.ProtocolMin > protocolMax || hello.ProtocolMax < protocolMin {
+		return spoke.WorkloadID{}, status.Errorf(codes.FailedPrecondition, "protocol %d to %d: this spoke speaks %d to %d", hello.ProtocolMin, hello.ProtocolMax, protocolMin, protocolMax)
+	}
+	return s.caller(ctx, hello.Workload)
+}
+
+// caller confirms that the calling process is the harness of the workload that it names.
+func (s *server) caller(ctx context.Context, workload string) (spoke.WorkloadID, error) {
+	id, err := spoke.ParseWorkloadID(workload)
 	if err != nil {
 		return id, status.Errorf(codes.InvalidArgument, "workload: %v", err)
-	}
-	if hello.ProtocolMin > protocolMax || hello.ProtocolMax < protocolMin {
-		return id, status.Errorf(codes.FailedPrecondition, "protocol %d to %d: this spoke speaks %d to %d", hello.ProtocolMin, hello.ProtocolMax, protocolMin, protocolMax)
 	}
 	pid, ok := pidOf(ctx)
 	if !ok {
@@ -121,6 +122,8 @@ func (s *server) receive(stream attachment, id spoke.WorkloadID, r *room, durabl
 		switch m := m.Message.(type) {
 		case *harnessv1.FromHarness_Turn:
 			s.d.c.Log.Debug("turn state", "workload", id, "signals", m.Turn.Signals)
+		case *harnessv1.FromHarness_Lease:
+			s.d.ask(r, m.Lease.Number)
 		case *harnessv1.FromHarness_Events:
 			events, err := decode(id, m.Events.Events, durable)
 			if err != nil {
@@ -146,19 +149,16 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 	if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
-	every := leaseIdle
-	if s.d.c.Lease > 0 {
-		every = s.d.c.Lease / 3
-	}
-	renew := time.NewTicker(every)
-	defer renew.Stop()
-	if err := s.lease(stream); err != nil {
-		return err
-	}
 	var told *spoke.Orders
-	acked := upTo
+	acked, answered := upTo, uint64(0)
 	for {
 		now := s.d.look(r)
+		if now.request != answered { // first: the right to act does not end because events are not taken
+			answered = now.request
+			if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Lease{Lease: s.d.grant(r, answered)}}); err != nil {
+				return err
+			}
+		}
 		switch {
 		case now.failed != nil:
 			return now.failed
@@ -181,19 +181,10 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 		}
 		select {
 		case <-r.news:
-		case <-renew.C:
-			if err := s.lease(stream); err != nil {
-				return err
-			}
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
 	}
-}
-
-func (s *server) lease(stream attachment) error {
-	l := &harnessv1.Lease{Duration: durationpb.New(s.d.c.Lease)}
-	return stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Lease{Lease: l}})
 }
 
 // decode renders events as nouns, without those that are durable already.

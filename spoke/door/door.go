@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
@@ -29,9 +31,10 @@ type Config struct {
 	Socket string
 	// Verify confirms that the process is the harness of the workload. Required.
 	Verify func(id spoke.WorkloadID, pid int) error
-	// Lease is how long a harness lets its agent act without a renewal. Default 0: as long as the harness lives. At
-	// least 1 s; it is renewed three times as often.
-	Lease time.Duration
+	// Vault takes and gives checkpoints. Nil: there is none, and every transfer is refused as unavailable.
+	Vault spoke.Vault
+	// Clock counts leases. Default the boot-time clock.
+	Clock func() time.Duration
 	// Log is required.
 	Log *slog.Logger
 }
@@ -44,15 +47,17 @@ func (c *Config) validate() error {
 		return api.Invalid("Socket", "%q: want an absolute path", c.Socket)
 	case len(c.Socket) > maxSocketPath:
 		return api.Invalid("Socket", "%q has %d bytes: the system allows %d, use a shorter directory", c.Socket, len(c.Socket), maxSocketPath)
-	case c.Lease != 0 && c.Lease < time.Second:
-		return api.Invalid("Lease", "%v: want at least 1s, or 0 for none", c.Lease)
+	}
+	if c.Clock == nil {
+		c.Clock = boottime.Now
 	}
 	return nil
 }
 
 // Door implements [spoke.Door].
 type Door struct {
-	c Config
+	c         Config
+	transfers *queue // of checkpoints
 
 	mu    sync.Mutex
 	rooms map[spoke.WorkloadID]*room // guarded by mu
@@ -65,7 +70,7 @@ func New(c Config) (*Door, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Door{c: c, rooms: make(map[spoke.WorkloadID]*room)}, nil
+	return &Door{c: c, transfers: newQueue(transfersAtOnce, transfersWaiting), rooms: make(map[spoke.WorkloadID]*room)}, nil
 }
 
 // Run implements [spoke.Door].
@@ -134,7 +139,23 @@ func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
 }
 
 // Lease implements [spoke.Door].
-func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {}
+func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.roomLocked(id).until = until
+}
+
+// Asked implements [spoke.Door]: it says when the harness of a workload last asked for its lease, and until when it was told that its agent may act; both
+// by the boot-time clock. Both are zero when it has not asked since the door was made. A harness that has not asked when the
+// latter has passed is frozen or cut off.
+func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.rooms[id]; r != nil {
+		return r.asked, r.told
+	}
+	return 0, 0
+}
 
 // Forget implements [spoke.Door].
 func (d *Door) Forget(id spoke.WorkloadID) {
@@ -144,7 +165,7 @@ func (d *Door) Forget(id spoke.WorkloadID) {
 	if r == nil {
 		return
 	}
-	r.orders = nil
+	r.orders, r.until = nil, 0
 	if !r.taken {
 		delete(d.rooms, id)
 		return
@@ -157,6 +178,10 @@ func (d *Door) Forget(id spoke.WorkloadID) {
 // door's mutex, news aside.
 type room struct {
 	orders  *spoke.Orders // nil before the first Tell
+	until   time.Duration // the agent may act; 0: not
+	request uint64        // the last one for a lease that the attached harness sent; 0: none
+	asked   time.Duration // when that came, or the last one of an earlier connection
+	told    time.Duration // until when the harness was told that the agent may act
 	taken   bool          // a harness is attached
 	cut     bool          // it is to be cut off
 	durable uint64        // to be acknowledged
@@ -189,7 +214,7 @@ func (d *Door) enter(id spoke.WorkloadID) (*room, bool) {
 	if r.taken {
 		return nil, false
 	}
-	r.taken, r.cut, r.durable, r.failed = true, false, 0, nil
+	r.taken, r.cut, r.durable, r.failed, r.request = true, false, 0, nil, 0
 	return r, true
 }
 
@@ -198,9 +223,36 @@ func (d *Door) leave(id spoke.WorkloadID) {
 	defer d.mu.Unlock()
 	r := d.rooms[id]
 	r.taken = false
-	if r.orders == nil {
+	if r.orders == nil && r.until == 0 {
 		delete(d.rooms, id)
 	}
+}
+
+// ask notes a request for a lease.
+func (d *Door) ask(r *room, number uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.request, r.asked = number, d.c.Clock()
+	r.notify()
+}
+
+// grant makes the answer to a request, right before it is sent.
+func (d *Door) grant(r *room, number uint64) *harnessv1.Lease {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.told = max(r.told, r.until)
+	if r.until == spoke.LeaseForever {
+		return &harnessv1.Lease{Number: number, Unbounded: true}
+	}
+	return &harnessv1.Lease{Number: number, Duration: durationpb.New(r.until - d.c.Clock())}
+}
+
+// isTaken reports whether a harness is attached for the workload, and not to be cut off.
+func (d *Door) isTaken(id spoke.WorkloadID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.rooms[id]
+	return r != nil && r.taken && !r.cut
 }
 
 // report notes events as durable, or why the connection cannot go on.

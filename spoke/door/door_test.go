@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,20 +285,7 @@ func TestOneHarnessAtATime(t *testing.T) {
 		t.Fatalf("the first harness ended with %v", got)
 	}
 	<-h.gone
-	h.mu.Lock()
-	h.upTo = 1
-	h.mu.Unlock()
-	deadline := time.Now().Add(20 * time.Second)
-	for { // the room is given back right after Detached
-		again := attach(t, c, hello())
-		m, err := again.Recv()
-		if err == nil && m.GetWelcome().GetUpTo() == 1 {
-			return
-		}
-		if status.Code(err) != codes.AlreadyExists || time.Now().After(deadline) {
-			t.Fatalf("the harness came back to %v, %v", m, err)
-		}
-	}
+	come(t, c)
 }
 
 func TestOrdersAreALevel(t *testing.T) {
@@ -328,21 +316,74 @@ func TestOrdersAreALevel(t *testing.T) {
 	d.Forget(spoke.WorkloadID{})
 }
 
-func TestLeaseIsRenewed(t *testing.T) {
-	_, c := open(t, &handler{}, func(c *door.Config) { c.Lease = time.Second })
+// A request is answered from what the spoke said last, by its clock, also while its events are not taken.
+func TestLeaseIsAnswered(t *testing.T) {
+	var clock atomic.Int64
+	h := &handler{fail: errors.New("disk full")}
+	d, c := open(t, h, func(c *door.Config) { c.Clock = func() time.Duration { return time.Duration(clock.Load()) } })
+	now := func(at time.Duration) { clock.Store(int64(at)) }
 	s := attach(t, c, hello())
-	s.welcome()
-	begin := time.Now()
-	for range 3 {
-		d := until(s, func(m *harnessv1.ToHarness) (time.Duration, bool) {
-			return m.GetLease().GetDuration().AsDuration(), m.GetLease() != nil
-		})
-		if d != time.Second {
-			t.Fatalf("a lease of %v", d)
+	ask := func(n uint64) *harnessv1.Lease {
+		s.say(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: &harnessv1.LeaseRequest{Number: n}}})
+		return until(s, func(m *harnessv1.ToHarness) (*harnessv1.Lease, bool) { return m.GetLease(), m.GetLease() != nil })
+	}
+	want := func(l *harnessv1.Lease, n uint64, d time.Duration, forever bool) {
+		t.Helper()
+		if l.Number != n || !forever && l.Duration.AsDuration() != d || l.Unbounded != forever {
+			t.Errorf("lease %v, want number %d for %v, unbounded %v", l, n, d, forever)
 		}
 	}
-	if took := time.Since(begin); took < 500*time.Millisecond || took > 2*time.Second {
-		t.Errorf("three leases of 1s came within %v", took)
+	s.welcome()
+	now(time.Minute)
+	if at, told := d.Asked(id); at != 0 || told != 0 {
+		t.Errorf("asked at %v, told %v, before it asked", at, told)
+	}
+	if l := ask(1); l.Duration.AsDuration() > 0 || l.Unbounded {
+		t.Errorf("lease %v before the spoke gave one", l)
+	}
+	d.Lease(id, 2*time.Minute)
+	want(ask(2), 2, time.Minute, false)
+	now(90 * time.Second)
+	want(ask(3), 3, 30*time.Second, false)
+	if at, told := d.Asked(id); at != 90*time.Second || told != 2*time.Minute {
+		t.Errorf("asked at %v, told %v", at, told)
+	}
+	now(3 * time.Minute)
+	want(ask(4), 4, -time.Minute, false)
+	d.Lease(id, spoke.LeaseForever)
+	want(ask(5), 5, 0, true)
+	d.Lease(id, 4*time.Minute)
+	s.say(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: &harnessv1.LeaseRequest{Number: 6}}})
+	s.events(1) // ends the connection
+	want(until(s, func(m *harnessv1.ToHarness) (*harnessv1.Lease, bool) { return m.GetLease(), m.GetLease() != nil }), 6, time.Minute, false)
+	if got := s.code(); got != codes.Unavailable {
+		t.Errorf("the stream ended with %v", got)
+	}
+	<-h.gone
+	s = come(t, c)
+	want(ask(7), 7, time.Minute, false)
+	d.Forget(id)
+	s.code()
+	<-h.gone
+	s = come(t, c)
+	if l := ask(8); l.Duration.AsDuration() > 0 {
+		t.Errorf("lease %v after the spoke forgot the workload", l)
+	}
+}
+
+// come attaches; right after Detached the room may be taken for a moment.
+func come(t *testing.T, c harnessv1.HarnessClient) stream {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		s := attach(t, c, hello())
+		m, err := s.Recv()
+		if err == nil && m.GetWelcome() != nil {
+			return s
+		}
+		if status.Code(err) != codes.AlreadyExists || time.Now().After(deadline) {
+			t.Fatalf("the harness came to %v, %v", m, err)
+		}
 	}
 }
 
@@ -392,7 +433,6 @@ func TestConfig(t *testing.T) {
 		{"Socket", func(c *door.Config) { c.Socket = "/" + strings.Repeat("d", 107) }},
 		{"Verify", func(c *door.Config) { c.Verify = nil }},
 		{"Verify", func(c *door.Config) { c.Log = nil }},
-		{"Lease", func(c *door.Config) { c.Lease = time.Millisecond }},
 	} {
 		c := fine
 		tt.change(&c)

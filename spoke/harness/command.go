@@ -76,14 +76,14 @@ func (h *Harness) command(ctx context.Context, kill <-chan struct{}, signals []*
 	tail, err := h.execute(ctx, kill, h.w.Command, doc)
 	var cut *cutError
 	switch cause := context.Cause(ctx); {
-	case err == nil:
-		return result{outcome: api.OutcomeDone}
-	case errors.As(cause, &cut):
+	case errors.As(cause, &cut): // also when it ended well: who is told to end and does so is not done
 		return result{outcome: api.OutcomeCut, reason: cut.reason}
 	case errors.Is(cause, errTurnLimit):
 		return result{api.OutcomeFailed, fmt.Sprintf("the turn took longer than its limit of %v", limit), tail}
 	case cause != nil:
 		return result{outcome: api.OutcomeCut, reason: cause.Error()}
+	case err == nil:
+		return result{outcome: api.OutcomeDone}
 	default:
 		return result{api.OutcomeFailed, err.Error(), tail}
 	}
@@ -99,7 +99,7 @@ func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []stri
 	defer in.Close()
 	var tail tail
 	err = program{
-		argv: argv, env: agentEnv(h.w), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
+		argv: argv, env: agentEnv(h.w, h.work.lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
 		stdout: func(ctx context.Context, r io.Reader) error {
 			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
 				h.out.put(ctx, lineEvent(api.EventMessage, text, continued))
@@ -124,7 +124,7 @@ func lineEvent(t api.EventType, text string, continued bool) *harnessv1.Event {
 }
 
 // agentEnv is the whole environment of the agent. What the definition says comes last and counts.
-func agentEnv(w *harnessv1.Workload) []string {
+func agentEnv(w *harnessv1.Workload, lost bool) []string {
 	env := []string{
 		"PATH=" + w.Path, "HOME=" + w.Home, "TMPDIR=" + w.Temp,
 		"NAVE_WORKLOAD=" + w.Id, "NAVE_SESSION=" + w.Session, "NAVE_KEY=" + w.Key, "NAVE_AGENT=" + w.Agent,
@@ -132,6 +132,9 @@ func agentEnv(w *harnessv1.Workload) []string {
 	}
 	if w.Cluster != "" {
 		env = append(env, "NAVE_CLUSTER="+w.Cluster)
+	}
+	if lost {
+		env = append(env, "NAVE_STATE_LOST=1") // the state of before could not be restored
 	}
 	at := make(map[string]int, len(env))
 	for i, kv := range env {

@@ -1,9 +1,11 @@
 // Package harness is the supervisor inside a workload: it drives the agent program and reports to the spoke.
 //
-// The way of a signal: the runtime wrote a description and started the program; [Harness.Run] puts files in place and runs
-// the init scripts; the link attaches at the spoke's socket and brings orders into the inbox; the pure next decides what
-// to do; a turn runs the agent's program; what it prints becomes events in the outbox; the link sends them, and they are
-// forgotten when the spoke says that they are durable. Then the turn record follows the same way.
+// The way of a signal: the runtime wrote a description and started the program; [Harness.Run] makes the state directory what
+// the attempt begins from, puts files in place and runs the init scripts; the link attaches at the spoke's socket, asks for
+// leases and brings orders into the inbox; the pure next decides what to do; a turn runs the agent's program; what it prints
+// becomes events in the outbox; the link sends them, and they are forgotten when the spoke says that they are durable. When
+// everything that the turn started is gone, a checkpoint of the state is taken, and the turn record follows and names it. Then
+// the checkpoint goes through the spoke into the bucket, and the event that says so comes before the next turn.
 //
 // Invariants:
 //
@@ -11,9 +13,13 @@
 //  2. Turns come one after another, and signals in order: one that failed holds back those behind it.
 //  3. What a turn consumed is not run again by this harness, however long it stays in the orders.
 //  4. The agent dies with the harness, and nothing that a turn started outlives the turn.
-//  5. Without a lease that was promised the agent does not act: the clock is the boot-time clock.
-//  6. The agent gets the environment that its description grants and nothing of the harness's own.
-//  7. The harness outlives the spoke: it dials again for ever.
+//  5. The agent acts under a lease of the spoke alone, counted by the boot-time clock from when it was asked for; when it
+//     runs out, nothing of the agent runs any more. Init scripts are the agent's too.
+//  6. The marker that the state is as in a checkpoint is gone before anything of the agent runs. What checkpoint.saved names
+//     covers every event before it: it is taken after the last turn that began.
+//  7. Restoring, taking and saving need no lease: nothing of the agent runs meanwhile.
+//  8. The agent gets the environment that its description grants and nothing of the harness's own.
+//  9. The harness outlives the spoke: it dials again for ever.
 //
 // next does no I/O and reads no clock. The package never imports the spoke's adapters and never talks to the hub. It is made
 // for a process of its own: between turns it kills every child of the process. Its goroutines belong to [Harness.Run].

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -24,6 +25,10 @@ type Config struct {
 	MaxBytes  int                 // the same in bytes; default 8 MiB
 	Patience  time.Duration       // between SIGTERM and SIGKILL for an agent that is to end; default 2 s
 	Flush     time.Duration       // how long an ending harness waits for the spoke to take its last events; default 30 s
+	Stall     time.Duration       // how long the transfer of a checkpoint may stand still while work waits; default 20 s
+
+	// Clock counts leases. Default the boot-time clock, which goes on while the machine sleeps.
+	Clock func() time.Duration
 }
 
 func (c *Config) validate() error {
@@ -39,13 +44,19 @@ func (c *Config) validate() error {
 		return api.Invalid("Workload", "has no command")
 	case w.TurnLimit.AsDuration() <= 0:
 		return api.Invalid("Workload", "has no turn limit")
-	case c.MaxEvents < 0 || c.MaxBytes < 0 || c.Patience < 0 || c.Flush < 0:
-		return api.Invalid("MaxEvents", "MaxBytes, Patience and Flush are not negative")
+	case w.State == "" || w.Home == "" || w.Workspace == "":
+		return api.Invalid("Workload", "has no state, home or workspace: use the file that the runtime wrote")
+	case c.MaxEvents < 0 || c.MaxBytes < 0 || c.Patience < 0 || c.Flush < 0 || c.Stall < 0:
+		return api.Invalid("MaxEvents", "MaxBytes, Patience, Flush and Stall are not negative")
 	}
 	c.MaxEvents = orDefault(c.MaxEvents, 4096)
 	c.MaxBytes = orDefault(c.MaxBytes, 8<<20)
 	c.Patience = orDefault(c.Patience, endPatience)
 	c.Flush = orDefault(c.Flush, 30*time.Second)
+	c.Stall = orDefault(c.Stall, 20*time.Second)
+	if c.Clock == nil {
+		c.Clock = boottime.Now
+	}
 	return nil
 }
 
@@ -58,14 +69,16 @@ func orDefault[T int | time.Duration](v, def T) T {
 
 // Harness runs one attempt of one session. Make one with [New]; there is one in a process.
 type Harness struct {
-	c   Config
-	w   *harnessv1.Workload
-	out *outbox
-	in  *inbox
+	c        Config
+	w        *harnessv1.Workload
+	out      *outbox
+	in       *inbox
+	lease    *lease
+	vault    *vault
+	attached chan struct{} // closed by the first welcome
+	welcome  sync.Once
 
-	// What follows belongs to work.
-	consumed spans
-	failed   map[uint64]uint32
+	work work
 }
 
 // New checks the configuration. It starts nothing.
@@ -73,11 +86,20 @@ func New(c Config) (*Harness, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Harness{c: c, w: c.Workload, out: newOutbox(c.MaxEvents, c.MaxBytes), in: newInbox(bootTime), failed: make(map[uint64]uint32)}, nil
+	in, attached := newInbox(), make(chan struct{})
+	v := &vault{w: c.Workload, now: c.Clock, stall: c.Stall}
+	return &Harness{
+		c: c, w: c.Workload, out: newOutbox(c.MaxEvents, c.MaxBytes), in: in, lease: newLease(c.Clock, c.Patience, in.notify),
+		vault: v, attached: attached,
+		work: work{
+			failed: make(map[uint64]uint32), began: c.Clock(),
+			state: &state{w: c.Workload, session: api.SessionID(c.Workload.Session), vault: v, attached: attached, log: c.Log},
+		},
+	}, nil
 }
 
 // Run drives the agent until the spoke says stop or ctx ends; then it ends the turn, hands over the last events and
-// returns nil. An error says why the workload could not go on.
+// returns nil. An error says why the workload could not go on; [FailureOf] tells which kind of failed start it is.
 func (h *Harness) Run(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the subreaper: %w", err)
@@ -86,12 +108,15 @@ func (h *Harness) Run(ctx context.Context) error {
 	g.Go("link", h.link)
 	var result error
 	g.Go("work", func(gctx context.Context) error {
-		result = h.work(gctx, ctx)
-		reason := "stopped"
+		result = h.run(gctx, ctx)
+		e := &harnessv1.Event{Type: string(api.EventEnded), Text: "stopped", Attributes: map[string]string{"reason": "stopped"}}
 		if result != nil {
-			reason = result.Error()
+			e.Text, e.Attributes["reason"] = result.Error(), result.Error()
 		}
-		h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventEnded), Text: reason, Attributes: map[string]string{"reason": reason}})
+		if f := FailureOf(result); f != "" {
+			e.Attributes[api.AttrFailure] = string(f)
+		}
+		h.out.put(cancelled(), e)
 		fctx, cancel := context.WithTimeout(gctx, h.c.Flush)
 		defer cancel()
 		if !h.out.drained(fctx) {
@@ -103,144 +128,20 @@ func (h *Harness) Run(ctx context.Context) error {
 	return errors.Join(g.Wait(), result)
 }
 
-// task is what runs: the preparation, or a turn.
-type task struct {
-	preparing bool
-	signals   []*harnessv1.Signal // of a turn
-	end       context.CancelCauseFunc
-	kill      func() // without time to end by itself
+// startError is an end before the first turn began.
+type startError struct {
+	kind api.StartFailure
+	err  error
 }
 
-// ended is how a task ended.
-type ended struct {
-	result       // of a turn
-	err    error // of the preparation
-}
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
 
-// work prepares the workload and runs turns. It ends when stop ends or the orders say so.
-func (h *Harness) work(ctx, stop context.Context) error {
-	attempt := h.w.Id[strings.LastIndexByte(h.w.Id, '-')+1:]
-	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"workload": h.w.Id, "attempt": attempt}})
-	g := run.NewGroup(ctx)
-	defer g.Wait()
-	defer g.Stop()
-	var (
-		done  = make(chan ended, 1) // one task at a time, so that a task never waits to say how it ended
-		tick  = time.NewTimer(time.Hour)
-		stops = stop.Done()
-	)
-	defer tick.Stop()
-	now := h.launch(g, done, task{preparing: true})
-	for {
-		f, leased, left := h.facts(stop)
-		f.preparing, f.running = now.preparing, sequences(now.signals)
-		switch s := next(f); s.kind {
-		case stepEnd:
-			return nil
-		case stepCut:
-			now.end(&cutError{s.reason})
-			if f.lapsed {
-				now.kill()
-			}
-		case stepRun:
-			h.begin(s.signals)
-			now = h.launch(g, done, task{signals: s.signals})
-		}
-		if leased && left > 0 { // the timer's clock may stand still, the lease's does not
-			tick.Reset(min(left, time.Second))
-		}
-		select {
-		case e := <-done:
-			now.end(nil)
-			if now.preparing && e.err != nil {
-				return e.err
-			}
-			if !now.preparing {
-				h.finish(now.signals, e.result)
-			}
-			now = task{}
-		case <-h.in.changed:
-		case <-stops:
-			stops = nil // facts know it from here on
-		case <-tick.C:
-		case <-g.Context().Done(): // a task panicked
-			return g.Wait()
-		}
+// FailureOf tells which kind of failed start an error of [Harness.Run] is; empty when it is none.
+func FailureOf(err error) api.StartFailure {
+	var s *startError
+	if errors.As(err, &s) {
+		return s.kind
 	}
-}
-
-// launch starts a task of the group.
-func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
-	ctx, end := context.WithCancelCause(g.Context())
-	kctx, kill := context.WithCancel(context.WithoutCancel(ctx))
-	t.end, t.kill = end, kill
-	g.Go("task", func(context.Context) error {
-		defer kill()
-		if t.preparing {
-			done <- ended{err: h.prepare(ctx, kctx.Done())}
-		} else {
-			done <- ended{result: h.command(ctx, kctx.Done(), t.signals)}
-		}
-		return nil
-	})
-	return t
-}
-
-// facts reads what the spoke and the runtime want now.
-func (h *Harness) facts(stop context.Context) (f facts, leased bool, left time.Duration) {
-	o, leased, left := h.in.look()
-	f = facts{
-		signals: o.Signals, single: o.Single, lapsed: leased && left <= 0,
-		interrupt: h.w.OnSignal == string(api.OnSignalInterrupt), consumed: h.consumed, failed: h.failed,
-	}
-	switch {
-	case stop.Err() != nil:
-		f.stop = "the workload was told to end"
-	case o.Stop:
-		f.stop = "the spoke stops the workload"
-	}
-	return f, leased, left
-}
-
-// begin reports a turn before it runs.
-func (h *Harness) begin(turn []*harnessv1.Signal) {
-	h.out.working(sequences(turn))
-	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventTurn), Signals: sequences(turn)})
-	h.c.Log.Info("turn started", "workload", h.w.Id, "signals", sequences(turn))
-}
-
-// finish reports a turn and remembers what must not run again.
-func (h *Harness) finish(turn []*harnessv1.Signal, r result) {
-	e := &harnessv1.Event{Type: string(api.EventTurnDone), Signals: sequences(turn), Outcome: string(r.outcome)}
-	if r.reason != "" {
-		e.Text = r.reason + below(r.detail)
-		e.Attributes = map[string]string{"reason": r.reason}
-	}
-	h.out.working(nil)
-	h.out.put(cancelled(), e)
-	h.c.Log.Info("turn ended", "workload", h.w.Id, "signals", sequences(turn), "outcome", r.outcome, "reason", r.reason)
-	for _, s := range turn {
-		switch r.outcome {
-		case api.OutcomeDone:
-			h.consumed = h.consumed.with(s.Sequence)
-			delete(h.failed, s.Sequence)
-		case api.OutcomeFailed:
-			h.failed[s.Sequence] = s.Deliveries
-		}
-	}
-}
-
-func sequences(signals []*harnessv1.Signal) []uint64 {
-	var ns []uint64
-	for _, s := range signals {
-		ns = append(ns, s.Sequence)
-	}
-	return ns
-}
-
-// cancelled is a context that has ended: records of the harness itself are few and do not wait for room.
-func cancelled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
+	return ""
 }

@@ -24,7 +24,7 @@ func TestRequestAndEnvironment(t *testing.T) {
 	r.w.Env = []*harnessv1.EnvVar{{Name: "GRANTED", Value: "yes"}, {Name: "TMPDIR", Value: "/tmp"}}
 	r.w.Files = []*harnessv1.File{{Path: "etc/conf", Content: "configured\n"}}
 	r.w.InitScripts = []*harnessv1.InitScript{{Name: "one", Script: `echo made > "$HOME/made"`}}
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "plain"), sig(2, 1, "\xff\x00")))
 	events := r.await("the end of the turn", func(e api.Event) bool { return e.Type == api.EventTurnDone })
 	var got []string
@@ -52,8 +52,8 @@ func TestRequestAndEnvironment(t *testing.T) {
 	if diff := cmp.Diff(lines, got[:len(got)-1]); diff != "" {
 		t.Errorf("environment (-want +got)\n%s", diff)
 	}
-	if code, text := r.end(); code != 0 || text != "stopped" {
-		t.Errorf("ended with %d, %q", code, text)
+	if code, exit := r.end(); code != 0 || exit.Reason != "stopped" || exit.Failure != "" {
+		t.Errorf("ended with %d, %v", code, exit)
 	}
 	if last := r.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded }); last[0].Attributes["attempt"] != "2" {
 		t.Errorf("the first event is %+v", last[0])
@@ -64,7 +64,7 @@ func TestRequestAndEnvironment(t *testing.T) {
 func TestNothingIsLostWhileTheSpokeIsAway(t *testing.T) {
 	const lines = 30_000
 	r := newRig(t, fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i+1)); echo "line $i"; done`, lines))
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	for _, n := range []int{10, 8000, 16_000, 24_000} {
 		r.message(fmt.Sprintf("line %d", n))
@@ -93,7 +93,7 @@ func TestBackPressureReachesTheAgent(t *testing.T) {
 	// The outbox and the pipe hold a part of it. The agent says how far it came.
 	r := newRig(t, `line=$(head -c 1000 /dev/zero | tr '\0' x); i=0
 while [ $i -lt 10000 ]; do i=$((i+1)); echo "$line"; case $i in *0) echo $i > progress; esac; done; echo finished`)
-	r.begin(0)
+	r.begin()
 	r.h.block.Store(true)
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	r.awaitStandstill()
@@ -109,39 +109,15 @@ while [ $i -lt 10000 ]; do i=$((i+1)); echo "$line"; case $i in *0) echo $i > pr
 	r.away()
 	r.back()
 	r.message("finished")
-	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone || record.SourceNumber != 10_000+4 {
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone || record.SourceNumber != 10_000+5 {
 		t.Fatalf("turn record %+v, want it after 10001 lines", record)
-	}
-}
-
-// The harness kills its agent when the lease runs out, and runs the turn again under a new one.
-func TestLease(t *testing.T) {
-	r := newRig(t, `trap '' TERM; [ -f again ] && exit 0; touch again; echo $$; exec sleep 3600`)
-	r.begin(time.Second)
-	r.door.Tell(r.id, orders(sig(1, 0, "go")))
-	events := r.await("the agent's number", func(e api.Event) bool { return e.Type == api.EventMessage })
-	pid := events[len(events)-1].Text
-	alive := func() bool { _, err := os.Stat("/proc/" + pid); return err == nil }
-	if !alive() {
-		t.Fatalf("agent %s does not run", pid)
-	}
-	r.away()
-	gone := time.Now()
-	r.eventually("the agent is dead", func() bool { return !alive() })
-	if took := time.Since(gone); took > 3*time.Second {
-		t.Errorf("the agent lived %v without a lease of 1s", took)
-	}
-	r.back()
-	records := r.records(2)
-	if records[0].Outcome != api.OutcomeCut || !strings.Contains(records[0].Text, "lease") || records[1].Outcome != api.OutcomeDone {
-		t.Fatalf("turn records %+v, want one cut by the lease, one done", records)
 	}
 }
 
 // Nobody needs to sweep: the kernel kills the agent when its harness is killed.
 func TestAgentDiesWithTheHarness(t *testing.T) {
 	r := newRig(t, `trap '' TERM HUP; echo $$; exec sleep 3600`)
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	events := r.await("the agent's number", func(e api.Event) bool { return e.Type == api.EventMessage })
 	pid := events[len(events)-1].Text
@@ -156,7 +132,7 @@ func TestAgentDiesWithTheHarness(t *testing.T) {
 
 func TestFailuresWaitForTheNextDelivery(t *testing.T) {
 	r := newRig(t, `echo run; echo oops >&2; [ -f good ] || exit 3`)
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "go"), sig(2, 0, "go")))
 	first := r.records(1)[0]
 	if diff := cmp.Diff([]uint64{1, 2}, first.Signals); diff != "" || first.Outcome != api.OutcomeFailed || first.Text != "exit status 3:\noops" {
@@ -189,7 +165,7 @@ func TestFailuresWaitForTheNextDelivery(t *testing.T) {
 func TestTurnLimit(t *testing.T) {
 	r := newRig(t, `(setsid sleep 3600 &); echo $$; exec sleep 3600`)
 	r.w.TurnLimit = durationpb.New(300 * time.Millisecond)
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	record := r.records(1)[0]
 	if record.Outcome != api.OutcomeFailed || !strings.Contains(record.Text, "limit of 300ms") {
@@ -202,12 +178,12 @@ func TestTurnLimit(t *testing.T) {
 
 func TestStopByOrders(t *testing.T) {
 	r := newRig(t, `echo ready; exec sleep 3600`)
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	r.message("ready")
 	r.door.Tell(r.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, "go")}, Stop: true})
-	if code, text := r.wait(); code != 0 || text != "stopped" {
-		t.Errorf("ended with %d, %q", code, text)
+	if code, exit := r.wait(); code != 0 || exit.Reason != "stopped" || exit.Failure != "" {
+		t.Errorf("ended with %d, %v", code, exit)
 	}
 	if record := r.records(1)[0]; record.Outcome != api.OutcomeCut {
 		t.Errorf("turn record %+v", record)
@@ -217,7 +193,7 @@ func TestStopByOrders(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	r := newRig(t, `[ -f again ] && exit 0; touch again; echo ready; exec sleep 3600`)
 	r.w.OnSignal = "interrupt"
-	r.begin(0)
+	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	r.message("ready")
 	r.door.Tell(r.id, orders(sig(1, 0, "go"), sig(2, 0, "stop that")))
@@ -230,7 +206,7 @@ func TestInterrupt(t *testing.T) {
 // Orders larger than a message arrive whole, and long lines in parts.
 func TestLargeOrdersAndLines(t *testing.T) {
 	r := newRig(t, `cat; echo`)
-	r.begin(0)
+	r.begin()
 	var ss []api.Signal
 	for n := range uint64(80) {
 		ss = append(ss, sig(n+1, 0, strings.Repeat("p", api.MaxPayloadInline)))

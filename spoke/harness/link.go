@@ -56,19 +56,29 @@ func (h *Harness) link(ctx context.Context) error {
 	}
 }
 
-// attach serves one connection. It reports whether the spoke welcomed the harness, and why the connection ended.
-func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
+// dial makes a connection to the spoke. It is opened with the first call.
+func dial(socket string) (*grpc.ClientConn, error) {
 	cc, err := grpc.NewClient("passthrough:///spoke",
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the spoke checks the credentials of the peer process
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", h.w.Socket)
+			return d.DialContext(ctx, "unix", socket)
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)))
 	if err != nil {
-		return false, fmt.Errorf("dial the spoke: %w", err)
+		return nil, fmt.Errorf("dial the spoke: %w", err)
+	}
+	return cc, nil
+}
+
+// attach serves one connection. It reports whether the spoke welcomed the harness, and why the connection ended.
+func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
+	cc, err := dial(h.w.Socket)
+	if err != nil {
+		return false, err
 	}
 	defer cc.Close()
+	defer h.lease.detached()
 	g := run.NewGroup(ctx)
 	defer g.Wait()
 	defer g.Stop()
@@ -95,6 +105,7 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 	if !h.out.ack(w.UpTo) {
 		return false, fmt.Errorf("the spoke has events up to %d, more than were made", w.UpTo)
 	}
+	h.welcome.Do(func() { close(h.attached) })
 	h.c.Log.Info("attached", "workload", h.w.Id, "up_to", w.UpTo)
 	g.Go("send", func(ctx context.Context) error { return h.send(ctx, stream, w.UpTo) })
 	g.Go("receive", func(ctx context.Context) error { return h.receive(stream) })
@@ -103,10 +114,26 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 
 type attachment = grpc.BidiStreamingClient[harnessv1.FromHarness, harnessv1.ToHarness]
 
-// send says which turn runs and sends the events after a number, until ctx ends.
+// send asks for leases, says which turn runs and sends the events after a number, until ctx ends. The lease comes first: it
+// is asked for before a spoke that takes no events ends the connection.
 func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) error {
 	var told []uint64
+	ask, due := time.NewTimer(time.Hour), true
+	defer ask.Stop()
 	for {
+		select {
+		case <-ask.C:
+			due = true
+		default:
+		}
+		if due {
+			due = false
+			request := &harnessv1.LeaseRequest{Number: h.lease.ask()}
+			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: request}}); err != nil {
+				return err
+			}
+			ask.Reset(h.lease.pause())
+		}
 		batch, turn, changed := h.out.after(sent)
 		if !slices.Equal(turn, told) {
 			told = turn
@@ -123,6 +150,8 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 		}
 		select {
 		case <-changed:
+		case <-ask.C:
+			due = true
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -143,7 +172,7 @@ func (h *Harness) receive(stream attachment) error {
 				return fmt.Errorf("the spoke acknowledged event %d, which was not made", m.Ack.UpTo)
 			}
 		case *harnessv1.ToHarness_Lease:
-			h.in.lease(m.Lease.Duration.AsDuration())
+			h.lease.answer(m.Lease.Number, m.Lease.Duration.AsDuration(), m.Lease.Unbounded)
 		case *harnessv1.ToHarness_Orders:
 			if orders != nil {
 				m.Orders.Signals = append(orders.Signals, m.Orders.Signals...)

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
@@ -28,16 +29,18 @@ func Main(description, version string, log *os.File) int {
 		fmt.Fprintln(log, err)
 		return 2
 	}
-	text, code := "stopped", 0
+	exit, code := &harnessv1.Exit{Reason: "stopped"}, 0
 	h, err := New(Config{Workload: w, Version: version, Log: slog.New(slog.NewTextHandler(&cappedLog{f: log}, nil))})
-	if err == nil {
+	if err != nil {
+		err = &startError{api.StartFailureConfig, err}
+	} else {
 		err = h.Run(ctx)
 	}
 	if err != nil {
 		fmt.Fprintln(log, err)
-		text, code = err.Error(), 1
+		exit, code = &harnessv1.Exit{Reason: err.Error(), Failure: string(FailureOf(err))}, 1
 	}
-	if err := writeExit(w.ExitFile, text); err != nil {
+	if err := writeExit(w.ExitFile, exit); err != nil {
 		fmt.Fprintln(log, err)
 	}
 	return code
@@ -58,12 +61,16 @@ func Load(path string) (*harnessv1.Workload, error) {
 }
 
 // writeExit replaces the file at once, so that a reader sees all of it or nothing.
-func writeExit(path, text string) error {
+func writeExit(path string, e *harnessv1.Exit) error {
 	if path == "" {
 		return nil
 	}
+	text, err := protojson.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode the exit: %w", err)
+	}
 	tmp := filepath.Join(filepath.Dir(path), ".exit")
-	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(tmp, text, 0o600); err != nil {
 		return fmt.Errorf("write the exit file: %w", err)
 	}
 	return os.Rename(tmp, path)

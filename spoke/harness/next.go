@@ -3,38 +3,74 @@ package harness
 import (
 	"fmt"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// The kinds of tasks: what runs, one at a time.
+const (
+	taskNone    = ""
+	taskRestore = "restore" // the state directory
+	taskPrepare = "prepare" // files and init scripts
+	taskTurn    = "turn"
+	taskTake    = "take"   // a checkpoint, onto the disk
+	taskUpload  = "upload" // it into the bucket
 )
 
 // facts are what the next step depends on.
 type facts struct {
+	task      string              // that runs
+	running   []uint64            // signals of the turn that runs
+	stop      string              // why to end; empty: go on
+	lapsed    string              // why the agent may not act, or may not go on with the task; empty: it may
+	restored  bool                // the state directory is what the attempt begins from
+	prepared  bool                // files are in place and init scripts have run
 	signals   []*harnessv1.Signal // of the orders, in order
 	single    bool                // one signal per turn
-	stop      string              // why to end; empty: go on
-	lapsed    bool                // the lease has run out
 	interrupt bool                // a later signal interrupts a turn
-	preparing bool                // init scripts run
-	running   []uint64            // of the turn that runs; nil between turns
 	consumed  spans               // by turns that were done
 	failed    map[uint64]uint32   // deliveries of signals when a turn with them failed
+
+	mode      api.CheckpointMode
+	open      bool // a turn has ended, and its record waits for its checkpoint
+	dirty     bool // a turn began since the last checkpoint
+	uncovered bool // there is a checkpoint, and no event yet that says it is in the bucket
+	elapsed   bool // the interval between checkpoints is over
+	calm      bool // no pause after a checkpoint that could not be taken or saved
+	stalled   bool // the upload does not move
 }
 
-// The kinds of steps:
+// The kinds of steps, by the first row that holds. Work is: a signal to run, or stop.
 //
-//	task       facts                          step
-//	any        stop                           cut
-//	any        lapsed                         cut
-//	turn       interrupt and a later signal   cut
-//	any        else                           wait
-//	none       stop                           end
-//	none       lapsed                         wait
-//	none       no signal to run               wait
-//	none       else                           run
+//	task            facts                                                        step
+//	restore         stop                                                         cut
+//	prepare, turn   stop                                                         cut
+//	prepare, turn   lapsed                                                       cut
+//	turn            interrupt and a later signal                                 cut
+//	upload          stalled and work                                             abandon
+//	any             else                                                         wait
+//	none            open                                                         take
+//	none            dirty, calm: stop                                            take
+//	none            dirty, calm: mode turn                                       take
+//	none            dirty, calm: mode interval and elapsed                       take
+//	none            dirty, calm: mode idle and no signal to run, or lapsed       take
+//	none            uncovered, not dirty, calm                                   upload
+//	none            stop                                                         end
+//	none            not restored                                                 restore
+//	none            lapsed                                                       wait
+//	none            not prepared                                                 prepare
+//	none            a signal to run                                              run
+//	none            else                                                         wait
 const (
-	stepWait = "wait"
-	stepRun  = "run"
-	stepCut  = "cut"
-	stepEnd  = "end"
+	stepWait    = "wait"
+	stepRestore = "restore"
+	stepPrepare = "prepare"
+	stepRun     = "run"
+	stepCut     = "cut"
+	stepTake    = "take"
+	stepUpload  = "upload"
+	stepAbandon = "abandon"
+	stepEnd     = "end"
 )
 
 // step is what to do now.
@@ -46,25 +82,54 @@ type step struct {
 
 // next decides. It is a function of the facts alone.
 func next(f facts) step {
-	if f.preparing || f.running != nil {
-		switch w := waiting(f); {
-		case f.stop != "":
-			return step{kind: stepCut, reason: f.stop}
-		case f.lapsed:
-			return step{kind: stepCut, reason: "the lease of the spoke ran out"}
-		case f.interrupt && !f.preparing && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
-			return step{kind: stepCut, reason: fmt.Sprintf("signal %d interrupts", last(w))}
-		}
-		return step{kind: stepWait}
+	w := waiting(f)
+	if f.task != taskNone {
+		return during(f, w)
 	}
-	switch w := waiting(f); {
+	switch {
+	case f.open || f.dirty && f.calm && due(f, w):
+		return step{kind: stepTake}
+	case f.uncovered && !f.dirty && f.calm: // what is uncovered does not reach over a turn that began since
+		return step{kind: stepUpload}
 	case f.stop != "":
 		return step{kind: stepEnd}
-	case f.lapsed || len(w) == 0:
+	case !f.restored:
+		return step{kind: stepRestore}
+	case f.lapsed != "":
 		return step{kind: stepWait}
-	default:
+	case !f.prepared:
+		return step{kind: stepPrepare}
+	case len(w) > 0:
 		return step{kind: stepRun, signals: w}
 	}
+	return step{kind: stepWait}
+}
+
+// during decides while a task runs.
+func during(f facts, w []*harnessv1.Signal) step {
+	agent := f.task == taskPrepare || f.task == taskTurn
+	switch {
+	case f.stop != "" && (agent || f.task == taskRestore):
+		return step{kind: stepCut, reason: f.stop}
+	case f.lapsed != "" && agent:
+		return step{kind: stepCut, reason: f.lapsed}
+	case f.task == taskTurn && f.interrupt && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
+		return step{kind: stepCut, reason: fmt.Sprintf("signal %d interrupts", last(w))}
+	case f.task == taskUpload && f.stalled && (f.stop != "" || len(w) > 0):
+		return step{kind: stepAbandon}
+	}
+	return step{kind: stepWait}
+}
+
+// due reports that it is time for a checkpoint of what turns have changed.
+func due(f facts, w []*harnessv1.Signal) bool {
+	switch f.mode {
+	case api.CheckpointInterval:
+		return f.elapsed || f.stop != ""
+	case api.CheckpointIdle:
+		return len(w) == 0 || f.lapsed != "" || f.stop != ""
+	}
+	return true
 }
 
 // waiting lists the signals that the next turn takes: all that were not consumed, up to the first that failed and was

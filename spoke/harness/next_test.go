@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"pgregory.net/rapid"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
@@ -19,11 +20,19 @@ import (
 //	orders   signals as sequence or sequence/deliveries, then single, stop
 //	running  the signals of the turn that runs
 //	ended    done, failed, cut: how it ended
-//	set      lapsed, interrupt, preparing = true or false
+//	prepared  the preparation ended well; cut: it was cut
+//	restored  the state is restored
+//	mode     of checkpoints; taken, saved: it went well; with wrong: it did not
+//	set      lapsed, interrupt, calm, elapsed, stalled, uncovered = true or false
+//
+// The commands say where it begins: restore, begin (restored), save (prepared, turns need checkpoints), play (they do not).
 func TestNext(t *testing.T) {
 	datadriven.RunTest(t, "testdata/next.txt", func(t *testing.T, d *datadriven.TestData) string {
 		var f facts
 		f.failed = make(map[uint64]uint32)
+		f.prepared, f.restored, f.calm = d.Cmd == "play" || d.Cmd == "save", d.Cmd != "restore", true
+		f.mode = api.CheckpointTurn
+		saves := d.Cmd == "save"
 		var turn []*harnessv1.Signal
 		var out strings.Builder
 		for _, line := range strings.Split(d.Input, "\n") {
@@ -45,11 +54,17 @@ func TestNext(t *testing.T) {
 				on := words[2] == "true"
 				switch words[1] {
 				case "lapsed":
-					f.lapsed = on
+					f.lapsed = map[bool]string{true: "lapsed"}[on]
 				case "interrupt":
 					f.interrupt = on
-				case "preparing":
-					f.preparing = on
+				case "calm":
+					f.calm = on
+				case "elapsed":
+					f.elapsed = on
+				case "stalled":
+					f.stalled = on
+				case "uncovered":
+					f.uncovered = on
 				default:
 					t.Fatalf("%s: no such fact", d.Pos)
 				}
@@ -65,13 +80,38 @@ func TestNext(t *testing.T) {
 						t.Fatalf("%s: no such outcome", d.Pos)
 					}
 				}
-				turn, f.running = nil, nil
+				f.task, turn, f.running = taskNone, nil, nil
+				f.open = saves && f.mode == api.CheckpointTurn
+			case "mode":
+				f.mode = api.CheckpointMode(words[1])
+			case "taken":
+				f.task, f.open = taskNone, false
+				if len(words) == 1 {
+					f.dirty, f.uncovered = false, true
+				} else {
+					f.calm = false
+				}
+			case "saved":
+				f.task, f.stalled = taskNone, false
+				if len(words) == 1 {
+					f.uncovered = false
+				} else {
+					f.calm = false
+				}
+			case "restored":
+				f.task, f.restored = taskNone, true
+			case "prepared":
+				f.task, f.prepared = taskNone, len(words) == 1
 			default:
 				t.Fatalf("%s: no such line: %s", d.Pos, line)
 			}
 			s := next(f)
 			fmt.Fprintf(&out, "%-28s %s", line, s.kind)
-			if s.kind == stepRun {
+			switch s.kind {
+			case stepRestore, stepPrepare, stepTake, stepUpload:
+				f.task = kinds[s.kind]
+			case stepRun:
+				f.task, f.dirty = taskTurn, saves
 				turn, f.running = s.signals, sequences(s.signals)
 				fmt.Fprintf(&out, " %v", f.running)
 			}
@@ -106,7 +146,7 @@ func parseSignal(t *testing.T, w string) *harnessv1.Signal {
 // failure that was not handed out anew.
 func TestNextKeepsOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := facts{failed: make(map[uint64]uint32)}
+		f := facts{restored: true, prepared: true, calm: true, failed: make(map[uint64]uint32)}
 		deliveries := make(map[uint64]uint32)
 		oldest, newest := uint64(1), uint64(0)
 		highest := uint64(0) // consumed
@@ -122,7 +162,7 @@ func TestNextKeepsOrder(t *testing.T) {
 				f.signals = append(f.signals, &harnessv1.Signal{Sequence: n, Deliveries: deliveries[n]})
 			}
 			f.single = rapid.Bool().Draw(t, "single")
-			f.lapsed = rapid.IntRange(0, 9).Draw(t, "lapsed") == 0
+			f.lapsed = rapid.SampledFrom([]string{"", "", "", "lapsed"}).Draw(t, "lapsed")
 			s := next(f)
 			if s.kind != stepRun {
 				continue

@@ -40,8 +40,9 @@ func newOutbox(maxEvents, maxBytes int) *outbox {
 }
 
 // put numbers the event and keeps it. It waits for room; when ctx ends it waits no longer and keeps the event all the
-// same: what was read from an agent is never dropped, and what is left to read then is bounded by the pipes.
-func (o *outbox) put(ctx context.Context, e *harnessv1.Event) {
+// same: what was read from an agent is never dropped, and what is left to read then is bounded by the pipes. It returns the
+// number.
+func (o *outbox) put(ctx context.Context, e *harnessv1.Event) uint64 {
 	e.Time = timestamppb.New(time.Now().UTC())
 	size := proto.Size(e) + 10 // the number is not set yet
 	o.mu.Lock()
@@ -60,6 +61,7 @@ func (o *outbox) put(ctx context.Context, e *harnessv1.Event) {
 	o.held = append(o.held, heldEvent{e, size})
 	o.bytes += size
 	o.notifyLocked()
+	return e.Number
 }
 
 // ack forgets the events up to a number. It reports whether so many were made.

@@ -35,6 +35,21 @@ func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 			return fmt.Errorf("init script %q: %w%s", s.Name, err, below(tail))
 		}
 	}
+	return runnable(h.w)
+}
+
+// runnable reports an agent's program that is not there: no turn could succeed.
+func runnable(w *harnessv1.Workload) error {
+	path, err := find(w.Command[0], agentEnv(w, false), w.Workspace)
+	if err != nil {
+		return err
+	}
+	switch fi, err := os.Stat(path); {
+	case err != nil:
+		return fmt.Errorf("program %q: %w", w.Command[0], err)
+	case fi.IsDir() || fi.Mode()&0o111 == 0:
+		return fmt.Errorf("program %q is no file that can be executed", path)
+	}
 	return nil
 }
 

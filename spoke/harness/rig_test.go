@@ -1,12 +1,14 @@
 package harness_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/door"
@@ -29,9 +32,46 @@ import (
 // A harness kills the children of its process, so each test runs it in one of its own: this binary with a description.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && filepath.Base(os.Args[1]) == "workload.json" {
+		if os.Getenv("NAVE_TEST_CLOCK")+os.Getenv("NAVE_TEST_STALL") != "" {
+			os.Exit(mainWithConfig(os.Args[1]))
+		}
 		os.Exit(harness.Main(os.Args[1], "test", os.Stderr))
 	}
 	os.Exit(m.Run())
+}
+
+// mainWithConfig runs a harness whose clock is ahead of the boot-time clock by what a file says, or whose transfers may
+// stand still for another time.
+func mainWithConfig(description string) int {
+	w, err := harness.Load(description)
+	if err != nil {
+		return 2
+	}
+	c := harness.Config{Workload: w, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if file := os.Getenv("NAVE_TEST_CLOCK"); file != "" {
+		c.Clock = func() time.Duration { return boottime.Now() + duration(os.ReadFile(file)) }
+	}
+	if stall := os.Getenv("NAVE_TEST_STALL"); stall != "" {
+		c.Stall = duration([]byte(stall), nil)
+	}
+	h, err := harness.New(c)
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		err = h.Run(ctx)
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+func duration(text []byte, err error) time.Duration {
+	d, perr := time.ParseDuration(string(text))
+	if err := errors.Join(err, perr); err != nil {
+		panic(err)
+	}
+	return d
 }
 
 const patience = 20 * time.Second
@@ -45,7 +85,11 @@ type rig struct {
 	cmd  *exec.Cmd
 	h    *handler
 	door *door.Door
+	v    *vault
 	open *run.Group // runs the door; nil while the spoke is away
+
+	socket string   // of the door; the harness's own unless something is between them
+	env    []string // of the harness, further
 }
 
 func newRig(t *testing.T, script string) *rig {
@@ -55,20 +99,28 @@ func newRig(t *testing.T, script string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}}
+	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}, v: newVault()}
 	r.id = spoke.WorkloadID{Session: "01J00000000000000000000000", Epoch: api.Epoch{N: 1}, Attempt: 2}
 	r.w = &harnessv1.Workload{
 		Id: r.id.String(), Organization: "default", Session: string(r.id.Session), Key: "a key", Agent: "tester", Cluster: "01JC",
 		Protocol: "command", Command: []string{"/bin/sh", "-c", script}, Instructions: "be quick", Model: "m1",
 		TurnLimit: durationpb.New(patience), OnSignal: "wait",
+		State: filepath.Join(dir, "state"), CheckpointMode: "turn", OnStateLoss: "fail",
 		Home: filepath.Join(dir, "home"), Workspace: filepath.Join(dir, "workspace"), Temp: filepath.Join(dir, "temp"),
 		Path: "/usr/bin:/bin", Socket: filepath.Join(dir, "door.sock"), ExitFile: filepath.Join(dir, "exit"),
 	}
 	return r
 }
 
-// begin starts the harness process and opens the door.
-func (r *rig) begin(lease time.Duration) {
+// begin starts the harness process and opens the door, with a lease without an end.
+func (r *rig) begin() {
+	r.t.Helper()
+	r.beginWithout()
+	r.door.Lease(r.id, spoke.LeaseForever)
+}
+
+// beginWithout starts it without a lease.
+func (r *rig) beginWithout() {
 	r.t.Helper()
 	doc, err := protojson.Marshal(r.w)
 	if err != nil {
@@ -83,15 +135,15 @@ func (r *rig) begin(lease time.Duration) {
 		r.t.Fatal(err)
 	}
 	r.cmd = exec.Command(self, file)
-	r.cmd.Env = []string{"PATH=/usr/bin:/bin", "SECRET_OF_THE_HARNESS=1"}
+	r.cmd.Env = append([]string{"PATH=/usr/bin:/bin", "SECRET_OF_THE_HARNESS=1"}, r.env...)
 	r.cmd.Stderr = r.t.Output()
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
 	r.door, err = door.New(door.Config{
-		Socket: r.w.Socket, Lease: lease, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
+		Socket: cmp.Or(r.socket, r.w.Socket), Vault: r.v, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
 		Verify: func(id spoke.WorkloadID, pid int) error {
-			if id != r.id || pid != r.cmd.Process.Pid {
+			if id != r.id || pid != r.cmd.Process.Pid && r.socket == "" {
 				return errors.New("another process")
 			}
 			return nil
@@ -108,6 +160,25 @@ func (r *rig) begin(lease time.Duration) {
 		}
 		r.away()
 	})
+}
+
+// again begins the next attempt; the harness of the one before has ended.
+func (r *rig) again(latest, saved string) {
+	r.t.Helper()
+	r.away()
+	r.id.Attempt++
+	r.w.Id, r.w.StateLatest, r.w.StateSaved = r.id.String(), latest, saved
+	r.h = &handler{changed: make(chan struct{})}
+	r.begin()
+}
+
+// killed ends the harness as kill -9 does.
+func (r *rig) killed() {
+	r.t.Helper()
+	if err := r.cmd.Process.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd.Wait()
 }
 
 // back opens the door, away closes it as a spoke that ends does.
@@ -128,7 +199,7 @@ func (r *rig) away() {
 }
 
 // end asks the harness to end and returns its exit code and what it says of why.
-func (r *rig) end() (int, string) {
+func (r *rig) end() (int, *harnessv1.Exit) {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		r.t.Fatal(err)
@@ -136,7 +207,7 @@ func (r *rig) end() (int, string) {
 	return r.wait()
 }
 
-func (r *rig) wait() (int, string) {
+func (r *rig) wait() (int, *harnessv1.Exit) {
 	r.t.Helper()
 	timer := time.AfterFunc(patience, func() { r.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -148,7 +219,11 @@ func (r *rig) wait() (int, string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return r.cmd.ProcessState.ExitCode(), string(text)
+	e := new(harnessv1.Exit)
+	if err := protojson.Unmarshal(text, e); err != nil {
+		r.t.Fatalf("exit file %q: %v", text, err)
+	}
+	return r.cmd.ProcessState.ExitCode(), e
 }
 
 // handler keeps events durably: what it has survives every closing of the door.
@@ -261,4 +336,8 @@ func (r *rig) eventually(what string, ok func() bool) {
 			r.t.Fatalf("not in %v: %s", patience, what)
 		}
 	}
+}
+
+func initScript(text string) []*harnessv1.InitScript {
+	return []*harnessv1.InitScript{{Name: "one", Script: text}}
 }

@@ -939,7 +939,8 @@ type Ended struct {
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	Failure       string                 `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"` // kind of start failure; empty when the start did not fail
+	Failure       string                 `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`  // kind of start failure; empty when the start did not fail
+	Restart       bool                   `protobuf:"varint,5,opt,name=restart,proto3" json:"restart,omitempty"` // it ended by itself after a turn began, or was evicted: counts for the pause before the next attempt
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1000,6 +1001,13 @@ func (x *Ended) GetFailure() string {
 		return x.Failure
 	}
 	return ""
+}
+
+func (x *Ended) GetRestart() bool {
+	if x != nil {
+		return x.Restart
+	}
+	return false
 }
 
 // Events are items of a source, dense from the number given.
@@ -1385,21 +1393,29 @@ func (x *Outbox) GetAcked() uint64 {
 
 // Turn is what a compacted journal keeps of the turns of a session's present epoch.
 type Turn struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
-	Epoch         *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Open          bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
-	Signals       []uint64               `protobuf:"varint,4,rep,packed,name=signals,proto3" json:"signals,omitempty"`      // of the open turn
-	Failed        bool                   `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`               // the last turn failed
-	Done          []uint64               `protobuf:"varint,6,rep,packed,name=done,proto3" json:"done,omitempty"`            // sequences that turn records consumed and that are not settled yet
-	Closed        bool                   `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`               // the present attempt's log has its workload.ended
-	Latest        string                 `protobuf:"bytes,8,opt,name=latest,proto3" json:"latest,omitempty"`                // checkpoint after the last turn
-	Saved         string                 `protobuf:"bytes,9,opt,name=saved,proto3" json:"saved,omitempty"`                  // last checkpoint in the bucket
-	Uncovered     []uint64               `protobuf:"varint,10,rep,packed,name=uncovered,proto3" json:"uncovered,omitempty"` // of done: consumed by turns that saved does not cover
-	StartFailures uint32                 `protobuf:"varint,11,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`
-	Failures      uint32                 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Session          string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Epoch            *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Open             bool                   `protobuf:"varint,3,opt,name=open,proto3" json:"open,omitempty"`
+	Signals          []uint64               `protobuf:"varint,4,rep,packed,name=signals,proto3" json:"signals,omitempty"`      // of the open turn
+	Failed           bool                   `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`               // the last turn failed
+	Done             []uint64               `protobuf:"varint,6,rep,packed,name=done,proto3" json:"done,omitempty"`            // sequences that turn records consumed and that are not settled yet
+	Closed           bool                   `protobuf:"varint,7,opt,name=closed,proto3" json:"closed,omitempty"`               // the present attempt's log has its workload.ended
+	Latest           string                 `protobuf:"bytes,8,opt,name=latest,proto3" json:"latest,omitempty"`                // checkpoint after the last turn
+	Saved            string                 `protobuf:"bytes,9,opt,name=saved,proto3" json:"saved,omitempty"`                  // last checkpoint in the bucket
+	Uncovered        []uint64               `protobuf:"varint,10,rep,packed,name=uncovered,proto3" json:"uncovered,omitempty"` // of done: consumed by turns that saved does not cover
+	StartFailures    uint32                 `protobuf:"varint,11,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`
+	Failures         uint32                 `protobuf:"varint,12,opt,name=failures,proto3" json:"failures,omitempty"`
+	Since            []uint64               `protobuf:"varint,13,rep,packed,name=since,proto3" json:"since,omitempty"`                                        // of uncovered: consumed by turns that latest does not cover
+	Unlisted         []uint64               `protobuf:"varint,14,rep,packed,name=unlisted,proto3" json:"unlisted,omitempty"`                                  // sequences that the hub lists no more and that are kept still
+	Forgotten        []uint64               `protobuf:"varint,15,rep,packed,name=forgotten,proto3" json:"forgotten,omitempty"`                                // sequences whose turns were forgotten, until the hub has taken the event that says so:
+	ForgottenAttempt uint32                 `protobuf:"varint,16,opt,name=forgotten_attempt,json=forgottenAttempt,proto3" json:"forgotten_attempt,omitempty"` // its attempt
+	ForgottenNumber  uint64                 `protobuf:"varint,17,opt,name=forgotten_number,json=forgottenNumber,proto3" json:"forgotten_number,omitempty"`    // its number
+	Began            bool                   `protobuf:"varint,18,opt,name=began,proto3" json:"began,omitempty"`                                               // a turn of the present attempt began
+	Number           uint64                 `protobuf:"varint,19,opt,name=number,proto3" json:"number,omitempty"`                                             // last event of the present attempt
+	Failure          string                 `protobuf:"bytes,20,opt,name=failure,proto3" json:"failure,omitempty"`                                            // kind of start failure that the present attempt's workload.ended names
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Turn) Reset() {
@@ -1514,6 +1530,62 @@ func (x *Turn) GetFailures() uint32 {
 		return x.Failures
 	}
 	return 0
+}
+
+func (x *Turn) GetSince() []uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Turn) GetUnlisted() []uint64 {
+	if x != nil {
+		return x.Unlisted
+	}
+	return nil
+}
+
+func (x *Turn) GetForgotten() []uint64 {
+	if x != nil {
+		return x.Forgotten
+	}
+	return nil
+}
+
+func (x *Turn) GetForgottenAttempt() uint32 {
+	if x != nil {
+		return x.ForgottenAttempt
+	}
+	return 0
+}
+
+func (x *Turn) GetForgottenNumber() uint64 {
+	if x != nil {
+		return x.ForgottenNumber
+	}
+	return 0
+}
+
+func (x *Turn) GetBegan() bool {
+	if x != nil {
+		return x.Began
+	}
+	return false
+}
+
+func (x *Turn) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Turn) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
 }
 
 // Lapsed says that the right to act of an epoch has ended: it is never started again.
@@ -1645,12 +1717,13 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"Z\n" +
 	"\aAttempt\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
-	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\"\x8a\x01\n" +
+	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\"\xa4\x01\n" +
 	"\x05Ended\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
-	"\afailure\x18\x04 \x01(\tR\afailure\"\xa5\x01\n" +
+	"\afailure\x18\x04 \x01(\tR\afailure\x12\x18\n" +
+	"\arestart\x18\x05 \x01(\bR\arestart\"\xa5\x01\n" +
 	"\x06Events\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x14\n" +
@@ -1681,7 +1754,7 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x06Outbox\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x14\n" +
-	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xd5\x02\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xc5\x04\n" +
 	"\x04Turn\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\x12\x12\n" +
@@ -1695,7 +1768,15 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\tuncovered\x18\n" +
 	" \x03(\x04R\tuncovered\x12%\n" +
 	"\x0estart_failures\x18\v \x01(\rR\rstartFailures\x12\x1a\n" +
-	"\bfailures\x18\f \x01(\rR\bfailures\"V\n" +
+	"\bfailures\x18\f \x01(\rR\bfailures\x12\x14\n" +
+	"\x05since\x18\r \x03(\x04R\x05since\x12\x1a\n" +
+	"\bunlisted\x18\x0e \x03(\x04R\bunlisted\x12\x1c\n" +
+	"\tforgotten\x18\x0f \x03(\x04R\tforgotten\x12+\n" +
+	"\x11forgotten_attempt\x18\x10 \x01(\rR\x10forgottenAttempt\x12)\n" +
+	"\x10forgotten_number\x18\x11 \x01(\x04R\x0fforgottenNumber\x12\x14\n" +
+	"\x05began\x18\x12 \x01(\bR\x05began\x12\x16\n" +
+	"\x06number\x18\x13 \x01(\x04R\x06number\x12\x18\n" +
+	"\afailure\x18\x14 \x01(\tR\afailure\"V\n" +
 	"\x06Lapsed\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epochB4Z2github.com/nave-dev/nave/spoke/journalv1;journalv1b\x06proto3"

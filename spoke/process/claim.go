@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -108,22 +109,40 @@ func (c claim) setDeadline(by time.Time) error {
 	return c.write("stop", []byte(by.UTC().Format(time.RFC3339Nano)))
 }
 
-// exit is why the workload ended.
-func (c claim) exit() (string, error) {
+// exit is why the workload ended. That it ended without a word before its first turn and nobody asked it to is a crash.
+func (c claim) exit() (*harnessv1.Exit, error) {
 	text, err := c.read("exit")
-	if err == nil && text == "" {
-		text = "killed"
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	e := &harnessv1.Exit{Reason: "killed", Failure: string(api.StartFailureCrash)}
+	if text != "" {
+		e = new(harnessv1.Exit)
+		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(text), e); err != nil {
+			return nil, fmt.Errorf("read why workload %s ended: %w", c.id, err)
+		}
+	}
+	for _, name := range []string{"stop", "exit.turn"} { // asked to, or a turn had begun
+		if _, err := os.Stat(c.path(name)); err == nil {
+			e.Failure = ""
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("look at workload %s: %w", c.id, err)
+		}
+	}
+	return e, nil
 }
 
 // setExit notes why the workload ended, unless the harness said so itself.
-func (c claim) setExit(text string) error {
+func (c claim) setExit(reason string, failure api.StartFailure) error {
 	old, err := c.read("exit")
 	if err != nil || old != "" {
 		return err
 	}
-	return c.write("exit", []byte(text))
+	text, err := protojson.Marshal(&harnessv1.Exit{Reason: reason, Failure: string(failure)})
+	if err != nil {
+		return fmt.Errorf("encode why workload %s ended: %w", c.id, err)
+	}
+	return c.write("exit", text)
 }
 
 // remove deletes the claim at once: a part of it would look like a workload.

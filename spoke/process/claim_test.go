@@ -31,7 +31,7 @@ func spec(attempt uint32) spoke.WorkloadSpec {
 func TestRefuseNamesTheField(t *testing.T) {
 	rt, _ := newRuntime(t)
 	for field, change := range map[string]func(*api.EnvironmentSpec, *api.AgentSpec){
-		"":                   func(*api.EnvironmentSpec, *api.AgentSpec) {},
+		"":                   func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Checkpoint.Mode = api.CheckpointIdle },
 		"spec.image":         func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Image = "alpine" },
 		"spec.command":       func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Command = []string{"init"} },
 		"spec.flavor":        func(e *api.EnvironmentSpec, _ *api.AgentSpec) { e.Flavor = "huge" },
@@ -47,7 +47,6 @@ func TestRefuseNamesTheField(t *testing.T) {
 		"spec.mcp_servers":      func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.MCPServers = make([]api.MCPServer, 1) },
 		"spec.skills":           func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Skills = make([]api.Skill, 1) },
 		"spec.model.provider":   func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Model = api.ModelRef{Name: "m", Provider: "p"} },
-		"spec.checkpoint.mode":  func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Checkpoint.Mode = api.CheckpointIdle },
 	} {
 		w := spec(1)
 		change(w.Revision.Environment, w.Revision.Agent)
@@ -66,7 +65,7 @@ func TestCutOffStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	orphan := sleeper(t, "NAVE_WORKLOAD="+id.String())
-	want(t, rt, spoke.Workload{ID: id, State: spoke.WorkloadEnded, Exit: "killed"})
+	want(t, rt, spoke.Workload{ID: id, State: spoke.WorkloadEnded, Exit: "killed", Failure: api.StartFailureCrash})
 	if state := procState(orphan.Pid); state != "Z" { // its parent, this test, has not reaped it
 		t.Errorf("the process with the mark is in state %q", state)
 	}
@@ -99,7 +98,7 @@ func TestNumbersThatAreUsedAgain(t *testing.T) {
 		if err := rt.Verify(id, other.Pid); api.CodeOf(err) != api.CodeDenied {
 			t.Errorf("pid file %q: Verify = %v", text, err)
 		}
-		want(t, rt, spoke.Workload{ID: id, State: spoke.WorkloadEnded, Exit: "killed"})
+		want(t, rt, spoke.Workload{ID: id, State: spoke.WorkloadEnded, Exit: "killed", Failure: api.StartFailureCrash})
 		if err := other.Signal(syscall.Signal(0)); err != nil {
 			t.Fatalf("pid file %q: the unrelated process was killed: %v", text, err)
 		}

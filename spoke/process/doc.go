@@ -5,11 +5,13 @@
 // claims and at /proc; [Runtime.Stop] sends SIGTERM and notes a deadline in the claim, by which [Runtime.Run] and List kill
 // what is left; when nothing of it runs any more the workload is Ended, until Stop removes the claim.
 //
-//	Dir/sessions/SESSION/home, workspace    the state of a session; kept across attempts and sleeps
+//	Dir/sessions/SESSION/home, workspace    the state of a session; its harness makes it what the attempt begins from
+//	Dir/sessions/SESSION/state              chunks of its checkpoints, and whether the state is as in one of them
 //	Dir/workloads/ID/workload.json          what the harness is to run (0600)
 //	Dir/workloads/ID/harness.log, temp      the harness's own log, the agent's TMPDIR
 //	Dir/workloads/ID/pid                    boot id, process id and start time: a number that was used again is not ours
 //	Dir/workloads/ID/exit, stop             why it ended, by when it must have ended
+//	Dir/workloads/ID/exit.turn              a turn began: the end is no failed start
 //
 // Invariants:
 //

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ func (r *Runtime) launchLocked(c claim, w spoke.WorkloadSpec) (pid int, err erro
 	if err := os.Mkdir(c.path("temp"), 0o700); err != nil {
 		return 0, fmt.Errorf("make directory: %w", err)
 	}
-	for _, d := range []string{"home", "workspace"} {
+	for _, d := range []string{"home", "workspace", "state"} {
 		if err := os.MkdirAll(r.state(w.ID, d), 0o700); err != nil {
 			return 0, fmt.Errorf("make directory: %w", err)
 		}
@@ -100,6 +101,9 @@ func (r *Runtime) describe(c claim, w spoke.WorkloadSpec) *harnessv1.Workload {
 		TurnLimit: durationpb.New(agent.TurnLimit), OnSignal: string(agent.OnSignal),
 		Home: r.state(w.ID, "home"), Workspace: r.state(w.ID, "workspace"), Temp: c.path("temp"),
 		Path: r.c.Path, Socket: r.c.Socket, ExitFile: c.path("exit"), Flavor: flavor(env),
+		State: r.state(w.ID, "state"), StateLatest: string(w.State.Latest), StateSaved: string(w.State.Saved),
+		OnStateLoss: string(cmp.Or(w.State.OnLoss, agent.OnStateLoss)), CheckpointMode: string(cmp.Or(w.State.Mode, agent.Checkpoint.Mode)),
+		CheckpointInterval: durationpb.New(cmp.Or(w.State.Interval, agent.Checkpoint.Interval)),
 	}
 	for _, e := range env.Env {
 		d.Env = append(d.Env, &harnessv1.EnvVar{Name: e.Name, Value: e.Value})

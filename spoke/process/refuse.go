@@ -29,7 +29,6 @@ func (r *Runtime) Refuse(rev *api.ResolvedRevision) error {
 		{len(agent.MCPServers) > 0, "spec.mcp_servers", "tool servers are not started here: leave them out"},
 		{len(agent.Skills) > 0, "spec.skills", "skills are not handed to agents of the command protocol: put them into files of the environment"},
 		{agent.Model.Provider != "", "spec.model.provider", "no provider is reached through Nave here: leave it out"},
-		{agent.Checkpoint.Mode != "" && agent.Checkpoint.Mode != api.CheckpointTurn, "spec.checkpoint.mode", "the state directory stays in place and is not checkpointed: leave it out"},
 	}
 	for _, rule := range rules {
 		if rule.broken {

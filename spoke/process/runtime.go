@@ -256,7 +256,7 @@ func (r *Runtime) List(context.Context) ([]spoke.Workload, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, spoke.Workload{ID: c.id, State: spoke.WorkloadEnded, Exit: exit})
+		out = append(out, spoke.Workload{ID: c.id, State: spoke.WorkloadEnded, Exit: exit.Reason, Failure: api.StartFailure(exit.Failure)})
 	}
 	return out, nil
 }

@@ -24,7 +24,7 @@ func (r *Runtime) aliveLocked(c claim) (bool, error) {
 	}
 	var ws syscall.WaitStatus
 	if pid, err := syscall.Wait4(h.pid, &ws, syscall.WNOHANG, nil); err == nil && pid == h.pid {
-		return false, c.setExit(exitText(ws, c.lastLog()))
+		return false, c.setExit(exitText(ws, c.lastLog()), api.StartFailureCrash)
 	}
 	return false, nil // somebody else's child
 }
@@ -58,7 +58,7 @@ func (r *Runtime) killLocked(c claim, why string) error {
 		return err
 	}
 	r.c.Log.Warn("workload killed", "workload", c.id, "reason", why)
-	return c.setExit(why)
+	return c.setExit(why, "") // somebody asked for it
 }
 
 // terminate asks the harness to end.

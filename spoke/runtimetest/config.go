@@ -104,6 +104,7 @@ func (b *bench) start(w spoke.WorkloadSpec) {
 	if err := b.Runtime.Start(b.t.Context(), w); err != nil {
 		b.t.Fatalf("Start: %v", err)
 	}
+	b.Door.Lease(w.ID, spoke.LeaseForever)
 }
 
 func (b *bench) stop(id spoke.WorkloadID, grace time.Duration) {

@@ -30,7 +30,9 @@ func Run(t *testing.T, make func(t *testing.T) Config) {
 		{"refusals", testRefusals},
 		{"capacity", testCapacity},
 		{"start that fails", testBadStart},
+		{"ends without a word", testCrash},
 		{"turn leaves nothing behind", testTurnLeftovers},
+		{"agent ends with its lease", testLease},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(newBench(t, make(t))) })
@@ -66,8 +68,8 @@ func testLife(b *bench) {
 			b.t.Fatalf("event %d is %+v: want dense numbers of this workload", i, e)
 		}
 	}
-	if events[0].Type != api.EventStarted || events[1].Type != api.EventTurn {
-		b.t.Fatalf("the first events are %s, %s", events[0].Type, events[1].Type)
+	if events[0].Type != api.EventStarted || events[1].Type != api.EventState || events[2].Type != api.EventTurn {
+		b.t.Fatalf("the first events are %s, %s, %s", events[0].Type, events[1].Type, events[2].Type)
 	}
 
 	b.Door.Tell(w.ID, spoke.Orders{Stop: true})
@@ -103,6 +105,7 @@ func testDoubleStart(b *bench) {
 	if err := b.Again().Start(b.t.Context(), w); err != nil {
 		b.t.Fatalf("Start by another value: %v", err)
 	}
+	b.Door.Lease(w.ID, spoke.LeaseForever)
 	b.Door.Tell(w.ID, signals(1, 1))
 	b.message(w.ID, "ready")
 	b.running(tok, 1)
@@ -205,16 +208,24 @@ func testAdoption(b *bench) {
 	b.awaitState(w.ID, "")
 }
 
+// A session keeps its places and its state over attempts that begin from its last checkpoint; one that begins from none
+// begins with nothing.
 func testState(b *bench) {
 	const script = `echo "home $HOME"; echo "dir $PWD"; cat "$HOME/note" 2>/dev/null; echo kept > "$HOME/note"`
 	places := make(map[string]spoke.WorkloadID)
-	visit := func(w spoke.WorkloadSpec) (kept bool) {
+	visit := func(w spoke.WorkloadSpec, from string) (kept bool, latest api.CheckpointID) {
 		b.start(w)
 		b.Door.Tell(w.ID, signals(1, 1))
-		b.turn(w.ID, 1)
+		record := b.turn(w.ID, 1)
+		latest = api.CheckpointID(record.Attributes[api.AttrCheckpoint])
+		if !latest.Valid() {
+			b.t.Errorf("turn record %+v names no checkpoint", record)
+		}
 		events, _ := b.h.of(w.ID)
 		for _, e := range events {
 			switch {
+			case e.Type == api.EventState && (e.Attributes[api.AttrFrom] != from || e.Attributes[api.AttrCheckpoint] != string(w.State.Latest)):
+				b.t.Errorf("the attempt begins from %v, want %q", e.Attributes, from)
 			case e.Type != api.EventMessage:
 			case e.Text == "kept":
 				kept = true
@@ -228,15 +239,22 @@ func testState(b *bench) {
 		b.stop(w.ID, 0)
 		b.awaitState(w.ID, spoke.WorkloadEnded)
 		b.stop(w.ID, 0)
-		return kept
+		return kept, latest
 	}
 	first, other := b.spec(script), b.spec(script)
-	if visit(first) || visit(other) {
+	kept, latest := visit(first, "empty")
+	if also, _ := visit(other, "empty"); kept || also {
 		b.t.Error("a new session sees a note of another one")
 	}
 	first.ID.Attempt++
-	if !visit(first) {
+	first.State.Latest = latest
+	if kept, _ := visit(first, "kept"); !kept {
 		b.t.Error("the second attempt does not see the note of the first")
+	}
+	first.ID.Attempt++
+	first.State.Latest = ""
+	if kept, _ := visit(first, "empty"); kept {
+		b.t.Error("an attempt that begins from nothing sees the note of the others")
 	}
 	if len(places) != 4 && b.Image == "" {
 		b.t.Errorf("places %v, want a home and a directory for each of two sessions", places)
@@ -283,20 +301,6 @@ func testCapacity(b *bench) {
 	if n := used(); n != 0 {
 		b.t.Fatalf("an ended workload is counted: %d", n)
 	}
-}
-
-func testBadStart(b *bench) {
-	w := b.spec("true")
-	w.Revision.Environment.InitScripts = []api.InitScript{{Name: "fine", Script: "echo prepared"}, {Name: "broken", Script: "echo no such disk >&2; exit 7"}}
-	b.start(w)
-	b.message(w.ID, "prepared")
-	ended := b.awaitState(w.ID, spoke.WorkloadEnded)
-	for _, part := range []string{"broken", "exit status 7", "no such disk"} {
-		if !strings.Contains(ended.Exit, part) {
-			b.t.Errorf("exit %q does not say %q", ended.Exit, part)
-		}
-	}
-	b.await(w.ID, "the end with its reason", func(e api.Event) bool { return e.Type == api.EventEnded && strings.Contains(e.Text, "broken") })
 }
 
 func testTurnLeftovers(b *bench) {

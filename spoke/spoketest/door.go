@@ -15,6 +15,8 @@ type Door struct {
 	mu     sync.Mutex
 	h      spoke.DoorHandler
 	orders map[spoke.WorkloadID]spoke.Orders
+	leases map[spoke.WorkloadID]time.Duration
+	asked  map[spoke.WorkloadID]asked
 }
 
 // Run implements [spoke.Door].
@@ -40,7 +42,13 @@ func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
 }
 
 // Forget implements [spoke.Door].
-func (d *Door) Forget(id spoke.WorkloadID) { d.mu.Lock(); delete(d.orders, id); d.mu.Unlock() }
+func (d *Door) Forget(id spoke.WorkloadID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.orders, id)
+	delete(d.leases, id)
+	delete(d.asked, id)
+}
 
 // Orders returns what the harness of a workload was told.
 func (d *Door) Orders(id spoke.WorkloadID) (spoke.Orders, bool) {
@@ -90,6 +98,3 @@ func (d *Door) Detach(id spoke.WorkloadID) {
 		h.Detached(id)
 	}
 }
-
-// Lease implements [spoke.Door].
-func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {}

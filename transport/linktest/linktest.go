@@ -2,9 +2,12 @@ package linktest
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -22,26 +25,75 @@ type Network struct {
 	Spoke    credentials.TransportCredentials
 	Identity func(context.Context) (string, bool)
 	SpokeID  string // the identity that the hub must see
+
+	Faults Faults // for [RunFaultsInBubbles] only
+}
+
+// Faults are what can happen to the network between hub and spoke.
+type Faults interface {
+	CutUp()     // what the spoke sends is held back
+	CutDown()   // what the hub sends is held back
+	Heal()      // what was held back arrives
+	Break() int // ends the open connections at both sides; how many
+	// Rough makes the network slow, and breaks connections that live for this long on average. 0: it is as before.
+	Rough(life time.Duration)
 }
 
 // Run checks links over a network. create is called once per test.
 func Run(t *testing.T, create func(t *testing.T) Network) {
-	for name, test := range map[string]func(*testing.T, Network){
-		"Greeting":          testGreeting,
-		"Refusal":           testRefusal,
-		"Order":             testOrder,
-		"Anew":              testAnew,
-		"WithoutConnection": testWithoutConnection,
-		"FullQueue":         testFullQueue,
-		"FirstIsHello":      testFirstIsHello,
-		"Unreadable":        testUnreadable,
-		"BeatRefused":       testBeatRefused,
-		"BeatUnanswered":    testBeatUnanswered,
-		"BeatOfAnotherBoot": testBeatOfAnotherBoot,
-		"Silence":           testSilence,
-	} {
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, create(t)) })
 	}
+}
+
+// RunInBubbles is Run with each test in a bubble of testing/synctest, for networks in memory.
+func RunInBubbles(t *testing.T, create func(t *testing.T) Network) {
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, create(t)) })
+		})
+	}
+}
+
+// RunFaultsInBubbles checks what links promise when their network fails, over hours of the bubbles' time.
+func RunFaultsInBubbles(t *testing.T, create func(t *testing.T) Network) {
+	for name, test := range map[string]func(*testing.T, Network){
+		"HiccupIsRiddenOut": testHiccup,
+		"CutUp":             testCutUp,
+		"CutDown":           testCutDown,
+		"HubAway":           testHubAway,
+		"SlowHub":           testSlowHub,
+		"Denied":            testDenied,
+		"Rough":             testRough,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, create(t)) })
+		})
+	}
+}
+
+var tests = map[string]func(*testing.T, Network){
+	"Greeting":          testGreeting,
+	"Refusal":           testRefusal,
+	"Order":             testOrder,
+	"Anew":              testAnew,
+	"WithoutConnection": testWithoutConnection,
+	"FullQueue":         testFullQueue,
+	"FirstIsHello":      testFirstIsHello,
+	"Unreadable":        testUnreadable,
+	"BeatRefused":       testBeatRefused,
+	"BeatUnanswered":    testBeatUnanswered,
+	"BeatOfAnotherBoot": testBeatOfAnotherBoot,
+	"Silence":           testSilence,
+	"Renewed":           testRenewed,
+	"BeatOfAnEndingHub": testBeatOfAnEndingHub,
+	"Save":              testSave,
+	"SaveRefused":       testSaveRefused,
+	"SaveCutOff":        testSaveCutOff,
+	"SaveUnreadable":    testSaveUnreadable,
+	"Fetch":             testFetch,
+	"FetchRefused":      testFetchRefused,
+	"Transfers":         testTransfers,
 }
 
 const (
@@ -55,8 +107,11 @@ type hub struct {
 	attach func(id string, hello api.Hello) error // nil: everybody is welcome
 	beats  func(context.Context) error            // nil: answered
 	take   func(context.Context, api.SpokeMessage) error
+	save   func(context.Context, api.CheckpointHeader, io.Reader) error
+	fetch  func(context.Context, fetched, io.Writer) error
 	beat   time.Duration
 	links  chan *attachment
+	stop   func() // ends it before the test does
 }
 
 // attachment is one link at the hub.
@@ -102,6 +157,23 @@ func (a *attachment) Beat(ctx context.Context) error {
 	return nil
 }
 
+// fetched is what a spoke asks for.
+type fetched struct {
+	Session        api.SessionID
+	Source         api.Source
+	ID             api.CheckpointID
+	Part           api.CheckpointPart
+	Offset, Length int64
+}
+
+func (a *attachment) SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error {
+	return a.h.save(ctx, header, content)
+}
+
+func (a *attachment) FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error {
+	return a.h.fetch(ctx, fetched{session, source, id, part, offset, length}, w)
+}
+
 func (a *attachment) Boot() string { return a.hello.Boot }
 
 func (a *attachment) Close(err error) {
@@ -134,12 +206,13 @@ func serve(t *testing.T, n Network, h *hub) *hub {
 	must(t, "listen", err)
 	g := run.NewGroup(context.WithoutCancel(t.Context()))
 	g.Go("serve", func(ctx context.Context) error { return s.Serve(ctx, lis) })
-	t.Cleanup(func() {
+	h.stop = sync.OnceFunc(func() {
 		g.Stop()
 		if err := g.Wait(); err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	})
+	t.Cleanup(h.stop)
 	return h
 }
 
@@ -163,7 +236,9 @@ type spoke struct {
 	welcome chan api.Welcome
 	in      chan api.HubMessage
 	ends    chan end
-	hellos  int // by the link's goroutine
+	dials   atomic.Int64
+	renewed chan time.Duration // times of answered beats; the oldest are kept
+	hellos  int                // by the link's goroutine
 	up      bool
 }
 
@@ -191,6 +266,14 @@ func (s *spoke) Receive(ctx context.Context, m api.HubMessage) error {
 	}
 }
 
+func (s *spoke) Renewed(_ context.Context, sent time.Duration) error {
+	select {
+	case s.renewed <- sent:
+	default: // more beats than a test asks about
+	}
+	return nil
+}
+
 func (s *spoke) Disconnected(_ context.Context, err error) {
 	select {
 	case s.ends <- end{s.up, err}:
@@ -200,10 +283,19 @@ func (s *spoke) Disconnected(_ context.Context, err error) {
 
 func newSpoke(t *testing.T, n Network) *spoke {
 	t.Helper()
-	s := &spoke{t: t, welcome: make(chan api.Welcome, 100), in: make(chan api.HubMessage, 2000), ends: make(chan end, 100),
+	return newSpokeAt(t, n, nil)
+}
+
+func newSpokeAt(t *testing.T, n Network, now func() time.Duration) *spoke {
+	t.Helper()
+	s := &spoke{t: t, welcome: make(chan api.Welcome, 100), in: make(chan api.HubMessage, 2000), ends: make(chan end, 100), renewed: make(chan time.Duration, 100),
 		hello: api.Hello{ProtocolMin: 1, ProtocolMax: 1, Version: "v", Boot: "boot", Journal: "journal", Fingerprint: "print"}}
 	var err error
-	s.link, err = transport.NewLink(transport.LinkConfig{Dial: n.Dial, Credentials: n.Spoke})
+	dial := func(ctx context.Context) (net.Conn, error) {
+		s.dials.Add(1)
+		return n.Dial(ctx)
+	}
+	s.link, err = transport.NewLink(transport.LinkConfig{Dial: dial, Credentials: n.Spoke, Now: now})
 	must(t, "link", err)
 	return s
 }

@@ -211,6 +211,54 @@ func testBeatUnanswered(t *testing.T, n Network) {
 	next(t, "the attachment's close", a.closed)
 }
 
+// testRenewed: the handler gets the times at which the answered beats were sent, and no others.
+func testRenewed(t *testing.T, n Network) {
+	var clock, slow atomic.Int64
+	h := serve(t, n, &hub{beats: func(ctx context.Context) error {
+		if slow.Load() == 0 {
+			clock.Add(1000) // the answer comes later than the sending
+			return nil
+		}
+		slow.Add(-1)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}})
+	s := newSpokeAt(t, n, func() time.Duration { return time.Duration(clock.Add(1)) }).dial()
+	h.link()
+	last := time.Duration(0)
+	for i := range 3 {
+		sent := next(t, "an answered beat", s.renewed)
+		if want := time.Duration(i*1001 + 1); sent != want {
+			t.Fatalf("beat %d was sent at %d, want %d", i, sent, want)
+		}
+		last = sent
+	}
+	slow.Store(2)                // fewer than end the link
+	for after := 0; after < 3; { // the first one may have been on its way before
+		sent := next(t, "an answered beat", s.renewed)
+		if sent <= last {
+			t.Fatalf("a beat of %d was renewed after one of %d", sent, last)
+		}
+		if last = sent; slow.Load() == 0 {
+			after++
+		}
+	}
+	if len(s.ends) > 0 {
+		t.Errorf("two beats without an answer ended the link: %v", next(t, "the end", s.ends))
+	}
+}
+
+// testBeatOfAnEndingHub: an answer that the hub could not give is none.
+func testBeatOfAnEndingHub(t *testing.T, n Network) {
+	h := serve(t, n, &hub{beats: func(context.Context) error { return context.Canceled }})
+	s := newSpoke(t, n).dial()
+	h.link()
+	next(t, "the end", s.ends)
+	if len(s.renewed) > 0 {
+		t.Error("a beat that the hub gave up counts as answered")
+	}
+}
+
 func testBeatOfAnotherBoot(t *testing.T, n Network) {
 	h := serve(t, n, &hub{})
 	c, stream := raw(t, n)
@@ -241,8 +289,9 @@ func testSilence(t *testing.T, n Network) {
 		return &mutable{Conn: c, mute: &mute}, nil
 	}
 	h := serve(t, n, &hub{beat: time.Hour}) // keep-alives alone must notice it
-	_ = newSpoke(t, n).dial()
+	s := newSpoke(t, n).dial()
 	a := h.link()
+	next(t, "the only beat of this hour", s.renewed)
 	began := time.Now()
 	mute.Store(true)
 	select {

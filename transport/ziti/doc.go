@@ -11,8 +11,9 @@
 //  1. Who a peer is comes only from its certificate: the common name of a leaf that the controller's authority signed.
 //     What routers, dialers or terminators say of themselves is never used.
 //  2. The certificate is checked at every handshake. There are no session tickets, so no handshake is spared.
-//  3. Every call into the SDK ends for the caller when its context does, at the latest after the bound of the call. A Node
-//     has at most one call inside the SDK, one that its caller gave up waiting for included.
+//  3. Every call into the SDK ends for the caller when its context does, at the latest after the bound of the call. A session
+//     of a Node has at most one call inside the SDK, one that its caller gave up waiting for included; a Node has at most
+//     five sessions, of which one is used for what begins (session.go).
 //  4. A spoke may dial HubService and nothing else; a hub may host it and nothing else.
 //  5. Everything that Manager creates is tagged as Nave's, and it changes and deletes nothing else.
 //

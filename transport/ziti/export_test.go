@@ -1,6 +1,10 @@
 package ziti
 
-import edgeapis "github.com/openziti/sdk-golang/edge-apis"
+import (
+	"net"
+
+	edgeapis "github.com/openziti/sdk-golang/edge-apis"
+)
 
 // ForgetSession leaves m with a session that the controller does not know, as after its expiry.
 func (m *Manager) ForgetSession() {
@@ -8,4 +12,19 @@ func (m *Manager) ForgetSession() {
 	defer m.mu.Unlock()
 	var s edgeapis.ApiSession = edgeapis.NewApiSessionLegacy("no-such-session")
 	m.client.ApiSession.Store(&s)
+}
+
+// EndHosting ends the SDK's listener below a listener of ours, as the SDK does by itself when it was refused.
+func EndHosting(l net.Listener) error {
+	ours := l.(*listener)
+	ours.mu.Lock()
+	defer ours.mu.Unlock()
+	return ours.cur.Close()
+}
+
+// Sessions returns how many contexts of the SDK the node has, those that it left and that are in use included.
+func (n *Node) Sessions() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return 1 + len(n.left)
 }

@@ -10,9 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +21,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/transport/ziti"
 	"github.com/nave-dev/nave/transport/ziti/local"
 	"github.com/nave-dev/nave/transport/ziti/zititest"
@@ -174,9 +172,15 @@ func TestDeletedIdentityLosesItsConnection(t *testing.T) {
 	if took > 5*time.Second {
 		t.Errorf("the stream ended %s after the deletion, want at most 5s", took)
 	}
-	if c, err := spoke.Dial(zititest.Context(t, 3*time.Second), ziti.HubService); err == nil {
-		c.Close()
-		t.Error("a deleted identity dials")
+	for range 2 { // a session that it had, and a fresh one
+		c, err := spoke.Dial(zititest.Context(t, 10*time.Second), ziti.HubService)
+		if err == nil {
+			c.Close()
+			t.Error("a deleted identity dials")
+		}
+		if api.CodeOf(err) != api.CodeDenied || !strings.Contains(err.Error(), "enroll again") {
+			t.Errorf("a deleted identity dials: %v (%s), want denied, with what to do", err, api.CodeOf(err))
+		}
 	}
 	if got := hub.Disconnect(spoke.ID()); got != 0 {
 		t.Errorf("Disconnect again closed %d connections, want none", got)
@@ -197,11 +201,9 @@ func TestCallsAreBoundedWhileTheControllerIsAway(t *testing.T) {
 	fresh := n.Node("spoke-2", ziti.RoleSpoke)
 
 	// A stopped process takes connections and answers nothing, which is worse than a dead one.
-	controller := pid(t, n, "controller")
-	if err := syscall.Kill(controller, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Kill(controller, syscall.SIGCONT) })
+	n.Unsupervise() // who would restart it
+	n.Signal("controller", syscall.SIGSTOP)
+	t.Cleanup(func() { n.Signal("controller", syscall.SIGCONT) })
 	for i := range 8 { // more than may wait inside the SDK
 		begin := time.Now()
 		c, err := fresh.Dial(zititest.Context(t, 300*time.Millisecond), ziti.HubService)
@@ -223,9 +225,7 @@ func TestCallsAreBoundedWhileTheControllerIsAway(t *testing.T) {
 		}
 	}
 
-	if err := syscall.Kill(controller, syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	n.Signal("controller", syscall.SIGCONT)
 	back := time.Now()
 	for {
 		c, err := fresh.Dial(ctx, ziti.HubService)
@@ -238,20 +238,6 @@ func TestCallsAreBoundedWhileTheControllerIsAway(t *testing.T) {
 		}
 	}
 	t.Logf("first dial %s after the controller's return", time.Since(back).Round(time.Millisecond))
-}
-
-// pid is the process of the network by that name.
-func pid(t *testing.T, n *zititest.Network, name string) int {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(n.Dir, name, "run.lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(string(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
 }
 
 func TestStreamFlowsAgainAfterTheLossOfEachRouter(t *testing.T) {
@@ -274,9 +260,7 @@ func TestStreamFlowsAgainAfterTheLossOfEachRouter(t *testing.T) {
 	broke := 0
 	for _, router := range []string{"r1", "r2"} {
 		awaitHosts(ctx, t, n, 2)
-		if err := syscall.Kill(pid(t, n, router), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		n.Kill(router)
 		killed, last, gap := time.Now(), time.Now(), time.Duration(0)
 		for time.Since(killed) < 5*time.Second || time.Since(last) > time.Second {
 			if _, err := s.Recv(); err != nil {

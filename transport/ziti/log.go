@@ -14,6 +14,9 @@ import (
 // logPerSecond bounds the lines of the SDK that pass; the next line that passes says how many did not.
 const logPerSecond = 10
 
+// closeLine is what the SDK says at the end of a connection whose router or peer is gone already. That is the ordinary case.
+const closeLine = "failed to send close message"
+
 var (
 	sdkLog     atomic.Pointer[slog.Logger]
 	sdkLogOnce sync.Once
@@ -43,6 +46,9 @@ func (h *slogHook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.War
 
 // Fire implements logrus.Hook.
 func (h *slogHook) Fire(e *logrus.Entry) error {
+	if e.Message == closeLine {
+		return nil
+	}
 	dropped, ok := h.admit(e.Time)
 	log := sdkLog.Load()
 	if !ok || log == nil {

@@ -15,10 +15,14 @@ func TestSDKLogIsLevelledAndBounded(t *testing.T) {
 	RouteLog(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	defer RouteLog(slog.New(slog.DiscardHandler))
 	logrus.Info("quiet")
+	logrus.WithError(errors.New("EOF")).Error("failed to send close message") // an orderly end
 	for range 5 * logPerSecond {
 		logrus.WithError(errors.New("cause")).Error("loud")
 	}
 	out := b.String()
+	if strings.Contains(out, "close message") {
+		t.Error("the line about an orderly end passed")
+	}
 	if strings.Contains(out, "quiet") {
 		t.Error("a line below Warn passed")
 	}

@@ -10,12 +10,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/openziti/sdk-golang/ziti"
 
-	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/api"
 )
 
 const (
@@ -23,6 +25,10 @@ const (
 	dialBound   = 10 * time.Second
 	closeBound  = 5 * time.Second
 
+	// firstTry bounds the first try of a dial; each further one has twice as long. The SDK waits for its whole bound when
+	// every router refused at once, and what a try has reached (a session, a router) serves the next one.
+	firstTry    = time.Second
+	triesToTurn = 2 // after so many that were not answered a dial goes on in a fresh session
 	terminators = 3 // at most; one for each router that the identity may use
 )
 
@@ -37,12 +43,15 @@ type NodeConfig struct {
 
 // Node is one enrolled identity at work. Its methods may be called at the same time.
 type Node struct {
+	cfg   NodeConfig
 	id    *parsed
-	sdk   ziti.Context
-	call  chan struct{} // full while a call is inside the SDK; capacity 1
-	peers peers         // accepted with ServerCredentials
+	peers peers           // accepted with ServerCredentials
+	open  context.Context // ended by Close
+	end   context.CancelCauseFunc
 
-	authed bool // the first authentication has succeeded; used only from inside a call
+	mu   sync.Mutex
+	cur  *session              // guarded by mu; for what begins
+	left map[*session]struct{} // guarded by mu; at most maxSessions-1
 }
 
 // OpenNode returns the node of an identity. It waits for nothing: the first Listen or Dial goes to the controller.
@@ -51,62 +60,184 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	RouteLog(cfg.Log)
+	n := &Node{cfg: cfg, left: map[*session]struct{}{}}
+	zc, err := n.config()
+	if err != nil {
+		return nil, fmt.Errorf("open overlay identity: %w", err)
+	}
+	if n.id, err = parseIdentity(zc); err != nil {
+		return nil, fmt.Errorf("open overlay identity: %w", err)
+	}
+	if n.cur, err = newSession(zc); err != nil {
+		return nil, fmt.Errorf("open overlay identity %s: %w", n.id.name, err)
+	}
+	n.open, n.end = context.WithCancelCause(context.Background())
+	return n, nil
+}
+
+// config is the identity as the SDK takes it, which changes what it was given.
+func (n *Node) config() (*ziti.Config, error) {
 	var zc ziti.Config
-	if err := json.Unmarshal(cfg.Identity, &zc); err != nil {
-		return nil, fmt.Errorf("open overlay identity: %w", err)
-	}
-	id, err := parseIdentity(&zc)
-	if err != nil {
-		return nil, fmt.Errorf("open overlay identity: %w", err)
-	}
-	sdk, err := ziti.NewContext(&zc)
-	if err != nil {
-		return nil, fmt.Errorf("open overlay identity %s: %w", id.name, err)
-	}
-	return &Node{id: id, sdk: sdk, call: make(chan struct{}, 1)}, nil
+	return &zc, json.Unmarshal(n.cfg.Identity, &zc)
 }
 
 // ID returns the identity's id, which is the common name of its certificate.
 func (n *Node) ID() string { return n.id.name }
 
 // Listen hosts the service and returns when the first router has taken it, within 20 s. Connections carry no proof of
-// who dials: serve them with [ServerCredentials].
+// who dials: serve them with [ServerCredentials]. When the overlay ends the hosting, Accept begins it anew.
 func (n *Node) Listen(ctx context.Context, service string) (net.Listener, error) {
+	l, err := n.host(ctx, service)
+	if err != nil {
+		return nil, err
+	}
+	open, end := context.WithCancelCause(n.open)
+	return &listener{n: n, service: service, open: open, end: end, cur: l}, nil
+}
+
+// host begins hosting.
+func (n *Node) host(ctx context.Context, service string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, listenBound, errNoAnswer)
 	defer cancel()
-	l, err := retry(ctx, n, func(ctx context.Context) (net.Listener, error) {
+	s := n.session()
+	l, err := retry(ctx, s, func(ctx context.Context) (net.Listener, error) {
 		o := ziti.DefaultListenOptions()
 		o.ConnectTimeout = remaining(ctx)
 		o.MaxTerminators = terminators
 		o.WaitForNEstablishedListeners = 1 // or Listen returns before anybody can reach us
 		o.DoNotSaveDialerIdentity = true   // nothing may be tempted to believe it
-		return n.sdk.ListenWithOptions(service, o)
+		l, err := s.sdk.ListenWithOptions(service, o)
+		if err != nil {
+			return nil, err
+		}
+		return newHosting(l, s), nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("host overlay service %s: %w", service, err)
+		return nil, n.explain(s, fmt.Errorf("host overlay service %s: %w", service, err), "this hub's identity is not known to the overlay any more")
 	}
-	return listener{l}, nil
+	return l, nil
 }
 
-// Dial connects to a host of the service, within 10 s. Who that is, is proved by [ClientCredentials] only.
+// Dial connects to a host of the service, within 10 s. Who that is, is proved by [ClientCredentials] only. CodeDenied: the
+// controller does not know this identity.
 func (n *Node) Dial(ctx context.Context, service string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialBound, errNoAnswer)
 	defer cancel()
-	c, err := retry(ctx, n, func(ctx context.Context) (net.Conn, error) {
-		return n.sdk.DialContextWithOptions(ctx, service, &ziti.DialOptions{ConnectTimeout: remaining(ctx)})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("dial overlay service %s: %w", service, err)
+	bound := firstTry
+	for try := 1; ; try++ {
+		s := n.session()
+		c, err := n.dial(ctx, s, service, bound)
+		if err == nil {
+			return c, nil
+		}
+		// What passes by itself has passed by now, or does so when somebody hosts again.
+		waited := try == triesToTurn && passing(err)
+		if ctx.Err() != nil || !errors.Is(err, errTryOver) || waited {
+			return nil, n.explain(s, fmt.Errorf("dial overlay service %s: %w", service, err),
+				"this spoke's identity is not known to the overlay any more: its cluster was removed or rejoined; enroll again")
+		}
+		// A router that hangs is preferred by a session that knows it from before; a fresh one takes whoever answers.
+		if try >= triesToTurn && s.authed.Load() {
+			n.turn(s, err)
+		}
+		bound *= 2
 	}
-	return &conn{Conn: c}, nil
 }
 
-// Close ends the node, its listeners and its connections, within 5 s.
-func (n *Node) Close() error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), closeBound, errNoAnswer)
+// errTryOver is why one try of a dial ended.
+var errTryOver = errors.New("no answer from the overlay yet")
+
+// dial is one try.
+func (n *Node) dial(ctx context.Context, s *session, service string, bound time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, errTryOver)
 	defer cancel()
-	_, err := run.Bounded(ctx, func() (struct{}, error) { n.sdk.Close(); return struct{}{}, nil }, nil)
+	c, err := retry(ctx, s, func(ctx context.Context) (net.Conn, error) {
+		c, err := s.sdk.DialContextWithOptions(ctx, service, &ziti.DialOptions{ConnectTimeout: remaining(ctx)})
+		if err != nil {
+			return nil, err
+		}
+		return newConn(c, s), nil
+	})
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return c, err
+}
+
+// explain turns the controller's word that it does not know the identity into CodeDenied with a sentence for people, and
+// leaves the session, whose SDK would go on asking.
+func (n *Node) explain(s *session, err error, sentence string) error {
+	if !refused(err) {
+		return err
+	}
+	n.turn(s, err)
+	return api.Errorf(api.CodeDenied, "%s (%w)", sentence, err)
+}
+
+// refused reports whether the controller answered that it does not accept the identity's certificate. The SDK passes on the
+// text alone, and says it of an authentication that it tried after everything else was refused.
+func refused(err error) bool {
+	s := err.Error()
+	return hasStatus(err, http.StatusUnauthorized) || strings.Contains(s, "authenti") && strings.Contains(s, "failed") &&
+		(strings.Contains(s, "status 401") || strings.Contains(s, "[401]"))
+}
+
+// session returns the one that is in use, after turning to a fresh one if it is stuck.
+func (n *Node) session() *session {
+	n.mu.Lock()
+	s := n.cur
+	n.mu.Unlock()
+	if !s.stuck() {
+		return s
+	}
+	n.turn(s, errors.New("a call into it does not return"))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cur
+}
+
+// turn leaves s for a fresh session, unless that was done or too many that were left are still in use.
+func (n *Node) turn(s *session, why error) {
+	n.mu.Lock()
+	if n.cur != s || len(n.left) >= maxSessions-1 {
+		n.mu.Unlock()
+		return
+	}
+	zc, err := n.config()
+	var fresh *session
+	if err == nil {
+		fresh, err = newSession(zc)
+	}
 	if err != nil {
+		n.mu.Unlock()
+		n.cfg.Log.Warn("overlay session not renewed", "error", err)
+		return
+	}
+	n.cur = fresh
+	n.left[s] = struct{}{}
+	n.mu.Unlock()
+	n.cfg.Log.Info("overlay session renewed", "reason", why.Error())
+	s.leave(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.left, s)
+	})
+}
+
+// Close ends the node, its listeners and its connections, within 5 s for each of its sessions.
+func (n *Node) Close() error {
+	n.end(net.ErrClosed)
+	n.mu.Lock()
+	all := []*session{n.cur}
+	for s := range n.left {
+		all = append(all, s)
+	}
+	n.mu.Unlock()
+	var errs []error
+	for _, s := range all {
+		errs = append(errs, s.close())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close overlay identity %s: %w", n.id.name, err)
 	}
 	return nil
@@ -114,10 +245,10 @@ func (n *Node) Close() error {
 
 // retry calls f until it succeeds, ctx ends, or the failure is one that waiting does not mend. Just after a listen or a
 // change of policies the network still answers from what it knew.
-func retry[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T, error)) (T, error) {
+func retry[T io.Closer](ctx context.Context, s *session, f func(context.Context) (T, error)) (T, error) {
 	wait := 50 * time.Millisecond
 	for {
-		v, err := bounded(ctx, n, f)
+		v, err := bounded(ctx, s, f)
 		if err == nil || !passing(err) {
 			return v, err
 		}
@@ -130,7 +261,7 @@ func retry[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T
 		}
 		wait = min(2*wait, 500*time.Millisecond)
 		if isNotFound(err) { // the SDK looks for new services every few minutes only
-			_, _ = bounded(ctx, n, func(context.Context) (io.Closer, error) { return io.NopCloser(nil), n.sdk.RefreshServices() })
+			_, _ = bounded(ctx, s, func(context.Context) (io.Closer, error) { return io.NopCloser(nil), s.sdk.RefreshServices() })
 		}
 	}
 }
@@ -138,51 +269,12 @@ func retry[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T
 // passing reports whether the SDK's failure may mend itself within seconds. It has no types for these.
 func passing(err error) bool {
 	s := err.Error()
-	return strings.Contains(s, "has no terminators") || strings.Contains(s, "no edge routers") || isNotFound(err)
+	return strings.Contains(s, "has no terminators") || strings.Contains(s, "no edge routers available") || isNotFound(err)
 }
 
 func isNotFound(err error) bool {
 	s := err.Error()
 	return strings.HasPrefix(s, "service '") && strings.Contains(s, "not found")
-}
-
-// bounded calls f inside the SDK. There is one call at a time, and one that its caller gave up waiting for counts until it
-// has really returned: the SDK's calls ignore their context for tens of seconds in front of a dead controller, where every
-// retry would leave one more behind, and calls at the same time race with each other inside it.
-func bounded[T io.Closer](ctx context.Context, n *Node, f func(context.Context) (T, error)) (T, error) {
-	var zero T
-	select {
-	case n.call <- struct{}{}:
-	case <-ctx.Done():
-		return zero, fmt.Errorf("wait for a former call into the overlay: %w", context.Cause(ctx))
-	}
-	return run.Bounded(ctx, func() (T, error) {
-		defer func() { <-n.call }()
-		if err := ctx.Err(); err != nil {
-			return zero, context.Cause(ctx)
-		}
-		if err := n.authenticate(); err != nil {
-			return zero, err
-		}
-		return f(ctx)
-	}, func(late T) { _ = late.Close() })
-}
-
-// authenticate does the first authentication; those after it are the SDK's affair. Called from inside a call.
-func (n *Node) authenticate() error {
-	if n.authed {
-		return nil
-	}
-	// The SDK asks for the controller's version by itself, beside what the context's owner begins, and reads then what
-	// authenticating writes. This waits for the answer.
-	if c, ok := n.sdk.(*ziti.ContextImpl); ok {
-		c.CtrlClt.API.ControllerSupportsHa()
-	}
-	if err := n.sdk.Authenticate(); err != nil {
-		return fmt.Errorf("authenticate: %w", wrap(err))
-	}
-	n.authed = true
-	return nil
 }
 
 // remaining is the time until ctx's deadline.

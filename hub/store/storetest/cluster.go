@@ -77,9 +77,9 @@ func testClusterLife(t *testing.T, s Stores) {
 	twin, err = s.One.CreateCluster(ctx, twin, twinToken)
 	must(t, "create with the name that became free", err)
 
-	wantCode(t, "a delete with an old etag", s.One.DeleteCluster(ctx, c.ID, created.Etag), api.CodeConflict)
-	must(t, "DeleteCluster", s.One.DeleteCluster(ctx, c.ID, renamed.Etag))
-	wantCode(t, "a delete again", s.One.DeleteCluster(ctx, c.ID, renamed.Etag), api.CodeNotFound)
+	wantCode(t, "a delete with an old etag", s.One.DeleteCluster(ctx, c.ID, created.Etag, 0), api.CodeConflict)
+	must(t, "DeleteCluster", s.One.DeleteCluster(ctx, c.ID, renamed.Etag, 0))
+	wantCode(t, "a delete again", s.One.DeleteCluster(ctx, c.ID, renamed.Etag, 0), api.CodeNotFound)
 	_, err = s.One.UpdateCluster(ctx, renamed)
 	wantCode(t, "an update of the removed cluster", err, api.CodeNotFound)
 	_, err = s.One.BindToken(ctx, token.Hash, []byte("key"), began)

@@ -65,6 +65,8 @@ func testLeaseFingerprint(t *testing.T, s Stores) {
 	c.Identity = "enrolled anew"
 	_, err := s.One.UpdateCluster(ctx, c)
 	must(t, "UpdateCluster", err)
+	wantField(t, "the former identity", s.Other.Take(ctx, c.ID, copied, time.Minute), api.CodeDenied, "identity")
+	copied.Identity = c.Identity
 	must(t, "another fingerprint with a new identity", s.Other.Take(ctx, c.ID, copied, time.Minute))
 }
 
@@ -116,7 +118,7 @@ func testLeaseEndsWithCluster(t *testing.T, s Stores) {
 	ctx := t.Context()
 	c := register(t, s.One, 1)
 	must(t, "Take", s.One.Take(ctx, c.ID, holder("b", "j"), time.Minute))
-	must(t, "DeleteCluster", s.Other.DeleteCluster(ctx, c.ID, c.Etag))
+	must(t, "DeleteCluster", s.Other.DeleteCluster(ctx, c.ID, c.Etag, 0))
 	wantHolders(t, s.One, nil)
 	wantCode(t, "a renewal after the removal", s.One.Renew(ctx, c.ID, "b"), api.CodeConflict)
 	wantCode(t, "Take after the removal", s.One.Take(ctx, c.ID, holder("b", "j"), time.Minute), api.CodeNotFound)

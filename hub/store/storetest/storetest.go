@@ -19,6 +19,7 @@ type Replica interface {
 	hub.Definitions
 	hub.ShardStore
 	hub.Clusters
+	hub.Departures
 	hub.Leases
 	hub.Credentials
 }
@@ -49,6 +50,8 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"Clusters/Life":                        testClusterLife,
 		"Clusters/TokenBindsOnce":              testTokenBinds,
 		"Clusters/ConcurrentBind":              testConcurrentBind,
+		"Departures/DeleteComparesPlacements":  testDeleteComparesPlacements,
+		"Departures/Rejoin":                    testRejoin,
 		"Leases/TakeRenewHolders":              testLeaseTake,
 		"Leases/SecondBootAndJournalTakeover":  testLeaseTakeover,
 		"Leases/OtherFingerprint":              testLeaseFingerprint,

@@ -1192,7 +1192,7 @@ type Workload struct {
 	Temp               string                 `protobuf:"bytes,18,opt,name=temp,proto3" json:"temp,omitempty"`
 	Path               string                 `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`                                           // PATH of the agent
 	Socket             string                 `protobuf:"bytes,20,opt,name=socket,proto3" json:"socket,omitempty"`                                       // where the spoke listens
-	ExitFile           string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"`                   // where the harness says why it ended
+	ExitFile           string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"`                   // where the harness leaves an Exit as JSON; beside it, with .turn appended, it leaves an empty file when a turn begins
 	Flavor             string                 `protobuf:"bytes,22,opt,name=flavor,proto3" json:"flavor,omitempty"`                                       // that the workload counts against
 	State              string                 `protobuf:"bytes,23,opt,name=state,proto3" json:"state,omitempty"`                                         // absolute; a directory of the session on this machine, for the chunks and the marker of its state
 	StateLatest        string                 `protobuf:"bytes,24,opt,name=state_latest,json=stateLatest,proto3" json:"state_latest,omitempty"`          // checkpoint after the last turn; it may be nowhere but here
@@ -1430,6 +1430,59 @@ func (x *Workload) GetCheckpointInterval() *durationpb.Duration {
 	return nil
 }
 
+// Exit is what a harness leaves when it ends.
+type Exit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`   // for people
+	Failure       string                 `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"` // configuration, restore, crash: kind of failed start; empty when it did not fail, or a turn had begun
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exit) Reset() {
+	*x = Exit{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exit) ProtoMessage() {}
+
+func (x *Exit) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exit.ProtoReflect.Descriptor instead.
+func (*Exit) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Exit) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Exit) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
 type EnvVar struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1440,7 +1493,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1505,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1518,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{18}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EnvVar) GetName() string {
@@ -1493,7 +1546,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1558,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1571,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{19}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *File) GetPath() string {
@@ -1552,7 +1605,7 @@ type InitScript struct {
 
 func (x *InitScript) Reset() {
 	*x = InitScript{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1617,7 @@ func (x *InitScript) String() string {
 func (*InitScript) ProtoMessage() {}
 
 func (x *InitScript) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1630,7 @@ func (x *InitScript) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitScript.ProtoReflect.Descriptor instead.
 func (*InitScript) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{20}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InitScript) GetName() string {
@@ -1715,7 +1768,10 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"stateSaved\x12\"\n" +
 	"\ron_state_loss\x18\x1a \x01(\tR\vonStateLoss\x12'\n" +
 	"\x0fcheckpoint_mode\x18\x1b \x01(\tR\x0echeckpointMode\x12J\n" +
-	"\x13checkpoint_interval\x18\x1c \x01(\v2\x19.google.protobuf.DurationR\x12checkpointInterval\"2\n" +
+	"\x13checkpoint_interval\x18\x1c \x01(\v2\x19.google.protobuf.DurationR\x12checkpointInterval\"8\n" +
+	"\x04Exit\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
+	"\afailure\x18\x02 \x01(\tR\afailure\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"H\n" +
@@ -1744,7 +1800,7 @@ func file_spoke_harness_harnessv1_harness_proto_rawDescGZIP() []byte {
 	return file_spoke_harness_harnessv1_harness_proto_rawDescData
 }
 
-var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*FromHarness)(nil),           // 0: nave.harness.v1.FromHarness
 	(*ToHarness)(nil),             // 1: nave.harness.v1.ToHarness
@@ -1764,12 +1820,13 @@ var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*FetchRequest)(nil),          // 15: nave.harness.v1.FetchRequest
 	(*FetchResponse)(nil),         // 16: nave.harness.v1.FetchResponse
 	(*Workload)(nil),              // 17: nave.harness.v1.Workload
-	(*EnvVar)(nil),                // 18: nave.harness.v1.EnvVar
-	(*File)(nil),                  // 19: nave.harness.v1.File
-	(*InitScript)(nil),            // 20: nave.harness.v1.InitScript
-	nil,                           // 21: nave.harness.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*Exit)(nil),                  // 18: nave.harness.v1.Exit
+	(*EnvVar)(nil),                // 19: nave.harness.v1.EnvVar
+	(*File)(nil),                  // 20: nave.harness.v1.File
+	(*InitScript)(nil),            // 21: nave.harness.v1.InitScript
+	nil,                           // 22: nave.harness.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
 }
 var file_spoke_harness_harnessv1_harness_proto_depIdxs = []int32{
 	2,  // 0: nave.harness.v1.FromHarness.hello:type_name -> nave.harness.v1.Hello
@@ -1781,17 +1838,17 @@ var file_spoke_harness_harnessv1_harness_proto_depIdxs = []int32{
 	9,  // 6: nave.harness.v1.ToHarness.ack:type_name -> nave.harness.v1.Ack
 	11, // 7: nave.harness.v1.ToHarness.lease:type_name -> nave.harness.v1.Lease
 	5,  // 8: nave.harness.v1.Events.events:type_name -> nave.harness.v1.Event
-	22, // 9: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
-	21, // 10: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
+	23, // 9: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
+	22, // 10: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
 	8,  // 11: nave.harness.v1.Orders.signals:type_name -> nave.harness.v1.Signal
-	22, // 12: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	23, // 13: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
+	23, // 12: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	24, // 13: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
 	13, // 14: nave.harness.v1.SaveRequest.header:type_name -> nave.harness.v1.CheckpointHeader
-	23, // 15: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
-	18, // 16: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
-	19, // 17: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
-	20, // 18: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
-	23, // 19: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
+	24, // 15: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
+	19, // 16: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
+	20, // 17: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
+	21, // 18: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
+	24, // 19: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
 	0,  // 20: nave.harness.v1.Harness.Attach:input_type -> nave.harness.v1.FromHarness
 	12, // 21: nave.harness.v1.Harness.Save:input_type -> nave.harness.v1.SaveRequest
 	15, // 22: nave.harness.v1.Harness.Fetch:input_type -> nave.harness.v1.FetchRequest
@@ -1828,7 +1885,7 @@ func file_spoke_harness_harnessv1_harness_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_harness_harnessv1_harness_proto_rawDesc), len(file_spoke_harness_harnessv1_harness_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -14,6 +14,7 @@
 //	<name>/config.json  what the process was started with
 //	<name>/run.lock     flock: the process lives; its content is the process id
 //	<name>/ready        process id of the process that serves
+//	<name>/alive        changes every two seconds while the process finds itself in order
 //	<name>/log, log.1   bounded by the process itself
 //	<name>/out          what it printed past its log
 //	controller/admin.json, controller/pki/ca.pem
@@ -25,7 +26,9 @@
 //     and start time, has ended; it is ready only if the file ready names the holder. So an id that the system gave to a
 //     stranger since is never taken for ours, and a port is not called taken by what is about to let go of it.
 //  3. Ports and address never change after the first start. A port that is taken is an error that names it.
-//  4. Restarts are spaced: 200 ms doubling to 10 s, from the start again after half a minute of life.
+//  4. A process that served and gave no sign of life for ten seconds is ended, and started anew as one that died. Time in
+//     which nobody looked does not count.
+//  5. Restarts are spaced: 200 ms doubling to 10 s, from the start again after half a minute of life.
 //
 // The package starts no goroutines. It must not import the overlay's module or any OpenZiti library.
 package local

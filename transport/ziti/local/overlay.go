@@ -136,6 +136,10 @@ func (o *Overlay) step(procs []*process, served bool) (serving bool, err error) 
 		case p.alive && !p.ready && now.Sub(p.since) > o.cfg.StartTimeout:
 			log.Warn("overlay process does not come to serve, ending it", "pid", p.holder(), "after", now.Sub(p.since))
 			p.signal(syscall.SIGKILL)
+		case p.hung():
+			log.Warn("overlay process hangs, ending it", "pid", p.holder(), "silent_for", p.silence)
+			p.signal(syscall.SIGKILL)
+			p.silence = 0
 		}
 		if !p.alive && !now.Before(p.next) {
 			err := p.start(now)

@@ -147,6 +147,32 @@ func TestKilledRouterIsRestartedAlone(t *testing.T) {
 	}
 }
 
+// A process that is stopped holds its lock and its ports, and answers nothing.
+func TestHungProcessIsReplaced(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "overlay")
+	start(t, zititest.Local(t, local.Config{Dir: dir}))
+	before := pids(t, dir)
+	for _, name := range []string{"controller", "r1"} {
+		if err := syscall.Kill(before[name], syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopped := time.Now()
+	for _, name := range []string{"controller", "r1"} {
+		eventually(t, 40*time.Second, name+" serves again", func() bool {
+			b, err := os.ReadFile(filepath.Join(dir, name, "ready"))
+			return err == nil && len(b) > 0 && string(b) != fmt.Sprint(before[name])
+		})
+		t.Logf("%s serves again %s after it was stopped", name, time.Since(stopped).Round(time.Millisecond))
+	}
+	if took := time.Since(stopped); took < 10*time.Second {
+		t.Errorf("ended after %s, want ten seconds of silence before", took)
+	}
+	if after := pids(t, dir); before["r2"] != after["r2"] {
+		t.Errorf("one that is well was restarted too: before %v, after %v", before, after)
+	}
+}
+
 func TestProcessesEndWhenNoHubComesBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "overlay")
 	const grace = 3 * time.Second

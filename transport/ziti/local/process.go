@@ -19,6 +19,9 @@ const (
 	backoffMin  = 200 * time.Millisecond
 	backoffMax  = 10 * time.Second
 	backoffGood = 30 * time.Second // of life, after which a death counts as the first
+
+	hungAfter = 10 * time.Second // of silence of a process that served; it looks at itself every two seconds
+	lookStep  = time.Second      // at most so much of the time between two looks counts: who looks may have been frozen
 )
 
 // childConfig is what nave-overlay reads. The program has the same shape; it cannot import this one.
@@ -48,6 +51,10 @@ type process struct {
 	since    time.Time // when it was first seen alive, or started
 	failures int       // deaths in a row
 	next     time.Time // no start before
+
+	looked  time.Time     // the last look
+	word    string        // the content of the file alive then
+	silence time.Duration // for so long it has not changed, while the process was ready
 }
 
 func (p *process) path(name string) string { return filepath.Join(p.cfg.Home, name) }
@@ -72,6 +79,7 @@ func (p *process) look(now time.Time) (died bool, err error) {
 	// A process that ends lets go of its lock before the last of its listeners: until then its ports are taken.
 	p.alive = locked || p.child != 0 || p.seen.still()
 	p.ready = locked && p.holder() != 0 && p.holder() == readPID(p.path("ready"))
+	p.listen(now)
 	switch {
 	case p.alive && !was:
 		p.since = now
@@ -85,6 +93,22 @@ func (p *process) look(now time.Time) (died bool, err error) {
 	}
 	return false, nil
 }
+
+// listen counts the time for which a process that is ready has given no sign of life. One of a version that gives none has no
+// such file, and none is expected of it.
+func (p *process) listen(now time.Time) {
+	passed := min(now.Sub(p.looked), lookStep)
+	p.looked = now
+	b, err := os.ReadFile(p.path("alive"))
+	if word := string(b); err != nil || !p.ready || word != p.word {
+		p.word, p.silence = word, 0
+		return
+	}
+	p.silence += passed
+}
+
+// hung reports that the process serves no more though it is there.
+func (p *process) hung() bool { return p.silence > hungAfter }
 
 // holder returns the id of the process that holds the lock, or 0. Only meaningful while the lock is held.
 func (p *process) holder() int { return readPID(p.path("run.lock")) }

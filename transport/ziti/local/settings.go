@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+
+	"github.com/google/renameio/v2"
 )
 
 // settings are chosen at the first start and kept, because certificates and enrolled identities name them.
@@ -121,11 +123,7 @@ func checkPort(process string, addr netip.AddrPort) error {
 	return l.Close()
 }
 
-// writeFile makes path appear with its content at once or not at all, readable by its owner only.
+// writeFile makes path appear with its content at once or not at all, on disk, readable by its owner only.
 func writeFile(path string, b []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }

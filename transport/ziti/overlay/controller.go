@@ -120,6 +120,16 @@ func (c *controllerServer) shutdown() {
 	}
 }
 
+// healthy implements server: the controller answers a request.
+func (c *controllerServer) healthy(ctx context.Context) bool {
+	client, err := pinnedClient(c.cfg.path("pki/ca.pem"))
+	if err != nil {
+		return false // there is no authority yet
+	}
+	client.Timeout = signEvery
+	return answers(ctx, client, c.cfg.hostPort(c.cfg.Port))
+}
+
 func pinnedClient(caFile string) (*http.Client, error) {
 	pool, err := loadPool(caFile)
 	if err != nil {
@@ -147,15 +157,8 @@ func awaitController(ctx context.Context, client *http.Client, addr string) erro
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/edge/client/v1/version", nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := client.Do(req); err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+		if answers(ctx, client, addr) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -163,4 +166,18 @@ func awaitController(ctx context.Context, client *http.Client, addr string) erro
 		case <-tick.C:
 		}
 	}
+}
+
+// answers reports whether the controller at addr answers a request.
+func answers(ctx context.Context, client *http.Client, addr string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/edge/client/v1/version", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }

@@ -18,10 +18,12 @@
 //
 //  1. At most one process serves a HOME: it holds HOME/run.lock from before its first write until its end.
 //  2. HOME/ready names a process only after that process was seen to serve.
-//  3. What a first start makes is complete or absent: files that belong together appear by one rename, and a step that was
+//  3. HOME/alive changes every two seconds while the process finds its server in order: a controller answers a request of
+//     its own; of a router it is only shown that the process runs.
+//  4. What a first start makes is complete or absent: files that belong together appear by one rename, and a step that was
 //     cut off is made again.
-//  4. The log never exceeds its bound: HOME/log and HOME/log.1 of at most Config.LogBytes each, whoever the parent is now.
-//  5. The grace is counted in polls made, not in time passed: a process that was frozen does not end when it thaws.
+//  5. The log never exceeds its bound: HOME/log and HOME/log.1 of at most Config.LogBytes each, whoever the parent is now.
+//  6. The grace is counted in polls made, not in time passed: a process that was frozen does not end when it thaws.
 //
 // The program listens only on the address that it was given, and dials only the controller. It must not import the rest of
 // Nave. Its goroutines belong to one errgroup in main; those of OpenZiti belong to OpenZiti and end with the process.

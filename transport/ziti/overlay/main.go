@@ -31,6 +31,8 @@ const (
 type server interface {
 	// serve blocks from start to shutdown. It calls ready once, when the server was seen to serve.
 	serve(ctx context.Context, ready func() error) error
+	// healthy looks whether the server still serves, within two seconds.
+	healthy(ctx context.Context) bool
 	// shutdown ends serve in order.
 	shutdown()
 }
@@ -83,6 +85,7 @@ func run(cfg Config, s server) error {
 	}
 	defer lock.Close()
 	_ = os.Remove(cfg.path("ready"))
+	_ = os.Remove(cfg.path("alive"))
 	if err := setUpLog(cfg); err != nil {
 		return err
 	}
@@ -91,8 +94,13 @@ func run(cfg Config, s server) error {
 	g.Go(func() error {
 		return watchLease(ctx, cfg.Lease, cfg.grace(), func() { capFile(os.Stdout, strayBytes); capFile(os.Stderr, strayBytes) })
 	})
+	life := &signs{path: cfg.path("alive")}
+	g.Go(func() error { return life.run(ctx, s.healthy) })
 	g.Go(func() error {
-		err := s.serve(ctx, func() error { return writeFile(cfg.path("ready"), []byte(strconv.Itoa(os.Getpid()))) })
+		err := s.serve(ctx, func() error {
+			// The first sign of life, so that the parent expects further ones.
+			return errors.Join(life.give(), writeFile(cfg.path("ready"), []byte(strconv.Itoa(os.Getpid()))))
+		})
 		if err == nil && ctx.Err() == nil {
 			err = errors.New("the server ended by itself")
 		}

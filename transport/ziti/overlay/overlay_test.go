@@ -104,6 +104,29 @@ func TestLeaseIsWatched(t *testing.T) {
 	}
 }
 
+func TestSignsOfLifeDiffer(t *testing.T) {
+	s := &signs{path: filepath.Join(t.TempDir(), "alive")}
+	last := ""
+	for range 3 {
+		if err := s.give(); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(s.path)
+		if err != nil || string(b) == last {
+			t.Fatalf("sign %q after %q, %v", b, last, err)
+		}
+		last = string(b)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := s.run(ctx, func(context.Context) bool { return false }); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(s.path); err != nil || string(b) != last {
+		t.Errorf("a server that is not in order gave the sign %q, %v", b, err)
+	}
+}
+
 func TestRunLockIsTakenOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.lock")
 	f, err := runLock(path)

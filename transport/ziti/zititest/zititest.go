@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +24,9 @@ type Network struct {
 	Dir     string        // of the overlay, for local.Config
 	Manager *ziti.Manager // logged in
 
-	t testing.TB
+	t    testing.TB
+	cfg  local.Config
+	drop func() // ends the supervision
 }
 
 // Binary returns the path of nave-overlay, or records that the test did not run and skips it.
@@ -39,10 +44,9 @@ func Start(t testing.TB) *Network {
 // StartConfig is Start with another configuration than the default one. Dir, Binary and Log are filled in.
 func StartConfig(t testing.TB, cfg local.Config) *Network {
 	t.Helper()
-	n := &Network{Dir: filepath.Join(t.TempDir(), "overlay"), t: t}
-	cfg.Dir = n.Dir
-	o := Local(t, cfg)
-	n.Endpoint = Run(t, o)
+	n := &Network{Dir: filepath.Join(t.TempDir(), "overlay"), t: t, cfg: cfg}
+	n.cfg.Dir = n.Dir
+	n.Supervise()
 	m, err := ziti.Login(Context(t, 30*time.Second), ziti.ManagerConfig{
 		Controller: n.Controller, User: n.User, Password: n.Password, CA: n.CA, Log: Log(t),
 	})
@@ -54,6 +58,40 @@ func StartConfig(t testing.TB, cfg local.Config) *Network {
 	}
 	n.Manager = m
 	return n
+}
+
+// Supervise starts what is missing, as at the start of a test, and restarts what dies from now on.
+func (n *Network) Supervise() {
+	n.t.Helper()
+	n.Endpoint, n.drop = supervised(n.t, Local(n.t, n.cfg))
+}
+
+// Unsupervise leaves the processes alone: they live on for the grace of the configuration, and what dies stays dead.
+func (n *Network) Unsupervise() {
+	n.t.Helper()
+	n.drop()
+}
+
+// Kill ends a process of the network by SIGKILL: controller, r1 or r2.
+func (n *Network) Kill(name string) {
+	n.t.Helper()
+	n.Signal(name, syscall.SIGKILL)
+}
+
+// Signal sends a signal to a process of the network.
+func (n *Network) Signal(name string, sig syscall.Signal) {
+	n.t.Helper()
+	b, err := os.ReadFile(filepath.Join(n.Dir, name, "run.lock"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(b))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // Local returns the overlay of cfg, with program and log filled in, and ends its processes at the end of the test.
@@ -77,19 +115,27 @@ func Local(t testing.TB, cfg local.Config) *local.Overlay {
 // Run runs o until the end of the test and returns when it serves.
 func Run(t testing.TB, o *local.Overlay) local.Endpoint {
 	t.Helper()
+	ep, _ := supervised(t, o)
+	return ep
+}
+
+// supervised is Run, and returns what ends it before the test does.
+func supervised(t testing.TB, o *local.Overlay) (local.Endpoint, func()) {
+	t.Helper()
 	g := run.NewGroup(context.Background())
 	g.Go("overlay", o.Run)
-	t.Cleanup(func() {
+	drop := sync.OnceFunc(func() {
 		g.Stop()
 		if err := g.Wait(); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(drop)
 	ep, err := o.Wait(Context(t, time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ep
+	return ep, drop
 }
 
 // Identity enrolls a new identity and returns its id and what ziti.OpenNode takes.

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/nave-dev/nave/api/navev1"
+	"github.com/nave-dev/nave/hub/archive"
+	"github.com/nave-dev/nave/hub/bucket"
+
+	"github.com/nave-dev/nave/hub/store"
+	"github.com/nave-dev/nave/hub/store/embedded"
+)
+
+// storage is everything in which the hub keeps what must survive.
+type storage struct {
+	store   *store.Store
+	archive *archive.Archive
+	objects *bucket.Bucket
+	failed  <-chan error // of the embedded etcd; nil: there is none
+	closers []func()     // in the order of opening
+}
+
+// openStorage opens store, archive and bucket.
+func openStorage(ctx context.Context, c config, log *slog.Logger) (*storage, error) {
+	s := &storage{}
+	for _, open := range []func(context.Context, config, *slog.Logger) error{s.openStore, s.openArchive, s.openBucket} {
+		if err := open(ctx, c, log); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// close ends the use of all parts, the last opened first.
+func (s *storage) close() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		s.closers[i]()
+	}
+}
+
+// watch returns an error when an embedded part has ended, and nil when ctx has.
+func (s *storage) watch(ctx context.Context) error {
+	select {
+	case err := <-s.failed:
+		return fmt.Errorf("etcd ended: %w", err)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (err error) {
+	cfg := store.Config{Codec: navev1.Codec{}, Prefix: c.Etcd.Prefix}
+	if len(c.Etcd.Endpoints) == 0 {
+		etcd, err := embedded.Start(ctx, embedded.Config{Dir: filepath.Join(c.DataDir, "etcd"), Log: log})
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, etcd.Close)
+		s.failed, cfg.Client = etcd.Failed(), etcd.Client()
+		cfg.MaxOps, cfg.MaxBytes = embedded.MaxTxnOps, embedded.MaxRequestBytes
+	} else {
+		client, err := c.Etcd.dial(ctx, log)
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, func() { client.Close() })
+		cfg.Client, cfg.MaxOps, cfg.MaxBytes = client, c.Etcd.MaxOps, c.Etcd.MaxBytes
+	}
+	s.store, err = store.Open(ctx, cfg)
+	return err
+}
+
+// archiveConfigOf says which database keeps history.
+func archiveConfigOf(c config) (archive.Config, error) {
+	if c.Archive.PostgreSQL.DSN == "" {
+		return archive.Config{File: filepath.Join(c.DataDir, "archive", "nave.db"), Readers: c.Archive.Readers}, nil
+	}
+	password, err := c.Archive.PostgreSQL.Password.read("archive.postgresql")
+	if err != nil {
+		return archive.Config{}, err
+	}
+	dsn, err := c.Archive.PostgreSQL.connection(password)
+	return archive.Config{PostgreSQL: dsn, Readers: c.Archive.Readers}, err
+}
+
+func (s *storage) openArchive(ctx context.Context, c config, _ *slog.Logger) error {
+	cfg, err := archiveConfigOf(c)
+	if err != nil {
+		return err
+	}
+	if cfg.File != "" {
+		if err := os.MkdirAll(filepath.Join(c.DataDir, "archive"), 0o700); err != nil {
+			return fmt.Errorf("make archive directory: %w", err)
+		}
+	}
+	if s.archive, err = archive.Open(ctx, cfg); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { s.archive.Close() })
+	return nil
+}
+
+func (s *storage) openBucket(_ context.Context, c config, _ *slog.Logger) (err error) {
+	if s.objects, err = bucket.OpenDirectory(c.Bucket.Directory); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { s.objects.Close() })
+	return nil
+}

@@ -1,0 +1,68 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// Marker says that the state directory is exactly as in a checkpoint.
+type Marker struct {
+	Session    api.SessionID    `json:"session"`
+	Checkpoint api.CheckpointID `json:"checkpoint"`
+	// Boot is the start of the machine that the marker was set in. The state directory itself is never synced: after a crash of
+	// the machine it may lack what the marker promises.
+	Boot string `json:"boot"`
+}
+
+func (s *Store) markerPath() string { return filepath.Join(s.dir, "marker") }
+
+// SetMarker says, durably, that the state directory is as in the checkpoint: nothing runs that could change it.
+func (s *Store) SetMarker(session api.SessionID, checkpoint api.CheckpointID) error {
+	b, err := json.Marshal(Marker{Session: session, Checkpoint: checkpoint, Boot: bootID()})
+	if err != nil {
+		return fmt.Errorf("set marker: %w", err)
+	}
+	if err := s.write(s.markerPath(), append(b, '\n')); err != nil {
+		return fmt.Errorf("set marker: %w", err)
+	}
+	return nil
+}
+
+// ClearMarker takes the marker away, durably. It comes before anything may change the state directory.
+func (s *Store) ClearMarker() error {
+	err := s.disk.Remove(s.markerPath())
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // a removal that was not synced must not come back
+		err = s.disk.SyncDir(s.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("clear marker: %w", err)
+	}
+	return nil
+}
+
+// Marker returns the marker. It is false when there is none that can be believed: it was cleared, is damaged, or the machine
+// was started since.
+func (s *Store) Marker() (Marker, bool) {
+	b, err := os.ReadFile(s.markerPath())
+	var m Marker
+	if err != nil || json.Unmarshal(b, &m) != nil || !m.Checkpoint.Valid() || m.Boot == "" || m.Boot != bootID() {
+		return Marker{}, false
+	}
+	return m, true
+}
+
+// bootID names the present start of the machine; empty when the system does not tell.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(b))
+}

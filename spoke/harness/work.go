@@ -1,0 +1,329 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+)
+
+// work is how far the attempt is. It belongs to [Harness.run]; tasks get at state alone, one at a time.
+type work struct {
+	state    *state
+	restored bool
+	lost     bool // the state of before could not be restored
+	prepared bool
+	turned   bool // a turn began
+	stopping bool
+	consumed spans
+	failed   map[uint64]uint32
+
+	open      *turn         // has ended, and its record waits for its checkpoint
+	dirty     bool          // a turn began since the last checkpoint
+	uncovered bool          // there is a checkpoint, and no event yet that says it is in the bucket
+	began     time.Duration // the interval since the last checkpoint, by the clock
+	tries     int           // to take or save a checkpoint that went wrong, in a row
+	pauseTill time.Duration // after one that went wrong, by the clock
+	said      string        // of what went wrong
+}
+
+// turn is one that has ended.
+type turn struct {
+	signals []*harnessv1.Signal
+	result  result
+}
+
+// task is what runs. The zero value is nothing.
+type task struct {
+	kind    string
+	signals []*harnessv1.Signal // of a turn
+	lapses  uint64              // of the lease when it began
+	end     context.CancelCauseFunc
+	kill    func() // without time to end by itself
+}
+
+// ended is how a task ended.
+type ended struct {
+	err      error            // of anything but a turn
+	result   result           // of a turn
+	restored restored         // of a restore
+	id       api.CheckpointID // of a take or an upload
+}
+
+// run restores the state, prepares the workload and runs turns. It ends when stop ends or the orders say so.
+func (h *Harness) run(ctx, stop context.Context) error {
+	attempt := h.w.Id[strings.LastIndexByte(h.w.Id, '-')+1:]
+	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"workload": h.w.Id, "attempt": attempt}})
+	g := run.NewGroup(ctx)
+	defer h.work.state.close()
+	defer g.Wait()
+	defer g.Stop()
+	var (
+		done  = make(chan ended, 1) // one task at a time, so that a task never waits to say how it ended
+		tick  = time.NewTimer(0)    // by a clock that may stand still, the lease's does not
+		stops = stop.Done()
+		now   task
+	)
+	defer tick.Stop()
+	for {
+		right := h.lease.look()
+		s := next(h.facts(stop, right, now))
+		switch s.kind {
+		case stepEnd:
+			return nil
+		case stepCut:
+			now.end(&cutError{s.reason})
+			if now.lapses != right.lapses && right.now >= right.killAt {
+				now.kill()
+			}
+		case stepAbandon:
+			now.end(api.Errorf(api.CodeUnavailable, "it stood still for %v, and there is work", h.c.Stall))
+		case stepRestore, stepPrepare, stepRun, stepTake, stepUpload:
+			t := task{kind: kinds[s.kind], signals: s.signals, lapses: right.lapses}
+			if err := h.begin(t); err != nil {
+				return h.failed(api.StartFailureCrash, err)
+			}
+			now = h.launch(g, done, t)
+		}
+		tick.Reset(right.next)
+		select {
+		case e := <-done:
+			now.end(nil)
+			if err := h.finish(now, e); err != nil {
+				return err
+			}
+			now = task{}
+		case <-h.in.changed:
+		case <-stops:
+			stops = nil // facts know it from here on
+		case <-tick.C:
+		case <-g.Context().Done(): // a task panicked
+			return h.failed(api.StartFailureCrash, g.Wait())
+		}
+	}
+}
+
+// kinds are the tasks that steps begin.
+var kinds = map[string]string{stepRestore: taskRestore, stepPrepare: taskPrepare, stepRun: taskTurn, stepTake: taskTake, stepUpload: taskUpload}
+
+// facts are what the spoke and the runtime want now, and how far this is.
+func (h *Harness) facts(stop context.Context, r right, now task) facts {
+	o, w := h.in.look(), &h.work
+	f := facts{
+		task: now.kind, running: sequences(now.signals), restored: w.restored, prepared: w.prepared,
+		signals: o.Signals, single: o.Single, interrupt: h.w.OnSignal == string(api.OnSignalInterrupt),
+		consumed: w.consumed, failed: w.failed,
+		mode: api.CheckpointMode(h.w.CheckpointMode), open: w.open != nil, dirty: w.dirty, uncovered: w.uncovered,
+		elapsed: r.now-w.began >= h.w.CheckpointInterval.AsDuration(), stalled: h.vault.still() > h.c.Stall,
+	}
+	if !r.held || now.kind != taskNone && now.lapses != r.lapses {
+		f.lapsed = r.why
+	}
+	switch {
+	case stop.Err() != nil:
+		f.stop = "the workload was told to end"
+	case o.Stop:
+		f.stop = "the spoke stops the workload"
+	}
+	if f.stop != "" && !w.stopping { // a last try, whatever went wrong before
+		w.stopping, w.tries, w.pauseTill = true, 0, 0
+	}
+	f.calm = w.tries == 0 || r.now >= w.pauseTill && f.stop == ""
+	return f
+}
+
+// begin does what comes before a task.
+func (h *Harness) begin(t task) error {
+	switch t.kind {
+	case taskPrepare:
+		if len(h.w.Files) > 0 || len(h.w.InitScripts) > 0 {
+			return h.work.state.disturb()
+		}
+	case taskTurn:
+		if err := h.work.state.disturb(); err != nil {
+			return err
+		}
+		if !h.work.turned && h.w.ExitFile != "" {
+			if err := os.WriteFile(h.w.ExitFile+".turn", nil, 0o600); err != nil {
+				return fmt.Errorf("leave the trace of a turn: %w", err)
+			}
+		}
+		h.work.turned, h.work.dirty = true, true
+		h.out.working(sequences(t.signals))
+		h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventTurn), Signals: sequences(t.signals)})
+		h.c.Log.Info("turn started", "workload", h.w.Id, "signals", sequences(t.signals))
+	case taskUpload:
+		h.vault.progress() // the time to stand still begins
+	}
+	return nil
+}
+
+// launch starts a task of the group.
+func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
+	ctx, end := context.WithCancelCause(g.Context())
+	kctx, kill := context.WithCancel(context.WithoutCancel(ctx))
+	t.end, t.kill = end, kill
+	first := h.out.first()
+	g.Go(t.kind, func(context.Context) error {
+		defer kill()
+		var e ended
+		switch t.kind {
+		case taskRestore:
+			e.restored, e.err = h.work.state.restore(ctx)
+		case taskPrepare:
+			e.err = h.prepare(ctx, kctx.Done())
+		case taskTurn:
+			e.result = h.command(ctx, kctx.Done(), t.signals)
+		case taskTake:
+			e.id, e.err = h.work.state.take(ctx, first)
+		case taskUpload:
+			if e.id, e.err = h.work.state.save(ctx, first); e.err != nil && context.Cause(ctx) != nil {
+				e.err = context.Cause(ctx)
+			}
+		}
+		done <- e
+		return nil
+	})
+	return t
+}
+
+// finish takes note of how a task ended. An error ends the workload.
+func (h *Harness) finish(t task, e ended) error {
+	var cut *cutError
+	switch t.kind {
+	case taskRestore:
+		if errors.As(e.err, &cut) {
+			return nil // to end
+		}
+		if e.err != nil {
+			return h.failed(api.StartFailureRestore, fmt.Errorf("restore the state: %w", e.err))
+		}
+		h.begun(e.restored)
+	case taskPrepare:
+		if e.err != nil && !errors.As(e.err, &cut) { // one that was cut is begun anew
+			return h.failed(api.StartFailureConfig, e.err)
+		}
+		h.work.prepared = e.err == nil
+	case taskTurn:
+		h.work.open = &turn{t.signals, e.result}
+		if m := h.w.CheckpointMode; m == string(api.CheckpointInterval) || m == string(api.CheckpointIdle) {
+			h.record("") // the checkpoint comes later
+		}
+	case taskTake:
+		h.taken(e)
+	case taskUpload:
+		h.saved(e)
+	}
+	return nil
+}
+
+// failed is the end of the workload by an error: a failed start, unless a turn began.
+func (h *Harness) failed(kind api.StartFailure, err error) error {
+	if h.work.turned {
+		return err
+	}
+	return &startError{kind, err}
+}
+
+// begun reports what the attempt begins from.
+func (h *Harness) begun(r restored) {
+	w := &h.work
+	w.restored, w.lost = true, r.from == fromLost
+	// A turn record of an earlier attempt names it. When it is in the bucket the event about that may be missing all the same.
+	w.uncovered = r.id != "" && string(r.id) == h.w.StateLatest
+	e := &harnessv1.Event{Type: string(api.EventState), Text: r.why, Attributes: map[string]string{api.AttrFrom: r.from}}
+	if r.id != "" {
+		e.Attributes[api.AttrCheckpoint] = string(r.id)
+	}
+	h.out.put(cancelled(), e)
+	h.c.Log.Info("state restored", "workload", h.w.Id, "from", r.from, "checkpoint", r.id)
+}
+
+// record reports the turn that has ended, and remembers what must not run again.
+func (h *Harness) record(id api.CheckpointID) {
+	t, r := h.work.open.signals, h.work.open.result
+	h.work.open = nil
+	e := &harnessv1.Event{Type: string(api.EventTurnDone), Signals: sequences(t), Outcome: string(r.outcome), Attributes: make(map[string]string)}
+	if r.reason != "" {
+		e.Text = r.reason + below(r.detail)
+		e.Attributes["reason"] = r.reason
+	}
+	if id != "" {
+		e.Attributes[api.AttrCheckpoint] = string(id)
+	}
+	h.out.working(nil)
+	number := h.out.put(cancelled(), e)
+	if id != "" {
+		h.work.state.named(id, number)
+	}
+	h.c.Log.Info("turn ended", "workload", h.w.Id, "signals", sequences(t), "outcome", r.outcome, "reason", r.reason)
+	for _, s := range t {
+		switch r.outcome {
+		case api.OutcomeDone:
+			h.work.consumed = h.work.consumed.with(s.Sequence)
+			delete(h.work.failed, s.Sequence)
+		case api.OutcomeFailed:
+			h.work.failed[s.Sequence] = s.Deliveries
+		}
+	}
+}
+
+// taken takes note of a checkpoint on the disk.
+func (h *Harness) taken(e ended) {
+	w := &h.work
+	if e.err != nil {
+		h.later("no checkpoint was made", e.err)
+	} else {
+		w.dirty, w.uncovered, w.began = false, true, h.c.Clock()
+	}
+	if w.open != nil {
+		h.record(e.id)
+	}
+}
+
+// saved takes note of a checkpoint in the bucket.
+func (h *Harness) saved(e ended) {
+	w := &h.work
+	if e.err != nil {
+		w.dirty = w.dirty || errors.Is(e.err, errRetake)
+		h.later("the checkpoint was not saved", e.err)
+		return
+	}
+	w.uncovered, w.tries, w.said = false, 0, ""
+	number := h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventSaved), Attributes: map[string]string{api.AttrCheckpoint: string(e.id)}})
+	w.state.named(e.id, number)
+	h.c.Log.Info("checkpoint saved", "workload", h.w.Id, "checkpoint", e.id)
+}
+
+// later puts the next try off. What people can mend is reported once: that a hub or a spoke is away they see elsewhere.
+func (h *Harness) later(what string, err error) {
+	w := &h.work
+	w.tries++
+	w.pauseTill = h.c.Clock() + savePause(w.tries)
+	h.c.Log.Warn(what, "workload", h.w.Id, "tries", w.tries, "err", err)
+	if text := fmt.Sprintf("%s: %v", what, err); api.CodeOf(err) != api.CodeUnavailable && text != w.said {
+		w.said = text
+		h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventLog), Text: text, Attributes: map[string]string{"by": "harness"}})
+	}
+}
+
+func sequences(signals []*harnessv1.Signal) []uint64 {
+	var ns []uint64
+	for _, s := range signals {
+		ns = append(ns, s.Sequence)
+	}
+	return ns
+}
+
+// cancelled is a context that has ended: records of the harness itself are few and do not wait for room.
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
