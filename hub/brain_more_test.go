@@ -61,7 +61,7 @@ func TestMetricsSayWhatHappened(t *testing.T) {
 			"nave_hub_placements_total assigned": 1, "nave_hub_links": 1, "nave_hub_shards_owned": api.Shards, "nave_hub_shards_stuck": 0, "nave_hub_sessions Dormant": 1,
 			"nave_hub_sessions Running": 0, "nave_hub_signals_pending": 0, "nave_hub_stale_reports_total": 1, "nave_hub_archived_events_total": 8} {
 			if v, ok := got[name]; !ok || v != want {
-				return fmt.Sprintf("%s is %v (%v), want %v", name, v, ok, want)
+				return fmt.Sprintf("%s is %v (%v), want %v %v", name, v, ok, want, types(w.log(waits.Session)))
 			}
 		}
 		for _, name := range []string{"nave_hub_commit_batches", "nave_hub_commit_seconds ok", "nave_hub_archive_seconds ok", "nave_hub_placements_total waiting"} {

@@ -120,8 +120,9 @@ func TestWhatWasArchivedAndNotAcknowledgedIsNotDoneTwice(t *testing.T) {
 	}
 }
 
-// What belongs to a former epoch is answered although memory keeps only the present one.
-func TestEventsOfAFormerEpochAreAcknowledgedOnlyIfArchived(t *testing.T) {
+// What belongs to a former epoch is answered although memory keeps only the present one. What the log does not have is kept
+// beside it and settles nothing; what no placement explains is not acknowledged.
+func TestEventsOfAFormerEpochAreAcknowledgedWhenTheyAreKept(t *testing.T) {
 	w := newBrains(t)
 	w.cluster("aws")
 	b := w.start()
@@ -140,16 +141,24 @@ func TestEventsOfAFormerEpochAreAcknowledgedOnlyIfArchived(t *testing.T) {
 	s.close()
 
 	s2 := b.attach("aws", 4) // the acknowledgement did not arrive
-	s2.number = map[api.Source]uint64{batch.Source: 3}
+	s2.number = map[api.Source]uint64{batch.Source: 4}
 	s2.send(api.SpokeMessage{Events: []api.EventBatch{batch}})
 	s2.acks(batch.Source)
-	late := s2.turn(d, api.OutcomeDone, 2) // numbers 4 to 6: the archive does not have them
+	late := s2.turn(d, api.OutcomeDone, 2) // numbers 5 to 8: the log does not have them
 	s2.send(api.SpokeMessage{Events: []api.EventBatch{late}})
+	s2.acks(batch.Source)
+	side, _, err := w.archive.Side(t.Context(), api.DefaultOrg, a.Session, 0, 10)
+	must(t, err)
+	if len(side) != 4 || side[0].Event.SourceNumber != 5 {
+		t.Errorf("beside the log: %+v, want events 5 to 8", side)
+	}
+	never := s2.turn(api.Desired{Session: a.Session, Epoch: api.Epoch{Incarnation: 1, N: 7}}, api.OutcomeDone, 2)
+	s2.send(api.SpokeMessage{Events: []api.EventBatch{never}})
 	s2.finish(a.Session, 1)
 	s2.mu.Lock()
 	defer s2.mu.Unlock()
-	if s2.acked[batch.Source] != 3 {
-		t.Errorf("acknowledged up to %d: the spoke would forget what nobody has", s2.acked[batch.Source])
+	if n := s2.acked[never.Source]; n != 0 {
+		t.Errorf("acknowledged up to %d of an epoch that was never placed: the spoke would forget what nobody has", n)
 	}
 	if n := w.count(a.Session, api.EventTurnDone); n != 2 {
 		t.Errorf("%d turn records", n)

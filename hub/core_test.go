@@ -2,7 +2,10 @@ package hub
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -193,5 +196,76 @@ func TestASpokeThatIsAheadIsCutOff(t *testing.T) {
 	}
 	if a := w.view(id).Assignment; a == nil || a.Releasing {
 		t.Errorf("the assignment is %+v, want it as it was", a)
+	}
+}
+
+// However much waits for the archive, what follows from it fits the store's transactions: many signals that fail at once and are
+// all dead, many sessions that end at once, many large payloads.
+func TestWhatFollowsFromTheArchiveFitsTheStore(t *testing.T) {
+	w := newShardWorld()
+	s := w.spokes["aws"]
+	w.core = NewCore(0, w.core.l.ports, Limits{PendingPerSession: 100, Lease: 10 * time.Second}, w.core.l.now)
+	if err := w.core.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.connect("aws")
+	var ids []api.SessionID
+	large := strings.Repeat("x", 8<<10) // a window of 64 is 512 KiB
+	for i := range 40 {
+		key := fmt.Sprint("k", i)
+		id := w.signal(key, "", large).accepted.Session
+		ids = append(ids, id)
+		if w.place("aws"); i < 2 {
+			for range 70 {
+				w.signal(key, "", large)
+			}
+		}
+	}
+	w.settle()
+	for range 2 { // the second failure makes them dead letters; nothing is archived before both
+		for _, id := range ids {
+			w.work(s, id, api.OutcomeFailed, true)
+		}
+	}
+	for _, id := range ids {
+		if _, err := w.intent(id, ChangeTerminate); err != nil {
+			t.Fatal(err)
+		}
+		w.report(s, id)
+	}
+	w.settle()
+	if err := w.check(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.mem.ended); n != len(ids) || len(w.mem.signals) != 0 {
+		t.Errorf("%d of %d sessions ended, %d signals are left", n, len(ids), len(w.mem.signals))
+	}
+}
+
+// After a change of owner a signal that failed once and was then done and saved, all in the append that the former owner did not
+// see archived, is done and no dead letter.
+func TestAFailureBeforeASuccessInTheSameAppendIsNoDeadLetter(t *testing.T) {
+	w := newShardWorld()
+	s := w.spokes["aws"]
+	id := w.signal("alice", "", "x").accepted.Session
+	w.place("aws")
+	w.settle()
+	w.signal("bob", "", "x") // keeps the archive busy
+	w.work(s, id, api.OutcomeFailed, false)
+	w.work(s, id, api.OutcomeDone, false)
+	w.save(s, id, true)
+	w.archived()
+	if err := w.mem.Append(t.Context(), w.submitted); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.settle()
+	for _, ev := range w.mem.log[id] {
+		if ev.Type == api.EventDead {
+			t.Errorf("the log says that signal %v is dead: %s", ev.Signals, ev.Text)
+		}
+	}
+	if row := w.mem.settled["sig-1"]; row.Outcome != settledDone || len(w.mem.signals) != 1 {
+		t.Errorf("the signal is %q and %d are in the store, want done and bob's", row.Outcome, len(w.mem.signals))
 	}
 }

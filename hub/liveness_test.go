@@ -28,6 +28,7 @@ type smallStore struct {
 	reads    int
 }
 
+// Limits implements hub.ShardStore.
 func (*smallStore) Limits() CommitLimits { return CommitLimits{Ops: 128, Bytes: 1 << 20} }
 
 func (s *smallStore) list() ([]api.Cluster, error) {

@@ -144,9 +144,11 @@ func (m *machine) recover(o *output, s *session, now time.Time, past past) {
 			settled[sig.ID] = ""
 		}
 	}
+	s.foresee(past.tails[s.ID], settled)
 	for _, ev := range past.tails[s.ID] {
 		m.digest(o, now, s, ev, settled)
 	}
+	clear(s.failing)
 	for _, sig := range slices.Clone(s.pending) {
 		if past.settled[sig.ID] { // a former owner had no more time than for the archive
 			m.leave(o, s, sig)
@@ -161,4 +163,26 @@ func (m *machine) recover(o *output, s *session, now time.Time, past past) {
 	}
 	m.place(o, s)
 	m.bury(o, s, now)
+}
+
+// foresee finds out which of the signals that the archive has as settled are dead: those whose last turn in the tail failed. It
+// counts the failures, as they were counted when the turns were taken.
+func (s *session) foresee(tail []api.Event, settled map[api.SignalID]string) {
+	for _, ev := range tail {
+		if ev.Type != api.EventTurnDone || !(moment{ev.Source, ev.SourceNumber}).after(moment{s.TurnSource, s.TurnNumber}) {
+			continue
+		}
+		for _, sig := range s.pending {
+			if _, row := settled[sig.ID]; !row || !slices.Contains(ev.Signals, sig.Sequence) {
+				continue
+			}
+			switch ev.Outcome {
+			case api.OutcomeFailed:
+				s.failing[sig.Sequence]++
+				settled[sig.ID] = "failed too often"
+			case api.OutcomeDone:
+				settled[sig.ID] = ""
+			}
+		}
+	}
 }

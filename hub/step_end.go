@@ -11,7 +11,8 @@ import (
 // sure. Then its end goes to the archive, and after that out of the store:
 //
 //	to the archive                     then out of the store and memory
-//	each signal left: a dead letter    the signal
+//	each signal left: a dead letter,   the signal
+//	or done if its turn is archived
 //	the record, with the last of them  the session
 //
 // Its checkpoints are removed.
@@ -26,7 +27,7 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 	s.ending = true
 	for _, sig := range s.pending {
 		outcome, reason := settledDead, "the session was terminated"
-		if sig.Consumed() { // its turn is archived, and there is no state any more that could go back behind it
+		if sig.Consumed() && sig.ConsumedBy.Epoch == s.Epoch { // no state is left that could go back behind its turn
 			outcome, reason = settledDone, ""
 		}
 		a := m.open(s.Org, rowWeight)

@@ -96,8 +96,6 @@ func (m *memory) Load(context.Context, api.Shard) (c ShardContents, err error) {
 	return c, nil
 }
 
-func (m *memory) Limits() CommitLimits { return CommitLimits{} }
-
 func (m *memory) Commit(_ context.Context, batches []Batch) error {
 	if m.burn() && !m.after {
 		return errDied
@@ -110,6 +108,9 @@ func (m *memory) Commit(_ context.Context, batches []Batch) error {
 		return errors.New("no answer")
 	}
 	b := batches[0]
+	if l := m.Limits(); len(b.Mutations)+1 > l.Ops || b.size() > l.Bytes {
+		return m.breaks("a batch of %d mutations and %d bytes, more than the store takes", len(b.Mutations), b.size())
+	}
 	if b.From != m.head {
 		return api.Errorf(api.CodeConflict, "head is %v, not %v", m.head, b.From)
 	}
