@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +148,18 @@ func TestTransfersWithoutASpoke(t *testing.T) {
 	defer cancel()
 	if err := h.vault.fetch(ctx, "x", api.PartPack, 0, 0, nil); api.CodeOf(err) != api.CodeUnavailable || ctx.Err() != nil {
 		t.Errorf("fetch without a spoke: %v", err)
+	}
+}
+
+// A bucket that is away for long fails the start; the state is not lost by that.
+func TestBucketThatStaysAway(t *testing.T) {
+	s := newTestHarness(t).work.state
+	attached := make(chan struct{})
+	close(attached)
+	s.attached, s.tries = attached, 2
+	s.w.OnStateLoss, s.w.StateSaved = string(api.OnStateLossContinue), strings.Repeat("ab", 32)
+	if r, err := s.restore(t.Context()); api.CodeOf(err) != api.CodeUnavailable {
+		t.Errorf("restore = %+v, %v", r, err)
 	}
 }
 

@@ -80,7 +80,7 @@ func testLease(b *bench) {
 	tok := token()
 	w := b.spec("[ -e again ] && exit 0; touch again; " + family(tok))
 	b.start(w)
-	until := boottime.Now() + 3*time.Second
+	until := boottime.Now() + 6*time.Second
 	b.Door.Lease(w.ID, until)
 	b.Door.Tell(w.ID, signals(1, 1))
 	b.message(w.ID, "ready")
