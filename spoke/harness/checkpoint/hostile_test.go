@@ -127,13 +127,21 @@ func TestParseRefuses(t *testing.T) {
 		}),
 		"pack longer than its chunks": changed(func(m *mv1.Manifest) { m.Packs[0].Bytes++ }),
 		"chunk behind its pack":       changed(func(m *mv1.Manifest) { m.Packs[0].Bytes-- }),
-		"offset overflow":             changed(func(m *mv1.Manifest) { m.Chunks.Offset[0] = math.MaxUint64 }),
-		"no such pack":                changed(func(m *mv1.Manifest) { m.Chunks.Pack[0] = 1 }),
-		"empty chunk":                 changed(func(m *mv1.Manifest) { m.Chunks.Plain[0] = 0 }),
-		"chunk too large":             changed(func(m *mv1.Manifest) { m.Chunks.Plain[0] = maxChunk + 1 }),
-		"stored longer than plain":    changed(func(m *mv1.Manifest) { m.Chunks.Plain[0]-- }),
-		"short column":                changed(func(m *mv1.Manifest) { m.Chunks.Offset = nil }),
-		"half an id":                  changed(func(m *mv1.Manifest) { m.Chunks.Ids = m.Chunks.Ids[:16] }),
+		"chunk behind another's pack": changed(func(m *mv1.Manifest) {
+			m.Packs[0].Bytes, m.Chunks.Pack[0], m.Chunks.Offset[0] = 0, 1, 5
+			m.Packs = append(m.Packs, &mv1.Pack{Checkpoint: otherBytes, Bytes: uint64(len(evil)) + 4})
+		}),
+		"offset overflow in another's pack": changed(func(m *mv1.Manifest) {
+			m.Packs[0].Bytes, m.Chunks.Pack[0], m.Chunks.Offset[0] = 0, 1, math.MaxUint64-2
+			m.Packs = append(m.Packs, &mv1.Pack{Checkpoint: otherBytes, Bytes: 1 << 20})
+		}),
+		"offset overflow":          changed(func(m *mv1.Manifest) { m.Chunks.Offset[0] = math.MaxUint64 }),
+		"no such pack":             changed(func(m *mv1.Manifest) { m.Chunks.Pack[0] = 1 }),
+		"empty chunk":              changed(func(m *mv1.Manifest) { m.Chunks.Plain[0] = 0 }),
+		"chunk too large":          changed(func(m *mv1.Manifest) { m.Chunks.Plain[0] = maxChunk + 1 }),
+		"stored longer than plain": changed(func(m *mv1.Manifest) { m.Chunks.Plain[0]-- }),
+		"short column":             changed(func(m *mv1.Manifest) { m.Chunks.Offset = nil }),
+		"half an id":               changed(func(m *mv1.Manifest) { m.Chunks.Ids = m.Chunks.Ids[:16] }),
 	} {
 		if got, err := Parse(encode(t, m)); api.CodeOf(err) != api.CodeInvalid {
 			t.Errorf("%s: %v, %v", name, got, err)

@@ -202,6 +202,27 @@ func TestDamagedStoreOpens(t *testing.T) {
 	}
 }
 
+// TestDamagedIndexOfAPackIsNotUsed flips a bit in a row: nothing of the pack is believed, and the next take stores it anew.
+func TestDamagedIndexOfAPackIsNotUsed(t *testing.T) {
+	r := newRig(t)
+	r.file("f", noise(1, 1000))
+	takeNow(t, r.s, r.roots, nil)
+	pack := localPacks(t, r.s)[0]
+	info, err := os.Stat(pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flip(t, pack, info.Size()-endBytes-rowBytes) // in the chunk's name
+	r.reopen()
+	if u := r.s.Usage(); u.Chunks != 0 {
+		t.Errorf("%+v", u)
+	}
+	m, _ := takeNow(t, r.s, r.roots, nil)
+	if got, _, err := r.restore(r.s, m, nil); err != nil || !cmp.Equal(got, tree(t, r.home)) {
+		t.Error(err)
+	}
+}
+
 func TestOnlyWhatChangedIsReadAndSent(t *testing.T) {
 	r := newRig(t)
 	r.s.now = func() time.Time { return time.Now().Add(time.Hour) }
