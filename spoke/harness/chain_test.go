@@ -93,12 +93,12 @@ func TestNothingBeginsWithoutALease(t *testing.T) {
 func TestAgentEndsWithTheLeaseOfADeadSpoke(t *testing.T) {
 	r := newRig(t, stubborn)
 	r.beginWithout()
-	until := boottime.Now() + 3*time.Second
+	until := boottime.Now() + 6*time.Second
 	r.door.Lease(r.id, until)
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	pids := r.agents()
 	r.away()
-	r.eventually("half of the lease is over", func() bool { return boottime.Now() >= until-1500*time.Millisecond })
+	r.eventually("half of the lease is over", func() bool { return boottime.Now() >= until-3*time.Second })
 	if !alive(pids...) {
 		t.Fatal("the agent was ended long before the end of the lease")
 	}
@@ -208,7 +208,7 @@ func TestLateAnswersProlongNothing(t *testing.T) {
 	r.socket = filepath.Join(r.dir, "real.sock")
 	slow(t, r.w.Socket, r.socket, 700*time.Millisecond)
 	r.beginWithout()
-	until := boottime.Now() + 4*time.Second
+	until := boottime.Now() + 6*time.Second
 	r.door.Lease(r.id, until)
 	r.door.Tell(r.id, orders(sig(1, 0, "go")))
 	r.goneBy(until, r.agents())
@@ -296,4 +296,32 @@ func TestLeaseThatIsTakenAway(t *testing.T) {
 	r.eventually("the agent is gone", func() bool { return !alive(pids...) })
 	r.door.Lease(r.id, boottime.Now()+time.Hour)
 	r.cutThenDone("gives no lease")
+}
+
+// Init scripts are the agent's: one that was cut by the end of the lease is begun anew under the next one.
+func TestInitScriptIsBegunAnewAfterALapse(t *testing.T) {
+	r := newRig(t, `echo went on`)
+	r.w.InitScripts = initScript(`[ -f again ] && exit 0; touch again; setsid sleep 3600 & echo $!; echo $$; exec sleep 3600`)
+	r.beginWithout()
+	until := boottime.Now() + 6*time.Second
+	r.door.Lease(r.id, until)
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	r.goneBy(until, r.agents())
+	r.door.Lease(r.id, boottime.Now()+time.Hour)
+	r.message("went on")
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone {
+		t.Errorf("turn record %+v", record)
+	}
+}
+
+// Who is told to end and does so in order is not done.
+func TestOrderlyEndOfACutTurnConsumesNothing(t *testing.T) {
+	r := newRig(t, `trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done`)
+	r.begin()
+	r.door.Tell(r.id, orders(sig(1, 0, "go")))
+	r.message("ready")
+	r.end()
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeCut {
+		t.Errorf("turn record %+v", record)
+	}
 }

@@ -125,7 +125,7 @@ func (l *lease) answer(number uint64, length time.Duration, forever bool) {
 	if forever || l.deadline-l.graceLocked() > now {
 		l.held, l.poor = true, 0
 	} else {
-		l.lapseLocked("the spoke gives no lease any more", l.deadline-l.graceLocked()/4)
+		l.lapseLocked("the spoke gives no lease any more", l.deadline-l.graceLocked()/2)
 		l.poor++
 	}
 	news := had != l.held
@@ -146,7 +146,7 @@ func (l *lease) observeLocked() time.Duration {
 		clear(l.sent) // what was asked before may be answered by a spoke that stood still as well
 		l.lapseLocked(fmt.Sprintf("the harness stood still for %v", still.Round(time.Second)), now)
 	case now >= l.deadline-grace:
-		l.lapseLocked("the lease of the spoke ran out", l.deadline-grace/4)
+		l.lapseLocked("the lease of the spoke ran out", l.deadline-grace/2)
 	}
 	return now
 }
@@ -160,8 +160,8 @@ func (l *lease) lapseLocked(why string, killAt time.Duration) {
 	l.lapses++
 }
 
-// graceLocked is how long before the deadline the agent is asked to end. The last quarter of it is for killing what does
-// not: SIGKILL, and the children that are left.
+// graceLocked is how long before the deadline the agent is asked to end. The second half of it is for killing what does
+// not: SIGKILL, and the children that are left, on a machine that may be busy.
 func (l *lease) graceLocked() time.Duration {
 	return min(l.patience, l.longest/leaseShare)
 }

@@ -43,8 +43,8 @@ func TestLeaseCountsFromTheRequest(t *testing.T) {
 	}
 	c.pass(l, time.Millisecond)
 	r := l.look()
-	if r.held || r.lapses == began.lapses || r.killAt-r.now != 1500*time.Millisecond {
-		t.Fatalf("2s before the end: %+v, want it lapsed, and what is left killed 500ms before the end", r)
+	if r.held || r.lapses == began.lapses || r.killAt-r.now != time.Second {
+		t.Fatalf("2s before the end: %+v, want it lapsed, and what is left killed 1s before the end", r)
 	}
 	l.answer(l.ask(), time.Minute, false)
 	if r := l.look(); !r.held || r.lapses == began.lapses {
@@ -61,7 +61,7 @@ func TestShortLease(t *testing.T) {
 		t.Fatal("it lapsed more than 875ms before the end")
 	}
 	c.pass(l, time.Millisecond)
-	if r := l.look(); r.held || r.killAt != time.Hour+7*time.Second-875*time.Millisecond/4 {
+	if r := l.look(); r.held || r.killAt != time.Hour+7*time.Second-875*time.Millisecond/2 {
 		t.Fatalf("%+v", r)
 	}
 }

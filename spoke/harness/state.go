@@ -49,6 +49,7 @@ type state struct {
 	vault    *vault
 	attached <-chan struct{} // the spoke fetches for an attached harness
 	log      *slog.Logger
+	tries    int // of a restore while the bucket is not reached; 0: restoreTries
 
 	store  *checkpoint.Store    // open from the restore on
 	marked bool                 // the marker may stand
@@ -154,7 +155,7 @@ func (s *state) bring(ctx context.Context, wanted, saved api.CheckpointID) (rest
 		if err == nil {
 			return restored{from: fromBucket, id: saved}, nil
 		}
-		if api.CodeOf(err) != api.CodeUnavailable || tries == restoreTries || ctx.Err() != nil {
+		if api.CodeOf(err) != api.CodeUnavailable || tries == orDefault(s.tries, restoreTries) || ctx.Err() != nil {
 			return restored{}, err
 		}
 		s.log.Info("the bucket is not reached", "workload", s.w.Id, "err", err)

@@ -221,7 +221,7 @@ func TestRestoreWaitsForTheBucket(t *testing.T) {
 	r.v.set(func() { r.v.away = api.Errorf(api.CodeUnavailable, "no hub") })
 	r.w.OnStateLoss = "continue"
 	r.again(id, id)
-	r.await("it began", func(e api.Event) bool { return e.Type == api.EventStarted })
+	r.eventually("it tried to fetch", func() bool { r.v.mu.Lock(); defer r.v.mu.Unlock(); return r.v.fetches > 0 })
 	r.v.set(func() { r.v.away = nil })
 	if from, got := r.state(); from != "bucket" || got != id {
 		t.Errorf("it begins from %s %s", from, got)
@@ -282,7 +282,7 @@ func TestTransferThatStandsStill(t *testing.T) {
 
 // The bucket has lost a pack that a checkpoint refers to: it is taken again, whole.
 func TestPackThatIsGone(t *testing.T) {
-	r := newRig(t, counting)
+	r := newRig(t, `[ -f same ] || head -c 100000 /dev/urandom > same; `+counting)
 	r.begin()
 	r.door.Tell(r.id, orders(sig(1, 0, "")))
 	r.saved(1)
@@ -371,6 +371,21 @@ func TestStopSavesFirst(t *testing.T) {
 			r.door.Tell(r.id, orders(sig(1, 0, "")))
 			r.message("found 1 1")
 		})
+	}
+}
+
+// Whoever is to end tries once more to save, whatever went wrong before.
+func TestStopTriesOnceMore(t *testing.T) {
+	r := newRig(t, counting)
+	r.begin()
+	r.v.set(func() { r.v.away = api.Errorf(api.CodeUnavailable, "no hub") })
+	r.door.Tell(r.id, orders(sig(1, 0, "")))
+	r.eventually("it tried some times", func() bool { return r.v.tries() == 3 }) // the next pause is four seconds
+	r.v.set(func() { r.v.away = nil })
+	r.end()
+	events := r.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded })
+	if got := types(events); got[len(got)-2] != api.EventSaved {
+		t.Errorf("events %v, want it saved before the end", got)
 	}
 }
 

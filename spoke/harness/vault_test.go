@@ -19,7 +19,8 @@ type vault struct {
 	packs   []int64            // bytes of their packs
 	away    error              // of every call
 	stuck   bool               // saves take nothing
-	calls   int
+	calls   int                // of saves
+	fetches int
 	changed chan struct{}
 }
 
@@ -94,6 +95,7 @@ func (v *vault) SaveCheckpoint(ctx context.Context, h api.CheckpointHeader, cont
 // FetchCheckpoint implements [spoke.Vault].
 func (v *vault) FetchCheckpoint(_ context.Context, _ api.SessionID, _ api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error {
 	v.mu.Lock()
+	v.fetches++
 	b, away := v.parts[id][part], v.away
 	v.mu.Unlock()
 	switch {

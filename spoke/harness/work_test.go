@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,16 +80,21 @@ func TestChunksStayUntilTheSpokeHasTheRecord(t *testing.T) {
 	if s.takes != 0 {
 		t.Errorf("%d takes since old chunks were removed", s.takes)
 	}
-	for range takesKept { // without a bucket old chunks go as well
+	var first api.CheckpointID
+	for n := range takesKept { // without a bucket old chunks go as well
 		if err := os.WriteFile(filepath.Join(s.w.Home, "n"), fmt.Append(nil, "again", s.takes), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.take(t.Context(), 1000); err != nil {
+		id, err := s.take(t.Context(), 1000)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if n == 0 {
+			first = id
+		}
 	}
-	if s.takes != 0 {
-		t.Errorf("%d takes, and old chunks were not removed", s.takes)
+	if _, err := s.store.Load(first); api.CodeOf(err) != api.CodeNotFound {
+		t.Errorf("%d takes, and old chunks were not removed: %v", takesKept, err)
 	}
 }
 
@@ -147,6 +153,29 @@ func TestTransfersWithoutASpoke(t *testing.T) {
 	defer cancel()
 	if err := h.vault.fetch(ctx, "x", api.PartPack, 0, 0, nil); api.CodeOf(err) != api.CodeUnavailable || ctx.Err() != nil {
 		t.Errorf("fetch without a spoke: %v", err)
+	}
+}
+
+// A bucket that is away for long fails the start; the state is not lost by that.
+func TestBucketThatStaysAway(t *testing.T) {
+	s := newTestHarness(t).work.state
+	attached := make(chan struct{})
+	close(attached)
+	s.attached, s.tries = attached, 2
+	s.w.OnStateLoss, s.w.StateSaved = string(api.OnStateLossContinue), strings.Repeat("ab", 32)
+	if r, err := s.restore(t.Context()); api.CodeOf(err) != api.CodeUnavailable {
+		t.Errorf("restore = %+v, %v", r, err)
+	}
+}
+
+// The time that a transfer may stand still begins with it.
+func TestStallBeginsWithTheUpload(t *testing.T) {
+	h := newTestHarness(t)
+	if !h.facts(t.Context(), h.lease.look(), task{}).stalled {
+		t.Fatal("a transfer that never was has moved")
+	}
+	if err := h.begin(task{kind: taskUpload}); err != nil || h.facts(t.Context(), h.lease.look(), task{}).stalled {
+		t.Errorf("it stands still when it begins (%v)", err)
 	}
 }
 

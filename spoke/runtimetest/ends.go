@@ -49,19 +49,23 @@ func testBadStart(b *bench) {
 // What ends without a word is a crash before its first turn, and no failed start after it or when it was asked to end.
 func testCrash(b *bench) {
 	for _, tt := range []struct {
-		name string
-		turn bool
-		end  func(spoke.WorkloadID) error
-		want api.StartFailure
+		name  string
+		turn  bool
+		early bool // before the harness says anything
+		end   func(spoke.WorkloadID) error
+		want  api.StartFailure
 	}{
-		{"killed before its first turn", false, b.KillHarness, api.StartFailureCrash},
-		{"killed after a turn", true, b.KillHarness, ""},
-		{"stopped before its first turn", false, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, patience) }, ""},
-		{"stopped at once", false, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, 0) }, ""},
+		{"killed before its first turn", false, false, b.KillHarness, api.StartFailureCrash},
+		{"killed after a turn", true, false, b.KillHarness, ""},
+		{"stopped before its first turn", false, false, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, patience) }, ""},
+		{"stopped as it starts", false, true, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, patience) }, ""},
+		{"stopped at once", false, false, func(id spoke.WorkloadID) error { return b.Runtime.Stop(b.t.Context(), id, 0) }, ""},
 	} {
 		w := b.spec("true")
 		b.start(w)
-		b.await(w.ID, "the harness began", func(e api.Event) bool { return e.Type == api.EventState })
+		if !tt.early {
+			b.await(w.ID, "the harness began", func(e api.Event) bool { return e.Type == api.EventState })
+		}
 		if tt.turn {
 			b.Door.Tell(w.ID, signals(1, 1))
 			b.turn(w.ID, 1)
@@ -80,7 +84,7 @@ func testLease(b *bench) {
 	tok := token()
 	w := b.spec("[ -e again ] && exit 0; touch again; " + family(tok))
 	b.start(w)
-	until := boottime.Now() + 3*time.Second
+	until := boottime.Now() + 6*time.Second
 	b.Door.Lease(w.ID, until)
 	b.Door.Tell(w.ID, signals(1, 1))
 	b.message(w.ID, "ready")
