@@ -290,3 +290,6 @@ func testRevision() *api.ResolvedRevision {
 
 // checkpointID makes the id of a checkpoint from a number.
 func checkpointID(n int) api.CheckpointID { return api.CheckpointID(fmt.Sprintf("%064x", n)) }
+
+// Limits implements ShardStore.
+func (*memory) Limits() CommitLimits { return CommitLimits{Ops: 128, Bytes: 1 << 20} }
