@@ -125,12 +125,25 @@ func TestLifeOfASession(t *testing.T) {
 	})
 	t.Run("rejoin", func(t *testing.T) {
 		w := w.at(t)
+		agent, err := os.ReadFile(w.Path("agent.json"))
+		w.must(err)
+		w.must(os.WriteFile(w.Path("agent.json"), []byte(strings.Replace(string(agent), `"turn_limit"`, `"stop_after":"14s","turn_limit"`, 1)), 0o600))
+		nave("apply", "-f", w.Path("agent.json"))
 		r := w.begin("moved", 1, task{})
 		token := nave("clusters", "rejoin", "one")
-		w.must(os.WriteFile(w.Path("one.token"), []byte(token), 0o600))
-		w.must(federation.Await(w.within(), "the spoke is refused", func() (bool, error) {
-			return strings.Contains(w.spokes["one"].Output(), "removed or rejoined"), nil
-		}))
+		w.must(w.spokes["one"].Follow(w.within(), "removed or rejoined", new(strings.Builder)))
 		r.same() // its right to act has not ended yet
+		w.must(os.WriteFile(w.Path("second.token"), []byte(token), 0o600))
+		w.upSpoke("second", small...) // another machine: it is let in when the former one's agents must have stopped
+		w.must(w.spokes["second"].Follow(w.within(), "connected to the hub", new(strings.Builder)))
+		if r.agent.Alive() {
+			t.Error("the agent of the former spoke acts when the next one is let in")
+		}
+		w.must(touch(r.dir + "/1"))
+		w.await("the signal is settled at the new spoke", func() (bool, error) { return w.session(r.session).GetPending() == 0, nil })
+		if got := w.session(r.session).GetEpoch(); got != "1.2" {
+			t.Errorf("epoch %s, want 1.2", got)
+		}
+		w.phase(r.session, api.PhaseDormant)
 	})
 }
