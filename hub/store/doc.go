@@ -8,6 +8,8 @@
 // definition goes another way: [Store.Update] reads a view at one revision of etcd, lets the caller decide, and commits
 // under the comparison that the organization's definitions did not change since.
 //
+// [Dial] connects to an etcd of its own; hub/store/embedded runs one in this process.
+//
 // The keys are a wire format. All are below one prefix (by default "/nave/"); what users name is path-escaped; numbers
 // are decimal and padded so that keys sort as numbers do; hashes are lower-case hexadecimal.
 //
@@ -37,6 +39,7 @@
 //  5. A record that is changed from a stored one keeps the fields that this version does not know.
 //  6. An etag is the revision of etcd at which the record was last written.
 //  7. Every call to etcd is bounded by [Config.Timeout].
+//  8. A commit is within [Config.MaxOps] and [Config.MaxBytes], or refused before anything is sent.
 //
 // The package must not import the etcd server; hub/store/embedded does. It starts no goroutines and does not log.
 package store
