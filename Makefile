@@ -52,6 +52,11 @@ check-generated: ## fail when generated code is not what its sources say
 demo: build ## show a federation on this machine, from an empty folder to a delivered signal
 	go run ./internal/demo
 
+.PHONY: demo-external
+demo-external: build ## like demo, on an etcd, a PostgreSQL and an overlay of their own, two of which are killed
+	@go build -buildvcs=false -o bin/etcd-member ./internal/etcdtest/cmd/member
+	go run ./internal/demo --external
+
 .PHONY: chaos
 chaos: build ## kill and freeze a federation under traffic, and judge it (SEED=... MINUTES=10)
 	@go build -buildvcs=false -o bin/chaos ./internal/chaos # the agents are this program

@@ -16,6 +16,10 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 // ErrStop is what a handler of [Client.Follow] returns when it has seen enough.
 var ErrStop = errors.New("stop following")
 
+// maxFollow bounds the attempts of [Client.Follow] without a new event. It outlasts the restart of a hub or of its database:
+// about 11 s, at least 4 s.
+const maxFollow = 10
+
 // Follow hands the events of a session to handle, one by one, densely from req.From (0 means 1). When the hub becomes
 // unavailable it connects again and goes on after the last event that handle took; it gives up after several attempts
 // without one new event. It returns nil at the end of the log (req.Follow false), after req.Limit events, or when handle
@@ -32,7 +36,7 @@ func (c *Client) Follow(ctx context.Context, req *navev1.EventsRequest, handle f
 		if f.req.GetFrom() > before {
 			idle = 1
 		}
-		if idle == maxAttempts || !pause(ctx, idle) {
+		if idle == maxFollow || !pause(ctx, idle) {
 			if ctx.Err() != nil {
 				return decode(ctx, ctx.Err())
 			}

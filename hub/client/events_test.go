@@ -107,7 +107,7 @@ func TestFollowRefusesAGap(t *testing.T) {
 func TestFollowGivesUp(t *testing.T) {
 	l := &eventLog{total: 3, cuts: make([]uint64, 100)}
 	_, err := follow(t, l, &navev1.EventsRequest{SessionId: "S", Follow: true}, 0)
-	if api.CodeOf(err) != api.CodeUnavailable || l.opened != 6 {
+	if api.CodeOf(err) != api.CodeUnavailable || l.opened != 10 {
 		t.Errorf("%d streams, %v", l.opened, err)
 	}
 }

@@ -18,12 +18,13 @@ var clusters = []cluster{{"aws-1", "aws"}, {"gcp-1", "gcp"}}
 type demonstration struct {
 	options
 	*federation.Federation
+	parts  *parts  // nil: the hub has its parts in it
+	faults *faults // nil: none are planted
 }
 
 // start brings up the hub and its spokes, as a user would.
 func (d *demonstration) start(ctx context.Context) error {
-	title("A hub: store, archive, API and a real OpenZiti overlay, in one directory")
-	if _, err := d.StartHub(ctx); err != nil {
+	if err := d.startHub(ctx); err != nil {
 		return err
 	}
 	title("Two spokes, posing as clusters of two clouds")
@@ -39,6 +40,16 @@ func (d *demonstration) start(ctx context.Context) error {
 		out, err := d.Quiet(ctx, "clusters")
 		return strings.Count(out, "Live") == len(clusters), err
 	})
+}
+
+// startHub brings up the hub, with its parts in it or each by itself. From here on there is no difference.
+func (d *demonstration) startHub(ctx context.Context) error {
+	if d.external {
+		return d.startExternal(ctx)
+	}
+	title("A hub: store, archive, API and a real OpenZiti overlay, in one directory")
+	_, err := d.StartHub(ctx)
+	return err
 }
 
 // play says how to use what runs, and waits for the interrupt.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/api/navev1"
 )
 
 // minEvents is how many events of agents a run must have at least, in all.
@@ -62,7 +63,7 @@ func judge(want counted, all []seen) []fact {
 	ran := map[string]bool{}
 	for _, s := range all {
 		packages, files, messages := 0, 0, 0
-		accepted, done := 0, 0
+		accepted, done := map[uint64]int{}, map[uint64]int{} // by the signal's place in the session
 		where := map[string]bool{}
 		for _, ev := range s.events {
 			if ev.GetCluster() != "" {
@@ -79,22 +80,26 @@ func judge(want counted, all []seen) []fact {
 					files++
 				}
 			case api.EventAccepted:
-				accepted++
+				tally(accepted, ev)
 			case api.EventTurnDone:
 				if ev.GetOutcome() == string(api.OutcomeDone) {
-					done++
+					tally(done, ev)
 				}
 			}
 		}
 		total += messages
-		name := s.sent.agent
+		name := s.sent.name()
 		say(dense(s) == "", name+": the log is ordered, without gaps or doubles", "%d events%s", len(s.events), dense(s))
-		say(packages == want.packages, name+": one event per package", "%d of %d", packages, want.packages)
+		say(packages == want.packages*s.sent.signals, name+": one event per package", "%d of %d", packages, want.packages*s.sent.signals)
 		if s.sent.detail == "files" {
-			say(files == want.files, name+": one event per file", "%d of %d", files, want.files)
+			say(files == want.files*s.sent.signals, name+": one event per file", "%d of %d", files, want.files*s.sent.signals)
 		}
 		say(messages == s.sent.lines, name+": what streamed in is what the log has", "%d lines, %d messages", s.sent.lines, messages)
-		say(accepted == 1 && done == 1 && s.pending == 0, name+": the signal is settled once", "%d accepted, %d done, %d pending", accepted, done, s.pending)
+		fact := ": the signal is settled once"
+		if s.sent.signals > 1 {
+			fact = ": each signal is settled once"
+		}
+		say(once(accepted, s.sent.signals) && once(done, s.sent.signals) && s.pending == 0, name+fact, "%d accepted, %d done, %d pending", sum(accepted), sum(done), s.pending)
 		say(s.phase == string(api.PhaseDormant), name+": sleeps", "%s", s.phase)
 		if s.sent.cloud != "" {
 			right := len(where) == 1
@@ -109,6 +114,30 @@ func judge(want counted, all []seen) []fact {
 	say(len(ran) >= 2, "different clusters were used", "%v", keys(ran))
 	say(total >= minEvents, fmt.Sprintf("at least %d events of agents", minEvents), "%d", total)
 	return facts
+}
+
+// tally counts the signals that an event is about.
+func tally(counts map[uint64]int, ev *navev1.Event) {
+	for _, sequence := range ev.GetSignals() {
+		counts[sequence]++
+	}
+}
+
+// once reports whether the signals 1 to n were counted once each, and no other.
+func once(counts map[uint64]int, n int) bool {
+	for sequence := range uint64(n) {
+		if counts[sequence+1] != 1 {
+			return false
+		}
+	}
+	return len(counts) == n
+}
+
+func sum(counts map[uint64]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
 
 // dense describes the first place where numbers or source numbers are not dense, or "".

@@ -28,7 +28,7 @@ func good() []seen {
 			}
 			out = append(out, e)
 		}
-		add("hub", &navev1.Event{Type: string(api.EventAccepted)})
+		add("hub", &navev1.Event{Type: string(api.EventAccepted), Signals: []uint64{1}})
 		add("1.1/1", &navev1.Event{Type: string(api.EventTurn)})
 		for i := range checkout.packages {
 			add("1.1/1", &navev1.Event{Type: string(api.EventMessage), Text: fmt.Sprintf("package p%d", i)})
@@ -36,11 +36,11 @@ func good() []seen {
 		for i := range files {
 			add("1.1/1", &navev1.Event{Type: string(api.EventMessage), Text: fmt.Sprintf("file f%d", i)})
 		}
-		add("1.1/1", &navev1.Event{Type: string(api.EventTurnDone), Outcome: string(api.OutcomeDone)})
+		add("1.1/1", &navev1.Event{Type: string(api.EventTurnDone), Outcome: string(api.OutcomeDone), Signals: []uint64{1}})
 		return out
 	}
 	session := func(agent, cloud, detail, cluster string, files int) seen {
-		return seen{sent: sent{agent: agent, cloud: cloud, detail: detail, lines: checkout.packages + files}, phase: string(api.PhaseDormant),
+		return seen{sent: sent{agent: agent, key: checkoutKey, signals: 1, cloud: cloud, detail: detail, lines: checkout.packages + files}, phase: string(api.PhaseDormant),
 			clouds: clouds, events: log(cluster, files)}
 	}
 	return []seen{session("a", "aws", "files", "aws-1", checkout.files), session("g", "gcp", "files", "gcp-1", checkout.files), session("x", "", "packages", "gcp-1", 0)}
@@ -90,9 +90,12 @@ func TestJudge(t *testing.T) {
 		}, []string{"x: one event per package"}},
 		{"an event of a file is missing", func(all []seen) { message(&all[0], "file").Text = "other" }, []string{"a: one event per file"}},
 		{"a line was not streamed", func(all []seen) { all[0].sent.lines-- }, []string{"a" + streamed}},
-		{"accepted twice", func(all []seen) { all[0].events[1].Type = string(api.EventAccepted) }, []string{"a" + once}},
+		{"accepted twice", func(all []seen) {
+			all[0].events[1].Type, all[0].events[1].Signals = string(api.EventAccepted), []uint64{1}
+		}, []string{"a" + once}},
 		{"settled twice", func(all []seen) {
-			all[0].events[1].Type, all[0].events[1].Outcome = string(api.EventTurnDone), string(api.OutcomeDone)
+			e := all[0].events[1]
+			e.Type, e.Outcome, e.Signals = string(api.EventTurnDone), string(api.OutcomeDone), []uint64{1}
 		}, []string{"a" + once}},
 		{"the turn failed", func(all []seen) { all[1].events[len(all[1].events)-1].Outcome = string(api.OutcomeFailed) }, []string{"g" + once}},
 		{"pending still", func(all []seen) { all[2].pending = 1 }, []string{"x" + once}},

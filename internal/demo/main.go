@@ -5,6 +5,10 @@
 // by the nave command, and shows it; [read] takes the logs back through the API; [judge] compares them with what must be true
 // and with what the judge counted in the checkout by itself. The exit code is 0 only when every fact holds.
 //
+// With --external the hub is one as in production: etcd of three members, PostgreSQL and an OpenZiti network run each by
+// themselves, [parts], and a configuration file names them. The story, the reading and the judgement are the same. In its
+// middle two of the parts are killed, [faults], and the judge asks what became of it.
+//
 // With --keep the federation stays for play until it is interrupted.
 package main
 
@@ -24,16 +28,20 @@ import (
 
 // options are the flags.
 type options struct {
-	keep   bool
-	bin    string // folder of the programs
-	root   string // checkout that the agents audit and whose examples are applied
-	plant  string // a fault to plant, for the test that the demo can fail
-	within time.Duration
+	keep     bool
+	external bool   // the hub's parts run by themselves, and two are killed
+	member   string // the program of an etcd member
+	bin      string // folder of the programs
+	root     string // checkout that the agents audit and whose examples are applied
+	plant    string // a fault to plant, for the test that the demo can fail
+	within   time.Duration
 }
 
 func main() {
 	var o options
 	flag.BoolVar(&o.keep, "keep", false, "leave the federation running until interrupted")
+	flag.BoolVar(&o.external, "external", false, "run etcd, PostgreSQL and the overlay by themselves, and kill two of them in the middle")
+	flag.StringVar(&o.member, "etcd-member", "", "program of an etcd member (default etcd-member in the folder of the programs)")
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs")
 	flag.StringVar(&o.root, "root", ".", "the checkout")
 	flag.StringVar(&o.plant, "plant", "", "plant a fault: wrong-cloud")
@@ -49,7 +57,10 @@ func main() {
 }
 
 func demo(ctx context.Context, o options) (err error) {
-	for _, p := range []*string{&o.bin, &o.root} {
+	if o.member == "" {
+		o.member = filepath.Join(o.bin, "etcd-member")
+	}
+	for _, p := range []*string{&o.bin, &o.root, &o.member} {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return err
 		}
@@ -63,10 +74,10 @@ func demo(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return errors.Join(err, os.Remove(dir))
 	}
-	d := &demonstration{o, f}
+	d := &demonstration{options: o, Federation: f}
 	defer func() {
-		left := f.Stop()
-		if err = errors.Join(err, left); err != nil {
+		// The programs first: a hub ends in order only while its parts are there.
+		if err = errors.Join(err, d.faults.close(), f.Stop(), d.parts.close()); err != nil {
 			fmt.Printf("\nlogs are kept in %s\n", dir)
 			return
 		}
@@ -89,7 +100,7 @@ func demo(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	facts := judge(want, seen)
+	facts := append(judge(want, seen), d.faults.judge(seen)...)
 	show(facts)
 	if n := failed(facts); n > 0 {
 		return fmt.Errorf("%d of %d facts do not hold", n, len(facts))

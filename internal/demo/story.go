@@ -20,8 +20,20 @@ type sent struct {
 	cloud      string // empty: anywhere
 	detail     string // what the auditor is asked for
 	session    string
+	signals    int // how many were sent to the session
 	lines      int // lines that streamed in while it worked
 }
+
+// name is what the judge calls the session.
+func (s sent) name() string {
+	if s.key == checkoutKey {
+		return s.agent
+	}
+	return s.agent + "/" + s.key
+}
+
+// checkoutKey is the key of the sessions that get one signal.
+const checkoutKey = "checkout"
 
 // story applies the quickstart, sends signals that must run in different clusters, and shows what comes back.
 func (d *demonstration) story(ctx context.Context) ([]*sent, error) {
@@ -40,15 +52,21 @@ func (d *demonstration) story(ctx context.Context) ([]*sent, error) {
 		}
 	}
 	signals := []*sent{
-		{agent: "auditor-aws", key: "checkout", cloud: "aws", detail: "files"},
-		{agent: "auditor-gcp", key: "checkout", cloud: "gcp", detail: "files"},
-		{agent: "auditor", key: "checkout", detail: "packages"},
+		{agent: "auditor-aws", key: checkoutKey, signals: 1, cloud: "aws", detail: "files"},
+		{agent: "auditor-gcp", key: checkoutKey, signals: 1, cloud: "gcp", detail: "files"},
+		{agent: "auditor", key: checkoutKey, signals: 1, detail: "packages"},
 	}
 	for _, s := range signals {
 		title(fmt.Sprintf("A signal to %s: the answer streams in", s.agent))
 		if err := d.signal(ctx, s); err != nil {
 			return nil, err
 		}
+		if err := d.faults.answered(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	if signals, err = d.faults.settled(ctx, signals); err != nil {
+		return nil, err
 	}
 	title("Where it ran, and why")
 	for _, s := range signals {
@@ -102,13 +120,13 @@ const shown = 6
 
 // signal sends one and shows the answer while it streams in.
 func (d *demonstration) signal(ctx context.Context, s *sent) error {
-	payload, err := json.Marshal(map[string]string{"path": d.root, "detail": s.detail})
+	payload, err := d.payload(s)
 	if err != nil {
 		return err
 	}
 	args := []string{"signal", s.agent, s.key, "-m", string(payload), "--wait"}
 	fmt.Printf("$ nave %s\n", federation.Quoted(args))
-	cmd := exec.CommandContext(ctx, d.Bin("nave"), args...)
+	cmd := exec.CommandContext(d.faults.bound(ctx), d.Bin("nave"), args...)
 	cmd.Env = d.Env()
 	var errs strings.Builder
 	cmd.Stderr = &errs
@@ -119,6 +137,7 @@ func (d *demonstration) signal(ctx context.Context, s *sent) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	var fault error
 	last := ""
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
@@ -127,9 +146,19 @@ func (d *demonstration) signal(ctx context.Context, s *sent) error {
 		if s.lines++; s.lines <= shown {
 			fmt.Println("  " + trimmed(last))
 		}
+		if s.lines == 1 {
+			if fault = d.faults.working(ctx, s); fault != nil {
+				break
+			}
+		}
+	}
+	if fault != nil {
+		_ = cmd.Process.Kill()
 	}
 	_, _ = io.Copy(io.Discard, out)
-	if err := cmd.Wait(); err != nil {
+	if err := cmd.Wait(); fault != nil {
+		return fault
+	} else if err != nil {
 		return fmt.Errorf("nave signal: %w\n%s", err, errs.String())
 	}
 	if s.lines > shown {
@@ -144,6 +173,11 @@ func (d *demonstration) signal(ctx context.Context, s *sent) error {
 		return fmt.Errorf("nave signal did not name the session: %q", errs.String())
 	}
 	return nil
+}
+
+// payload is what the auditor is asked.
+func (d *demonstration) payload(s *sent) ([]byte, error) {
+	return json.Marshal(map[string]string{"path": d.root, "detail": s.detail})
 }
 
 func trimmed(s string) string {

@@ -136,7 +136,7 @@ func (c *Cluster) launch(p *process) error {
 	cmd := exec.Command(c.cfg.Program[0], c.cfg.Program[1:]...)
 	cmd.Env = append(os.Environ(), MemberEnv+"="+string(config))
 	cmd.Stdout, cmd.Stderr = logs, logs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // the terminal's Ctrl-C is for who started us
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start etcd member %s: %w", p.Name, err)
 	}

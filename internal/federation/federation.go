@@ -133,17 +133,17 @@ func Quoted(args []string) string {
 	return strings.Join(out, " ")
 }
 
-// Client returns a client of the hub, by the context that the hub wrote. The caller closes it.
+// Client returns a client of the hub, by the current context. The caller closes it.
 func (f *Federation) Client() (*client.Client, error) {
 	contexts, err := client.LoadContexts(f.Path("config.yaml"))
 	if err != nil {
 		return nil, err
 	}
-	dev, err := contexts.Find("dev")
+	hub, err := contexts.Find("") // the current one: the file is this federation's own
 	if err != nil {
 		return nil, err
 	}
-	return client.New(dev.Config())
+	return client.New(hub.Config())
 }
 
 // look is how often a condition is looked at.

@@ -63,7 +63,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, dir: dir, attr: syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}, group: run.NewGroup(context.WithoutCancel(ctx))}
+	s := &Server{cfg: cfg, dir: dir, attr: syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT, Setpgid: true}, group: run.NewGroup(context.WithoutCancel(ctx))}
 	err = s.own()
 	if err == nil {
 		err = s.init(ctx)
