@@ -239,6 +239,9 @@ func (a *Archive) Branch(_ context.Context, session api.SessionID, source api.So
 
 // AppendSide implements [hub.Archive].
 func (a *Archive) AppendSide(_ context.Context, org api.OrgID, batch api.EventBatch, cluster api.ClusterID, at time.Time) error {
+	if _, err := batch.Session.Shard(); err != nil {
+		return api.Errorf(api.CodeInvalid, "session %q is no id of a session", batch.Session)
+	}
 	k := branchKey{batch.Session, batch.Source}
 	last := a.sideLast[k]
 	if l := a.logs[batch.Session]; l != nil {
@@ -254,6 +257,9 @@ func (a *Archive) AppendSide(_ context.Context, org api.OrgID, batch api.EventBa
 		}
 		ev.Session, ev.Source, ev.Cluster, ev.Number = batch.Session, batch.Source, cluster, 0
 		add, last = append(add, hub.SideEvent{Event: ev, ReceivedAt: at}), ev.SourceNumber
+	}
+	if a.orgs[batch.Session] == "" {
+		a.orgs[batch.Session] = org
 	}
 	a.side[batch.Session] = append(a.side[batch.Session], add...)
 	a.sideLast[k] = last

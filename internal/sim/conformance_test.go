@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -79,9 +80,18 @@ func (l *locked) Side(ctx context.Context, org api.OrgID, s api.SessionID, after
 
 var errNotRead = errors.New("a simulator does not read it")
 
-func (*locked) Decisions(context.Context, api.OrgID, api.SessionID, int) ([]api.Decision, error) {
-	return nil, errNotRead
+func (l *locked) Decisions(ctx context.Context, org api.OrgID, s api.SessionID, limit int) (out []api.Decision, err error) {
+	err = l.do(ctx, func() error {
+		for _, d := range slices.Backward(l.decisions[s]) {
+			if len(out) < limit && l.orgs[s] == org {
+				out = append(out, d)
+			}
+		}
+		return nil
+	})
+	return out, err
 }
+
 func (*locked) DeadLetters(context.Context, api.OrgID, hub.DeadFilter, string, int) ([]hub.SettledSignal, string, error) {
 	return nil, "", errNotRead
 }
