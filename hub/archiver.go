@@ -12,7 +12,7 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// archiveRows bounds the events of one append.
+// archiveRows bounds the events and settled signals of one transaction.
 const archiveRows = 4000
 
 // archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there.
@@ -81,6 +81,13 @@ func (s shardAppends) rows() (n int) {
 	return n
 }
 
+func (s shardAppends) events() (n int) {
+	for _, a := range s.appends {
+		n += len(a.Events)
+	}
+	return n
+}
+
 // write appends until it succeeds and returns what is in the archive. Shards whose generation was passed are left out:
 // their loops find out at their next commit.
 func (a *archiver) write(ctx context.Context, all []shardAppends) []shardAppends {
@@ -92,12 +99,12 @@ func (a *archiver) write(ctx context.Context, all []shardAppends) []shardAppends
 				flat, owner = append(flat, ap), append(owner, i)
 			}
 		}
-		began, rows := time.Now(), 0
+		began, events := time.Now(), 0
 		for _, s := range all {
-			rows += s.rows()
+			events += s.events()
 		}
 		err := a.archive.Append(ctx, flat)
-		a.metrics.archived(rows, began, err)
+		a.metrics.archived(events, began, err)
 		if err == nil {
 			return all
 		}

@@ -127,7 +127,9 @@ func CoreAttach(cluster api.ClusterID, hello api.Hello) CoreEvent {
 func CoreResync(cluster api.ClusterID) CoreEvent { return CoreEvent{evResync{cluster}} }
 
 // CoreHeld is what a cluster's spoke reports of one session.
-func CoreHeld(cluster api.ClusterID, h api.Held) CoreEvent { return CoreEvent{evHeld{cluster: cluster, held: h}} }
+func CoreHeld(cluster api.ClusterID, h api.Held) CoreEvent {
+	return CoreEvent{evHeld{cluster: cluster, held: h}}
+}
 
 // CoreBatch is a run of events of one source from a cluster's spoke.
 func CoreBatch(cluster api.ClusterID, b api.EventBatch) CoreEvent {

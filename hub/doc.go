@@ -3,8 +3,10 @@
 // The way of a signal: an API handler calls [Hub.Signal]; the shard's loop takes the call as an event; the pure [step]
 // turns it into mutations and effects; the committer makes the mutations durable, merged with those of other shards; only
 // then are the effects performed: the caller is answered, a placement is asked for, desired state is sent on a link.
-// Events that come back from a spoke pass the same loop, are numbered by their session's owner, appended to the archive,
-// and settle signals.
+// Events that come back from a spoke pass the same loop, are numbered by their session's owner and appended to the archive:
+// the record of a turn that is done consumes its signals, a checkpoint in the bucket that covers the turn settles them.
+//
+// All that a shard's loop reaches is in [CorePorts]; a [Core] is such a loop without goroutines, for simulators.
 //
 // Invariants:
 //
@@ -14,7 +16,12 @@
 //     An owner whose generation was passed drops its memory.
 //  4. step does no I/O, reads no clock, makes no ids and starts nothing.
 //  5. A session's log is numbered by its owner alone, densely from 1, in the order in which events settle.
-//  6. A spoke is believed only about sessions that are assigned to its cluster in the epoch that it names.
+//  6. A spoke is believed only about sessions that are assigned to its cluster in the epoch that it names. What else it sends is
+//     kept beside the log, and settles nothing.
+//  7. No signal is settled as done before a checkpoint that covers its turn is in the bucket, or its session has ended.
+//  8. An epoch ends when its spoke says that nothing is left and the archive has all its events, or, for a session that was
+//     terminated, when its right to act has ended for sure.
+//  9. What follows from one event fits one transaction of the store.
 //
 // The package sees storage, overlay and links only through ports.go. Its goroutines belong to [Hub.Run].
 package hub

@@ -114,11 +114,14 @@ func (m *machine) release(o *output, s *session, why string) {
 }
 
 // gone ends an assignment: nothing runs under its epoch any more and nothing will. It waits until the archive has the epoch's
-// events: after that nothing of it would be taken.
+// events: after that nothing of it would be taken. Until then it is being released, so that nobody hands the epoch out again to
+// a spoke that has forgotten it.
 func (m *machine) gone(o *output, s *session, now time.Time, h api.Held) {
 	s.gone = nil
 	if !s.caughtUp(h) {
-		s.gone = &h
+		if s.gone = &h; !s.Assignment.Releasing {
+			m.release(o, s, "given up by the spoke")
+		}
 		return
 	}
 	if s.Phase != api.PhaseStopping { // not released: the spoke gave the epoch up by itself

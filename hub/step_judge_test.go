@@ -43,6 +43,9 @@ func (w *shardWorld) check() error {
 			} else if h.acts() {
 				acts[id] = c
 			}
+			if a := w.mem.sessions[id].Assignment; h.acts() && (a == nil || a.Cluster != c || a.Epoch != h.epoch) {
+				return fmt.Errorf("P4: session %s acts in %s at epoch %s, and its assignment is %+v", id, c, h.epoch, a)
+			}
 		}
 	}
 	for id, want := range w.wanted {

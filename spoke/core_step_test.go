@@ -13,7 +13,7 @@ import (
 
 // step does one command:
 //
-//	connect [silent]                       a hello and a welcome; unless silent, heartbeats are answered from now on, every 2s
+//	connect [silent] [capacity]            a hello and a welcome; unless silent, heartbeats are answered from now on, every 2s
 //	cut [denied]                           the connection ends
 //	beats on|off                           heartbeats are answered
 //	renew sent=DURATION                    one is answered
@@ -35,6 +35,9 @@ func (w *coreWorld) step(c *datadriven.TestData) {
 		w.core.Take(spoke.Hello(func(h api.Hello, err error) {
 			for _, held := range h.Held {
 				w.print("hello: %s", heldText(held))
+			}
+			if w.has(c, "capacity") {
+				w.print("hello: room used %d", h.Capacity.Flavors[0].Used)
 			}
 			w.answered(err)
 		}))

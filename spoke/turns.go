@@ -142,7 +142,7 @@ func (d *desired) taken(s api.Source, upTo uint64) {
 // unlist keeps that the hub lists signals no more.
 func (d *desired) unlist(drop []uint64) {
 	for _, n := range drop {
-		if !d.Forgotten[n] && slices.ContainsFunc(d.Inbox, func(s api.Signal) bool { return s.Sequence == n }) {
+		if slices.ContainsFunc(d.Inbox, func(s api.Signal) bool { return s.Sequence == n }) {
 			d.Unlisted[n] = true
 		}
 	}

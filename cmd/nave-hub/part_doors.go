@@ -45,11 +45,11 @@ func openDoors(dir *dev.Directory, c config) (d *doors, err error) {
 		return nil, err
 	}
 	d = &doors{}
-	defer func() {
+	defer func(opened *doors) { // an error returns no doors
 		if err != nil {
-			d.close()
+			opened.close()
 		}
-	}()
+	}(d)
 	if d.http, err = listen("api.listen", c.API.Listen, kept.HTTP); err != nil {
 		return nil, err
 	}

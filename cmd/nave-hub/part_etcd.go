@@ -33,6 +33,8 @@ func inSection(section string, err error) error {
 	}
 	out := *e
 	switch field := e.Field; {
+	case section == "archive" && field == "postgresql":
+		out.Field = "archive.postgresql.dsn"
 	case section == "etcd" && field == "user":
 		out.Field = "etcd.username"
 	case section == "etcd" && field == "password":

@@ -99,7 +99,7 @@ func (s *storage) openArchive(ctx context.Context, c config, _ *slog.Logger) err
 		}
 	}
 	if s.archive, err = archive.Open(ctx, cfg); err != nil {
-		return err
+		return inSection("archive", err)
 	}
 	s.closers = append(s.closers, func() { s.archive.Close() })
 	return nil

@@ -95,7 +95,7 @@ func (a *app) printEvent(e *navev1.Event) error {
 	if e.GetReceivedAt() != nil { // of a side branch
 		number = clean(fmt.Sprintf("%s #%d", e.GetSource(), e.GetSourceNumber()), false)
 	}
-	fmt.Fprintf(&b, "%s  %s  %-16s", number, stamp(e.GetTime()), clean(e.GetType(), false))
+	fmt.Fprintf(&b, "%s  %s  %-18s", number, stamp(e.GetTime()), clean(e.GetType(), false))
 	if e.GetCluster() != "" {
 		fmt.Fprintf(&b, "  [%s]", clean(e.GetCluster(), false))
 	}

@@ -8,6 +8,8 @@
 // definition goes another way: [Store.Update] reads a view at one revision of etcd, lets the caller decide, and commits
 // under the comparison that the organization's definitions did not change since.
 //
+// [Dial] connects to an etcd of its own; hub/store/embedded runs one in this process.
+//
 // The keys are a wire format. All are below one prefix (by default "/nave/"); what users name is path-escaped; numbers
 // are decimal and padded so that keys sort as numbers do; hashes are lower-case hexadecimal.
 //
@@ -40,6 +42,7 @@
 //  7. A cluster is removed only in a transaction that compares placed/<cluster>, so that no assignment slips in between the
 //     look that found none and the removal.
 //  8. Every call to etcd is bounded by [Config.Timeout].
+//  9. A commit is within [Config.MaxOps] and [Config.MaxBytes], or refused before anything is sent.
 //
 // The package must not import the etcd server; hub/store/embedded does. It starts no goroutines and does not log.
 package store

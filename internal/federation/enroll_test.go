@@ -60,7 +60,7 @@ func (w *world) token(name string) string {
 }
 
 func usedToken(w *world) {
-	w.outsider("thief", w.token("one"), "join token")
+	w.outsider("thief", w.token("one"), "join_token")
 	w.live("one") // the rightful one is not disturbed
 }
 
@@ -74,7 +74,7 @@ func damagedTokens(w *world) {
 	w.must(w.Join(w.within(), "short"))
 	_, err := w.client.Clusters.Delete(w.within(), &navev1.DeleteRequest{Name: "short"})
 	w.must(err)
-	w.outsider("late", w.token("short"), "join token")
+	w.outsider("late", w.token("short"), "join_token")
 }
 
 func flip(c byte) string {
@@ -120,7 +120,7 @@ func removedCluster(w *world) {
 	})
 	_, err := w.Nave(w.within(), "clusters", "delete", "gone")
 	w.must(err)
-	w.must(spoke.Follow(w.within(), "disconnected from the hub", new(strings.Builder)))
+	w.must(spoke.Follow(w.within(), "does not take this spoke any more", new(strings.Builder)))
 	_, err = w.client.Clusters.Get(w.within(), &navev1.GetRequest{Name: "gone"})
 	if api.CodeOf(err) != api.CodeNotFound {
 		w.t.Errorf("the cluster after its removal: %v, want CodeNotFound", err)

@@ -153,7 +153,7 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 	acked, answered := upTo, uint64(0)
 	for {
 		now := s.d.look(r)
-		if now.request != answered { // first: the right to act does not end because events are not taken
+		if now.request != answered && now.leased { // first: the right to act does not end because events are not taken
 			answered = now.request
 			if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Lease{Lease: s.d.grant(r, answered)}}); err != nil {
 				return err

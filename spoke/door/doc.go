@@ -13,7 +13,8 @@
 //  3. An event is acknowledged only after the handler has returned nil for it.
 //  4. Events reach the handler densely: a batch with a gap ends the connection, what is known already is left out.
 //  5. Tell, Lease and Forget never wait for a harness.
-//  6. A request for a lease is answered with what is left of the spoke's last word at that instant, before anything else.
+//  6. A request for a lease is answered with what is left of the spoke's last word at that instant, before anything else. Before
+//     the first word it waits: a spoke that was just started says nothing that would end what an earlier one allowed.
 //  7. Checkpoints pass through in bounded pieces, four at a time, and only between a session and its own harness while that is
 //     attached.
 //

@@ -142,7 +142,9 @@ func (d *Door) Tell(id spoke.WorkloadID, o spoke.Orders) {
 func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.roomLocked(id).until = until
+	r := d.roomLocked(id)
+	r.leased, r.until = true, until
+	r.notify() // a request may wait for it
 }
 
 // Asked implements [spoke.Door]: it says when the harness of a workload last asked for its lease, and until when it was told that its agent may act; both
@@ -165,7 +167,7 @@ func (d *Door) Forget(id spoke.WorkloadID) {
 	if r == nil {
 		return
 	}
-	r.orders, r.until = nil, 0
+	r.orders, r.leased, r.until = nil, false, 0
 	if !r.taken {
 		delete(d.rooms, id)
 		return
@@ -178,7 +180,8 @@ func (d *Door) Forget(id spoke.WorkloadID) {
 // door's mutex, news aside.
 type room struct {
 	orders  *spoke.Orders // nil before the first Tell
-	until   time.Duration // the agent may act; 0: not
+	leased  bool          // the spoke has said until when the agent may act; before that a request waits
+	until   time.Duration // the agent may act
 	request uint64        // the last one for a lease that the attached harness sent; 0: none
 	asked   time.Duration // when that came, or the last one of an earlier connection
 	told    time.Duration // until when the harness was told that the agent may act
@@ -223,7 +226,7 @@ func (d *Door) leave(id spoke.WorkloadID) {
 	defer d.mu.Unlock()
 	r := d.rooms[id]
 	r.taken = false
-	if r.orders == nil && r.until == 0 {
+	if r.orders == nil && !r.leased {
 		delete(d.rooms, id)
 	}
 }

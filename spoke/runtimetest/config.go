@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"sync"
@@ -22,7 +23,7 @@ type Config struct {
 	Runtime spoke.Runtime
 	// Again makes another value over the same workloads, as a restarted spoke does.
 	Again func() spoke.Runtime
-	// Door is where its harnesses connect. The suite runs it.
+	// Door is where its harnesses connect. The suite runs it. Its vault is [NoCheckpoints].
 	Door spoke.Door
 	// Run, when it is not nil, is what the runtime needs to have running.
 	Run func(ctx context.Context) error
@@ -32,6 +33,19 @@ type Config struct {
 	Running func(token string) (int, error)
 	// Image is what agents need to find /bin/sh, sleep and setsid; empty when the runtime takes no images.
 	Image string
+}
+
+// NoCheckpoints is a vault that has none and takes none.
+type NoCheckpoints struct{}
+
+// SaveCheckpoint implements [spoke.Vault].
+func (NoCheckpoints) SaveCheckpoint(context.Context, api.CheckpointHeader, io.Reader) error {
+	return api.Errorf(api.CodeUnavailable, "there is no bucket")
+}
+
+// FetchCheckpoint implements [spoke.Vault].
+func (NoCheckpoints) FetchCheckpoint(_ context.Context, _ api.SessionID, _ api.Source, id api.CheckpointID, _ api.CheckpointPart, _, _ int64, _ io.Writer) error {
+	return api.Errorf(api.CodeNotFound, "there is no checkpoint %s", id)
 }
 
 const patience = 20 * time.Second // for any single condition; reached only when a test fails

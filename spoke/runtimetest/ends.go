@@ -24,7 +24,7 @@ func testBadStart(b *bench) {
 			w.Revision.Agent.Harness.Command = []string{"no-such-program"}
 		}, api.StartFailureConfig, []string{"no-such-program"}},
 		{"a state that cannot be restored", func(w *spoke.WorkloadSpec) {
-			w.State.Latest = api.CheckpointID(strings.Repeat("ab", 32))
+			w.State.Saved = api.CheckpointID(strings.Repeat("ab", 32))
 		}, api.StartFailureRestore, []string{"restore the state", "abababab"}},
 	} {
 		w := b.spec("true")

@@ -29,7 +29,26 @@ type Database interface {
 
 // Run checks an archive against the contract of the ports. create is called once per test.
 func Run(t *testing.T, create func(t *testing.T) Database) {
-	for name, test := range map[string]func(*testing.T, Database){
+	for name, test := range tests() {
+		t.Run(name, func(t *testing.T) { test(t, create(t)) })
+	}
+}
+
+// RunOnly runs the named tests, for a fake of which only a part is used.
+func RunOnly(t *testing.T, create func(t *testing.T) Database, names ...string) {
+	all := tests()
+	for _, name := range names {
+		test, ok := all[name]
+		if !ok {
+			t.Errorf("there is no test %q", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) { test(t, create(t)) })
+	}
+}
+
+func tests() map[string]func(*testing.T, Database) {
+	return map[string]func(*testing.T, Database){
 		"Events":             testEvents,
 		"Density":            testDensity,
 		"Repeats":            testRepeats,
@@ -57,8 +76,6 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		"CancelledContext":   testCancelled,
 		"TextsOfAllKinds":    testTexts,
 		"NothingIsNoRequest": testNothing,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, create(t)) })
 	}
 }
 

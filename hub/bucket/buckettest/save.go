@@ -141,6 +141,8 @@ func testMissingPacks(t *testing.T, p Place) {
 	must(t, "save", bare.save(t.Context(), b))
 	for what, m := range map[string]made{"a pack that never was": build(3, 10, first.header.ID), "a checkpoint without a pack": build(4, 10, bare.header.ID)} {
 		wantCode(t, what, m.save(t.Context(), b), api.CodeFailed)
+		unread := brokenReader{errors.New("it was read")}
+		wantCode(t, what+", before anything is uploaded", b.SaveCheckpoint(t.Context(), org, m.header, unread), api.CodeFailed)
 		wantGone(t, b, m)
 	}
 	second := build(3, 10, first.header.ID)
