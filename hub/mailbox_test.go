@@ -126,7 +126,7 @@ func (w *mailWorld) read(parts bool) bool {
 // revision of every epoch, and what waited was bounded all along.
 func TestAMailboxLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const most, shards, sessions = 6, 3, 24
+		const most, shards, sessions = 8, 3, 24 // the bound holds what one shard has to say
 		w := newMailWorld(t, most)
 		for n := range sessions {
 			w.home[api.SessionID(fmt.Sprintf("s%02d", n))] = api.Shard(n % shards)
