@@ -24,7 +24,7 @@ type Health string
 
 // The healths.
 const (
-	HealthPending Health = "Pending" // registered, never enrolled
+	HealthPending Health = "Pending" // registered, and no spoke has enrolled yet, or the one that had was revoked
 	HealthLive    Health = "Live"    // heard within the lease
 	HealthSuspect Health = "Suspect" // missed beats; no new placements
 	HealthLost    Health = "Lost"    // the lease ran out

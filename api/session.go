@@ -120,7 +120,7 @@ type Assignment struct {
 	EnvironmentRevision uint64
 	PolicyRevision      uint64        // 0 without a policy
 	Summary             string        // of the decision; at most 1 KiB
-	Releasing           bool          // sleep was granted: the workload is to stop, the assignment ends when it is gone
+	Releasing           bool          // asleep, paused, ended, lapsed or forgotten: the workload is to stop, the assignment ends when it is gone
 	Checkpoint          CheckpointID  // that the epoch begins from; empty: it begins with an empty state directory
 	StopAfter           time.Duration // of the agent, fixed for the epoch; StopNever
 }
@@ -177,7 +177,7 @@ const (
 	EventPlaced   EventType = "session.placed"     // hub: an assignment was made
 	EventWaiting  EventType = "session.waiting"    // hub: nothing fits; the reason
 	EventDead     EventType = "signal.dead"        // hub: a signal failed too often and left the inbox; the reason
-	EventSlept    EventType = "session.slept"      // hub: the workload is gone, the session is dormant
+	EventSlept    EventType = "session.slept"      // hub: the assignment ended, whatever the reason: nothing runs for the session any more
 	EventLost     EventType = "session.lost"       // hub: its cluster is not heard; it waits for it
 	EventPaused   EventType = "session.paused"     // hub: a reason for a pause was added
 	EventResumed  EventType = "session.resumed"    // hub: a reason for a pause was taken away
@@ -214,7 +214,7 @@ const (
 	// checkpoint.saved the one that is durable now; in state.restored what was restored.
 	AttrCheckpoint = "checkpoint"
 	// AttrFrom says in state.restored where the state came from: "kept" (the directory was as the last checkpoint left it),
-	// "local" (chunks beside the workload), "bucket", "empty" (there is no checkpoint yet), or "lost" (nothing could be
+	// "local" (chunks beside the workload), "bucket", "empty" (nothing was ever saved), or "lost" (nothing could be
 	// restored and the agent's on_state_loss says continue).
 	AttrFrom = "from"
 	// AttrFailure tells in workload.ended which kind of start failure the end is; absent when the start did not fail.
