@@ -106,6 +106,23 @@ func authorityOf(pair tls.Certificate, file string) (*x509.Certificate, error) {
 	return root, err
 }
 
+// host offers the hub's service in the overlay. An overlay that is being started again itself may not answer at first: a hub
+// that comes back needs nobody's help, so it is asked until it does.
+func (p *program) host(ctx context.Context, nw *network) (net.Listener, error) {
+	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		lis, err := nw.node.Listen(ctx, ziti.HubService)
+		if err == nil || ctx.Err() != nil {
+			return lis, err
+		}
+		p.log.Warn("the overlay does not host the hub's service yet", "error", err, "retry_in", wait)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
 // open serves the links and the API, and says ready when the first request would be answered.
 func (p *program) open(ctx context.Context, brain *hub.Hub, server *rpc.Server, nw *network, ready func(ca []byte) error) error {
 	tlsConfig, ca, err := p.serverTLS()
@@ -123,7 +140,7 @@ func (p *program) open(ctx context.Context, brain *hub.Hub, server *rpc.Server, 
 	if err != nil {
 		return err
 	}
-	lis, err := nw.node.Listen(ctx, ziti.HubService)
+	lis, err := p.host(ctx, nw)
 	if err != nil {
 		return err
 	}
