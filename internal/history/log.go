@@ -24,7 +24,7 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 		open      = map[api.Source][]uint64{}
 		witnessed = j.turns(id)
 		begun     = map[uint64]bool{} // handed to an agent
-		memories  = j.memories(id)
+		memories  = j.memories(id, events)
 		dies      = map[uint64]bool{} // dead letters, whenever the hub says so: its spoke goes on after the last failure
 	)
 	for _, ev := range events {
@@ -54,8 +54,9 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 				j.find("P5", id, "event %d: a turn begins in a turn", ev.Number)
 			}
 			open[ev.Source] = ev.Signals
-			if m, ok := memories[turnKey(ev.Source, ev.Signals)]; ok {
-				j.memory(id, ev, m, done, begun)
+			if k := turnKey(ev.Source, ev.Signals); len(memories[k]) > 0 {
+				j.memory(id, ev, memories[k][0], done, begun)
+				memories[k] = memories[k][1:]
 			}
 			for _, n := range ev.Signals {
 				begun[n] = true
@@ -178,12 +179,24 @@ func (j *judge) memory(id api.SessionID, ev api.Event, memory []uint64, done map
 	}
 }
 
-// memories are what agents found when they began, by turn. Of one that began twice, the last counts.
-func (j *judge) memories(id api.SessionID) map[string][]uint64 {
-	out := map[string][]uint64{}
+// memories are what agents found when they began, by turn, in the order of their beginning. A turn that is in the log more
+// often than an agent began it (one was killed before it wrote) is left out: nobody can tell which is which.
+func (j *judge) memories(id api.SessionID, events []api.Event) map[string][][]uint64 {
+	out, turns := map[string][][]uint64{}, map[string]int{}
+	for _, ev := range events {
+		if ev.Type == api.EventTurn {
+			turns[turnKey(ev.Source, ev.Signals)]++
+		}
+	}
 	for _, w := range j.bySession[id] {
 		if w.Kind == Begin && w.Memory != nil {
-			out[turnKey(api.Source{Epoch: w.Epoch, Attempt: w.Attempt}, w.Signals)] = w.Memory
+			k := turnKey(api.Source{Epoch: w.Epoch, Attempt: w.Attempt}, w.Signals)
+			out[k] = append(out[k], w.Memory)
+		}
+	}
+	for k, m := range out {
+		if len(m) != turns[k] {
+			delete(out, k)
 		}
 	}
 	return out
