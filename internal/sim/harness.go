@@ -8,6 +8,7 @@ import (
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/history"
 	"github.com/nave-dev/nave/spoke"
+	decide "github.com/nave-dev/nave/spoke/harness"
 )
 
 // harness is a model of one workload: it obeys its lease, keeps its events until the spoke has them, runs one turn at a time,
@@ -32,12 +33,25 @@ type harness struct {
 	orders   spoke.Orders
 	consumed map[uint64]bool
 	failed   map[uint64]uint32
-	turn     []uint64 // of the turn that runs
-	turnN    int      // counts turns, so that the end of one is not taken for another's
-	upload   api.CheckpointID
+	turn     []uint64         // of the turn that runs
+	uploadN  int              // counts uploads
+	turnN    int              // counts turns, so that the end of one is not taken for another's
+	open     *ended           // a turn whose record waits for its checkpoint
+	dirty    bool             // a turn began since the last checkpoint
+	latest   api.CheckpointID // the last checkpoint
+	saved    bool             // an event said that it is in the bucket
+	uploads  bool             // it is on its way there
+	stalled  bool             // and does not move
+	calmAt   time.Duration    // after an upload that came to nothing: not before then the next
 	asking   bool
 	ending   bool
 	pid      int
+}
+
+// ended is how a turn ended.
+type ended struct {
+	signals []uint64
+	outcome api.Outcome
 }
 
 // disk is what a site keeps of a session's state.
@@ -125,11 +139,9 @@ func (h *harness) begin() {
 	}
 	h.put(api.Event{Type: api.EventState, Attributes: attrs})
 	h.w.did("state " + from)
-	h.ready = true
+	h.ready, h.latest, h.saved = true, id, id == "" || id == h.spec.State.Saved
 	h.reattach()
-	if id != "" && id != h.spec.State.Saved { // what an earlier attempt could not save
-		h.save(id, 0)
-	}
+	h.look()
 }
 
 // fail ends the harness before it was ready.
@@ -256,44 +268,53 @@ func (h *harness) told() {
 	})
 }
 
-// look decides what to do: the table of the harness.
+// look does what a harness decides: the decision is the real one's.
 func (h *harness) look() {
-	if !h.alive || !h.ready || h.ending || h.frozen > h.w.now {
+	if !h.alive || h.ending || h.frozen > h.w.now {
 		return
 	}
-	leased := h.s.clock() < h.deadline
-	switch {
-	case h.turn != nil && (h.orders.Stop || !leased):
-		h.finish(h.turnN, api.OutcomeCut)
-		h.look()
-	case h.turn != nil || h.upload != "":
-	case h.orders.Stop:
-		h.quit("stopped")
-	case leased:
-		if signals := h.todo(); len(signals) > 0 {
-			h.run(signals)
+	for range 8 {
+		switch step := decide.Next(h.facts()); step.Kind {
+		case "cut":
+			h.cut(h.turnN, api.OutcomeCut)
+		case "take":
+			h.take()
+		case "upload":
+			h.save()
+		case "abandon":
+			h.abandon()
+		case "run":
+			h.run(step.Signals)
+		case "end":
+			h.quit("stopped")
+			return
+		default: // "restore" is under way from the beginning
+			if h.turn != nil && h.deadline != spoke.LeaseForever {
+				h.w.after(h.deadline-h.s.clock(), "", func() { h.thawed(h.look) })
+			}
+			return
 		}
-	}
-	if h.turn != nil && h.deadline != spoke.LeaseForever {
-		h.w.after(h.deadline-h.s.clock(), "", func() { h.thawed(h.look) })
 	}
 }
 
-// todo is what the next turn takes.
-func (h *harness) todo() []uint64 {
-	var out []uint64
-	for _, s := range h.orders.Signals {
-		if h.consumed[s.Sequence] {
-			continue
-		}
-		if at, ok := h.failed[s.Sequence]; ok && s.Deliveries <= at {
-			break
-		}
-		if out = append(out, s.Sequence); h.orders.Single {
-			break
-		}
+func (h *harness) facts() decide.Facts {
+	f := decide.Facts{Restored: h.ready, Running: h.turn, Signals: h.orders.Signals, Single: h.orders.Single, Failed: h.failed, Consumed: keysOf(h.consumed),
+		Open: h.open != nil, Dirty: h.dirty, Uncovered: !h.saved, Calm: h.w.now >= h.calmAt, Stalled: h.stalled}
+	switch {
+	case !h.ready:
+		f.Task = "restore"
+	case h.turn != nil:
+		f.Task = "turn"
+	case h.uploads:
+		f.Task = "upload"
 	}
-	return out
+	if h.orders.Stop {
+		f.Stop = "stopped"
+	}
+	if h.s.clock() >= h.deadline {
+		f.Lapsed = "no lease"
+	}
+	return f
 }
 
 // run begins a turn: the agent acts.
@@ -303,6 +324,7 @@ func (h *harness) run(signals []uint64) {
 	h.w.pids++
 	h.pid = h.w.pids // each turn is one run of a program
 	n := h.turnN
+	h.dirty = true
 	h.put(api.Event{Type: api.EventTurn, Signals: signals})
 	d := h.s.disks[h.id.Session]
 	d.marker = ""
@@ -325,55 +347,88 @@ func (h *harness) done(n int) {
 		h.w.ends(h, h.turn)
 		h.put(api.Event{Type: api.EventMessage, Text: fmt.Sprint(h.turn)})
 	}
-	h.finish(n, outcome)
+	h.cut(n, outcome)
 	h.look()
 }
 
-// finish ends a turn: the agent acts no more, and the state is taken.
-func (h *harness) finish(n int, o api.Outcome) {
+// cut ends a turn: the agent acts no more. Its record waits for the checkpoint.
+func (h *harness) cut(n int, o api.Outcome) {
+	if h.turn == nil || h.turnN != n {
+		return
+	}
 	h.w.acts(h, false)
-	signals := h.turn
+	h.open = &ended{h.turn, o}
 	h.turn = nil
+}
+
+// take takes the checkpoint, and reports the turn that waited for it.
+func (h *harness) take() {
 	d := h.s.disks[h.id.Session]
 	id := checkpointOf(h.id.Session, d.content)
 	d.marker, d.chunks[id] = id, append([]uint64{}, d.content...)
-	h.put(api.Event{Type: api.EventTurnDone, Signals: signals, Outcome: o, Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
-	for _, s := range signals {
-		if o == api.OutcomeDone {
+	h.dirty, h.latest, h.saved, h.calmAt = false, id, false, 0
+	if h.open == nil {
+		return
+	}
+	t := *h.open
+	h.open = nil
+	h.put(api.Event{Type: api.EventTurnDone, Signals: t.signals, Outcome: t.outcome, Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
+	for _, s := range t.signals {
+		if t.outcome == api.OutcomeDone {
 			h.consumed[s] = true
 		}
 		for _, sig := range h.orders.Signals {
-			if sig.Sequence == s && o == api.OutcomeFailed {
+			if sig.Sequence == s && t.outcome == api.OutcomeFailed {
 				h.failed[s] = sig.Deliveries
 			}
 		}
 	}
-	h.save(id, 0)
 }
 
-// save takes the checkpoint to the bucket; without an answer it is tried again between turns.
-func (h *harness) save(id api.CheckpointID, tries int) {
-	h.upload = id
+// save takes the checkpoint to the bucket. Without an answer it is tried again after a pause, or abandoned for work.
+func (h *harness) save() {
+	h.uploads, h.stalled = true, false
+	h.uploadN++
+	n, id := h.uploadN, h.latest
 	content := slices.Clone(h.s.disks[h.id.Session].chunks[id])
+	now := func() bool { return h.uploads && h.uploadN == n }
 	h.later(time.Millisecond, 120*time.Millisecond, func() {
-		if !h.s.vaultAnswers() {
-			h.upload = ""
-			turn := h.turnN
-			h.look() // the next turn goes on; a later checkpoint covers this one
-			h.later(time.Second, 3*time.Second, func() {
-				if h.turn == nil && h.turnN == turn && h.upload == "" && !h.ending {
-					h.save(id, tries+1)
-				}
-			})
+		switch {
+		case !now():
+			return
+		case !h.s.vaultAnswers():
+			if h.w.chance(2) { // it hangs
+				h.stalled = true
+				h.later(2*time.Second, 5*time.Second, func() {
+					if now() {
+						h.abandon()
+						h.look()
+					}
+				})
+			} else {
+				h.abandon()
+			}
+			h.look()
 			return
 		}
 		h.w.vault.put(h.id.Session, id, content)
 		h.later(0, 20*time.Millisecond, func() {
-			h.upload = ""
+			if !now() {
+				return // abandoned: a later checkpoint covers it
+			}
+			h.uploads, h.saved = false, true
 			h.put(api.Event{Type: api.EventSaved, Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
 			h.look()
 		})
 	})
+}
+
+// abandon gives an upload up for now.
+func (h *harness) abandon() {
+	h.uploads, h.stalled = false, false
+	pause := h.w.between(time.Second, 3*time.Second)
+	h.calmAt = h.w.now + pause
+	h.w.after(pause, "", func() { h.thawed(h.look) })
 }
 
 // quit ends the harness in order: the last events are handed over, or it gives up.
