@@ -11,6 +11,8 @@ import (
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/archive/archivetest"
+	"github.com/nave-dev/nave/hub/store/storetest"
+	"github.com/nave-dev/nave/internal/boottime"
 )
 
 // locked lets the suite call the archive from several goroutines, and fill what a simulator does not read.
@@ -113,4 +115,55 @@ func TestArchiveConforms(t *testing.T) {
 	archivetest.RunOnly(t, func(*testing.T) archivetest.Database { return &database{&locked{Archive: NewArchive()}} },
 		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "SideAtOnce", "SideBesideTheLog",
 		"ReadDuringAppends", "CancelledContext", "NothingIsNoRequest")
+}
+
+// replica lets the suite call the store from several goroutines. A simulator registers no clusters and has no definitions.
+type replica struct {
+	mu *sync.Mutex
+	*Store
+	absent
+}
+
+type absent interface {
+	hub.Definitions
+	hub.Clusters
+	hub.Departures
+	hub.Credentials
+}
+
+func (r *replica) CreateCluster(_ context.Context, c api.Cluster, _ api.JoinToken) (api.Cluster, error) {
+	return c, nil
+}
+
+func (r *replica) Claim(ctx context.Context, s api.Shard) (api.Head, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Store.Claim(ctx, s)
+}
+
+func (r *replica) Load(ctx context.Context, s api.Shard) (hub.ShardContents, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Store.Load(ctx, s)
+}
+
+func (r *replica) Head(ctx context.Context, s api.Shard) (api.Head, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Store.Head(ctx, s)
+}
+
+func (r *replica) Commit(ctx context.Context, b []hub.Batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Store.Commit(ctx, b)
+}
+
+// TestStoreConforms runs the suite of the real stores, but for what a simulator does not use of them.
+func TestStoreConforms(t *testing.T) {
+	storetest.RunOnly(t, func(*testing.T) storetest.Stores {
+		r := &replica{mu: new(sync.Mutex), Store: NewStore(boottime.Now)}
+		return storetest.Stores{One: r, Other: r}
+	}, "Shards/ClaimFences", "Shards/ConcurrentClaims", "Shards/CommitIsAllOrNone", "Shards/AliveIsCompared", "Shards/ConsumedSignals", "Shards/LoadsManyKeys",
+		"Shards/LoadsAtOneMoment", "Shards/Model", "Leases/SecondBootAndJournalTakeover", "Leases/Expiry")
 }

@@ -3,7 +3,7 @@
 //
 // What it judges is the code that programs run: [hub.Core] is the loop of a hub's shard and [spoke.Core] the loop of a spoke, both
 // driven synchronously; a harness's decisions are those of its own core ([harness.Next]), its body is a model. Store, archive and
-// bucket are in memory; the archive passes the suite of the real ones in what is used of it.
+// bucket are in memory; the first two pass the suites of the real ones in what is used of them.
 //
 // The way of a run: a [World] keeps a queue of what happens when; what happens takes the next step of an actor and schedules
 // more. Calls of a core into its ports are points where it may be suspended (another owner may act meanwhile), crash, or get

@@ -29,7 +29,26 @@ type Stores struct{ One, Other Replica }
 
 // Run checks a store against the contract of the ports. open is called once per test.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
-	for name, test := range map[string]func(*testing.T, Stores){
+	for name, test := range tests() {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+// RunOnly runs the named tests, for a fake of which only a part is used.
+func RunOnly(t *testing.T, open func(t *testing.T) Stores, names ...string) {
+	all := tests()
+	for _, name := range names {
+		test, ok := all[name]
+		if !ok {
+			t.Errorf("there is no test %q", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func tests() map[string]func(*testing.T, Stores) {
+	return map[string]func(*testing.T, Stores){
 		"Definitions/CreateUpdateDelete":       testDefinitionLife,
 		"Definitions/RevisionsNeverChange":     testRevisionsNeverChange,
 		"Definitions/Lists":                    testDefinitionLists,
@@ -60,8 +79,6 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"Leases/EndWithTheCluster":             testLeaseEndsWithCluster,
 		"Credentials/PutRead":                  testCredentials,
 		"Errors/CancelledContextIsUnavailable": testCancelled,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
 }
 
