@@ -110,7 +110,11 @@ func wantedIn(p *pb.Wanted) (record, error) {
 
 func turnOut(r turnRecord) *pb.Turn {
 	p := r.Progress
-	return &pb.Turn{Session: string(r.Session), Epoch: epochOut(r.Epoch), Open: p.TurnOpen, Signals: p.Turn, Failed: p.Failed, Done: sortedKeys(p.Done),
+	var covered []*pb.Covered
+	for _, n := range sortedKeys(p.Covered) {
+		covered = append(covered, &pb.Covered{Sequence: n, Attempt: p.Covered[n].Attempt, Number: p.Covered[n].Number})
+	}
+	return &pb.Turn{Covered: covered, Session: string(r.Session), Epoch: epochOut(r.Epoch), Open: p.TurnOpen, Signals: p.Turn, Failed: p.Failed, Done: sortedKeys(p.Done),
 		Closed: r.Closed, Latest: string(p.Latest), Saved: string(p.Saved), Uncovered: sortedKeys(p.Uncovered), StartFailures: p.StartFailures,
 		Failures: p.Failures, Since: sortedKeys(p.Since), Unlisted: sortedKeys(p.Unlisted), Forgotten: sortedKeys(p.Forgotten),
 		ForgottenAttempt: p.ForgotBy, ForgottenNumber: p.ForgotAt, Began: p.Began, Number: p.Number, Failure: string(p.Failure)}
@@ -123,6 +127,9 @@ func turnIn(p *pb.Turn) turnRecord {
 		for _, n := range ns {
 			(*m)[n] = true
 		}
+	}
+	for _, c := range p.Covered {
+		out.Covered[c.Sequence] = at{c.Attempt, c.Number}
 	}
 	out.ForgotBy, out.ForgotAt, out.Latest = p.ForgottenAttempt, p.ForgottenNumber, api.CheckpointID(p.Latest)
 	out.TurnOpen, out.Turn, out.Failed, out.Began, out.Number = p.Open, p.Signals, p.Failed, p.Began, p.Number

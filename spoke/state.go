@@ -86,6 +86,7 @@ func (st *state) apply(r record) error {
 		st.acked(r)
 		if s := st.sessions[id]; s != nil {
 			s.taken(r.Source, r.UpTo)
+			st.sweep(s)
 		}
 		return nil
 	case eventsRecord:

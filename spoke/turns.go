@@ -18,13 +18,15 @@ import (
 //	state.restored, the one that was wanted, Since  no    no     no         forgotten
 //	state.restored, another or none, Uncovered      no    no     no         forgotten
 //
-// It leaves the inbox when the hub lists it no more, and it is Done and covered, or has failed too often. One that is neither
+// It leaves the inbox when the hub lists it no more, and it is Done and the hub has taken the event that covers it, or when it
+// has failed too often. Before the hub has taken that event it may list the signal again, which would begin anew. One that is neither
 // stays, listed or not: the hub lists the first ones only, and does not know yet what was forgotten here. From when a signal
 // is forgotten until the hub has taken the event that says so, its absence from a list means nothing: the list may be older.
 type progress struct {
 	Done      map[uint64]bool // sequences in Inbox that a turn record of this epoch consumed
 	Uncovered map[uint64]bool // of Done: consumed by turns that Saved does not cover
 	Since     map[uint64]bool // of Uncovered: consumed by turns that Latest does not cover either
+	Covered   map[uint64]at   // of Done: the checkpoint.saved that covers it, until the hub has taken that
 	Unlisted  map[uint64]bool // sequences in Inbox that the hub does not list any more
 	Forgotten map[uint64]bool // sequences that were forgotten, until the hub has taken this event of the present epoch:
 	ForgotBy  uint32          // its attempt
@@ -44,15 +46,22 @@ type progress struct {
 	Failure       api.StartFailure // that the present attempt's workload.ended names
 }
 
+// at is an event of the present epoch.
+type at struct {
+	Attempt uint32
+	Number  uint64
+}
+
 func newProgress(saved api.CheckpointID) progress {
 	return progress{Saved: saved, Done: map[uint64]bool{}, Uncovered: map[uint64]bool{}, Since: map[uint64]bool{}, Unlisted: map[uint64]bool{},
-		Forgotten: map[uint64]bool{}}
+		Forgotten: map[uint64]bool{}, Covered: map[uint64]at{}}
 }
 
 func (p progress) clone() progress {
 	for _, m := range []*map[uint64]bool{&p.Done, &p.Uncovered, &p.Since, &p.Unlisted, &p.Forgotten} {
 		*m = maps.Clone(*m)
 	}
+	p.Covered = maps.Clone(p.Covered)
 	return p
 }
 
@@ -80,6 +89,9 @@ func (d *desired) turns(r eventsRecord) {
 		case api.EventSaved:
 			d.Saved = checkpointOf(e)
 			d.Latest = d.Saved
+			for n := range d.Uncovered {
+				d.Covered[n] = at{r.Source.Attempt, r.First + uint64(i)}
+			}
 			clear(d.Uncovered)
 			clear(d.Since)
 		case api.EventState:
@@ -127,12 +139,16 @@ func (d *desired) forget(signals []uint64, attempt uint32, number uint64) {
 		for _, m := range []map[uint64]bool{d.Done, d.Uncovered, d.Since, d.Unlisted} {
 			delete(m, n)
 		}
+		delete(d.Covered, n)
 		d.Forgotten[n], d.ForgotBy, d.ForgotAt = true, attempt, number
 	}
 }
 
 // taken says that the hub has taken the events of a source up to a number.
 func (d *desired) taken(s api.Source, upTo uint64) {
+	if s.Epoch == d.Epoch {
+		maps.DeleteFunc(d.Covered, func(_ uint64, by at) bool { return by.Attempt == s.Attempt && upTo >= by.Number })
+	}
 	if s.Epoch == d.Epoch && s.Attempt == d.ForgotBy && upTo >= d.ForgotAt {
 		clear(d.Forgotten)
 		d.ForgotBy, d.ForgotAt = 0, 0
@@ -150,7 +166,8 @@ func (d *desired) unlist(drop []uint64) {
 
 // leaves reports that a signal is to leave the inbox.
 func (d *desired) leaves(s api.Signal) bool {
-	return d.Unlisted[s.Sequence] && !d.Uncovered[s.Sequence] && (d.Done[s.Sequence] || d.exhausted(s))
+	_, awaited := d.Covered[s.Sequence]
+	return d.Unlisted[s.Sequence] && !d.Uncovered[s.Sequence] && !awaited && (d.Done[s.Sequence] || d.exhausted(s))
 }
 
 // exhausted reports that a signal has failed too often: the hub makes it a dead letter.
@@ -171,6 +188,7 @@ func (st *state) sweep(s *session) {
 	}
 	maps.DeleteFunc(s.Done, left)
 	maps.DeleteFunc(s.Unlisted, left)
+	maps.DeleteFunc(s.Covered, func(n uint64, _ at) bool { return left(n, true) })
 }
 
 // working reports that there is something to do or being done.

@@ -1414,6 +1414,7 @@ type Turn struct {
 	Began            bool                   `protobuf:"varint,18,opt,name=began,proto3" json:"began,omitempty"`                                               // a turn of the present attempt began
 	Number           uint64                 `protobuf:"varint,19,opt,name=number,proto3" json:"number,omitempty"`                                             // last event of the present attempt
 	Failure          string                 `protobuf:"bytes,20,opt,name=failure,proto3" json:"failure,omitempty"`                                            // kind of start failure that the present attempt's workload.ended names
+	Covered          []*Covered             `protobuf:"bytes,21,rep,name=covered,proto3" json:"covered,omitempty"`                                            // of done: by events that the hub has not taken yet
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1588,6 +1589,74 @@ func (x *Turn) GetFailure() string {
 	return ""
 }
 
+func (x *Turn) GetCovered() []*Covered {
+	if x != nil {
+		return x.Covered
+	}
+	return nil
+}
+
+// Covered says which checkpoint.saved covers the turn that consumed a signal.
+type Covered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"` // of the signal
+	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`   // of the event
+	Number        uint64                 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Covered) Reset() {
+	*x = Covered{}
+	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Covered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Covered) ProtoMessage() {}
+
+func (x *Covered) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Covered.ProtoReflect.Descriptor instead.
+func (*Covered) Descriptor() ([]byte, []int) {
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Covered) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Covered) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Covered) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // Lapsed says that the right to act of an epoch has ended: it is never started again.
 type Lapsed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1599,7 +1668,7 @@ type Lapsed struct {
 
 func (x *Lapsed) Reset() {
 	*x = Lapsed{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1680,7 @@ func (x *Lapsed) String() string {
 func (*Lapsed) ProtoMessage() {}
 
 func (x *Lapsed) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1693,7 @@ func (x *Lapsed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lapsed.ProtoReflect.Descriptor instead.
 func (*Lapsed) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{18}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Lapsed) GetSession() string {
@@ -1754,7 +1823,7 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x06Outbox\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x1d.nave.spoke.journal.v1.SourceR\x06source\x12\x14\n" +
-	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xc5\x04\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\"\xff\x04\n" +
 	"\x04Turn\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\x12\x12\n" +
@@ -1776,7 +1845,12 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\x10forgotten_number\x18\x11 \x01(\x04R\x0fforgottenNumber\x12\x14\n" +
 	"\x05began\x18\x12 \x01(\bR\x05began\x12\x16\n" +
 	"\x06number\x18\x13 \x01(\x04R\x06number\x12\x18\n" +
-	"\afailure\x18\x14 \x01(\tR\afailure\"V\n" +
+	"\afailure\x18\x14 \x01(\tR\afailure\x128\n" +
+	"\acovered\x18\x15 \x03(\v2\x1e.nave.spoke.journal.v1.CoveredR\acovered\"W\n" +
+	"\aCovered\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\"V\n" +
 	"\x06Lapsed\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epochB4Z2github.com/nave-dev/nave/spoke/journalv1;journalv1b\x06proto3"
@@ -1793,7 +1867,7 @@ func file_spoke_journalv1_records_proto_rawDescGZIP() []byte {
 	return file_spoke_journalv1_records_proto_rawDescData
 }
 
-var file_spoke_journalv1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_spoke_journalv1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_spoke_journalv1_records_proto_goTypes = []any{
 	(*Record)(nil),                // 0: nave.spoke.journal.v1.Record
 	(*Epoch)(nil),                 // 1: nave.spoke.journal.v1.Epoch
@@ -1813,9 +1887,10 @@ var file_spoke_journalv1_records_proto_goTypes = []any{
 	(*Forgotten)(nil),             // 15: nave.spoke.journal.v1.Forgotten
 	(*Outbox)(nil),                // 16: nave.spoke.journal.v1.Outbox
 	(*Turn)(nil),                  // 17: nave.spoke.journal.v1.Turn
-	(*Lapsed)(nil),                // 18: nave.spoke.journal.v1.Lapsed
-	nil,                           // 19: nave.spoke.journal.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Covered)(nil),               // 18: nave.spoke.journal.v1.Covered
+	(*Lapsed)(nil),                // 19: nave.spoke.journal.v1.Lapsed
+	nil,                           // 20: nave.spoke.journal.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_spoke_journalv1_records_proto_depIdxs = []int32{
 	3,  // 0: nave.spoke.journal.v1.Record.position:type_name -> nave.spoke.journal.v1.Position
@@ -1831,32 +1906,33 @@ var file_spoke_journalv1_records_proto_depIdxs = []int32{
 	15, // 10: nave.spoke.journal.v1.Record.forgotten:type_name -> nave.spoke.journal.v1.Forgotten
 	16, // 11: nave.spoke.journal.v1.Record.outbox:type_name -> nave.spoke.journal.v1.Outbox
 	17, // 12: nave.spoke.journal.v1.Record.turn:type_name -> nave.spoke.journal.v1.Turn
-	18, // 13: nave.spoke.journal.v1.Record.lapsed:type_name -> nave.spoke.journal.v1.Lapsed
+	19, // 13: nave.spoke.journal.v1.Record.lapsed:type_name -> nave.spoke.journal.v1.Lapsed
 	1,  // 14: nave.spoke.journal.v1.Source.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	1,  // 15: nave.spoke.journal.v1.Wanted.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	6,  // 16: nave.spoke.journal.v1.Wanted.signals:type_name -> nave.spoke.journal.v1.Signal
 	1,  // 17: nave.spoke.journal.v1.Inbox.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	6,  // 18: nave.spoke.journal.v1.Inbox.put:type_name -> nave.spoke.journal.v1.Signal
-	20, // 19: nave.spoke.journal.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	21, // 19: nave.spoke.journal.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
 	1,  // 20: nave.spoke.journal.v1.Released.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	1,  // 21: nave.spoke.journal.v1.Verdict.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	2,  // 22: nave.spoke.journal.v1.Attempt.source:type_name -> nave.spoke.journal.v1.Source
 	2,  // 23: nave.spoke.journal.v1.Ended.source:type_name -> nave.spoke.journal.v1.Source
 	2,  // 24: nave.spoke.journal.v1.Events.source:type_name -> nave.spoke.journal.v1.Source
 	12, // 25: nave.spoke.journal.v1.Events.events:type_name -> nave.spoke.journal.v1.Event
-	20, // 26: nave.spoke.journal.v1.Event.time:type_name -> google.protobuf.Timestamp
-	19, // 27: nave.spoke.journal.v1.Event.attributes:type_name -> nave.spoke.journal.v1.Event.AttributesEntry
+	21, // 26: nave.spoke.journal.v1.Event.time:type_name -> google.protobuf.Timestamp
+	20, // 27: nave.spoke.journal.v1.Event.attributes:type_name -> nave.spoke.journal.v1.Event.AttributesEntry
 	2,  // 28: nave.spoke.journal.v1.Acked.source:type_name -> nave.spoke.journal.v1.Source
 	1,  // 29: nave.spoke.journal.v1.Begun.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	1,  // 30: nave.spoke.journal.v1.Forgotten.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	2,  // 31: nave.spoke.journal.v1.Outbox.source:type_name -> nave.spoke.journal.v1.Source
 	1,  // 32: nave.spoke.journal.v1.Turn.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	1,  // 33: nave.spoke.journal.v1.Lapsed.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	18, // 33: nave.spoke.journal.v1.Turn.covered:type_name -> nave.spoke.journal.v1.Covered
+	1,  // 34: nave.spoke.journal.v1.Lapsed.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_spoke_journalv1_records_proto_init() }
@@ -1886,7 +1962,7 @@ func file_spoke_journalv1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_journalv1_records_proto_rawDesc), len(file_spoke_journalv1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
