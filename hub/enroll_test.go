@@ -82,7 +82,7 @@ func (w *world) everything() string {
 func TestEnrollRefusalsAreAlike(t *testing.T) {
 	w := newWorld(t)
 	a, secretA := w.register("a")
-	b, secretB := w.register("b")
+	b, _ := w.register("b")
 	removed, secretRemoved := w.register("removed")
 	rejoined, secretOld := w.register("rejoined")
 	expired, secretExpired := w.register("expired")
@@ -93,7 +93,7 @@ func TestEnrollRefusalsAreAlike(t *testing.T) {
 	_, secretNew, _, err := w.fleet.Rejoin(t.Context(), "", "rejoined", 0, "", false)
 	must(t, err)
 	w.pass(time.Hour)
-	_, secretB, _, err = w.fleet.Rejoin(t.Context(), "", "b", 0, "", false)
+	_, secretB, _, err := w.fleet.Rejoin(t.Context(), "", "b", 0, "", false)
 	must(t, err)
 
 	with := func(s *spoke, change func(*hub.EnrollRequest)) hub.EnrollRequest {

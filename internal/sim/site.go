@@ -43,14 +43,13 @@ type site struct {
 
 // link is one connection. What is sent arrives in order; what is on the way when it is cut may arrive or not.
 type link struct {
-	owner     *owner
-	up        bool // welcomed and not known to be cut at the spoke
-	gone      bool // cut: nothing more arrives at the hub
-	begun     bool // a full update was sent
-	boot      string
-	toHub     time.Duration // when the last message arrives
-	toSpoke   time.Duration
-	connected bool
+	owner   *owner
+	up      bool // welcomed and not known to be cut at the spoke
+	gone    bool // cut: nothing more arrives at the hub
+	begun   bool // a full update was sent
+	boot    string
+	toHub   time.Duration // when the last message arrives
+	toSpoke time.Duration
 }
 
 func (w *World) newSite(c api.ClusterID) *site {
@@ -208,7 +207,7 @@ func (s *site) attach(o *owner, h api.Hello) bool {
 	if o.dead || o != s.w.owner || s.w.now < s.cutUntil || o.frozen > s.w.now {
 		return false
 	}
-	if err := s.w.store.Take(nil, s.cluster, hub.LeaseHolder{Boot: h.Boot, Journal: h.Journal, Fingerprint: h.Fingerprint}, leaseTTL); err != nil {
+	if err := s.w.store.Take(context.Background(), s.cluster, hub.LeaseHolder{Boot: h.Boot, Journal: h.Journal, Fingerprint: h.Fingerprint}, leaseTTL); err != nil {
 		s.w.note("spoke %s is refused: %v", s.cluster, err)
 		return false
 	}
@@ -279,7 +278,7 @@ func (s *site) beat(l *link) {
 		if l.gone || o.dead || o.frozen > s.w.now || s.w.now < s.cutUntil || s.w.storeDown() {
 			return
 		}
-		if err := s.w.store.Renew(nil, s.cluster, l.boot); err != nil {
+		if err := s.w.store.Renew(context.Background(), s.cluster, l.boot); err != nil {
 			s.cut(err)
 			return
 		}
