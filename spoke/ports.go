@@ -133,7 +133,8 @@ type Door interface {
 	// them then. It never blocks.
 	Tell(id WorkloadID, o Orders)
 	// Lease says until when, by the boot-time clock, the agent of a workload may act; LeaseForever without an end. The door
-	// answers its harness's requests from it. Level: the last call wins; before the first there is no right to act.
+	// answers its harness's requests from it. Level: the last call wins; before the first a request waits, and what an
+	// earlier program allowed holds.
 	Lease(id WorkloadID, until time.Duration)
 	// Asked says when the harness of a workload last asked for its lease, and until when at most it was told that its agent
 	// may act; by the boot-time clock, zero when it has not asked since the door was made.

@@ -147,9 +147,9 @@ func (d *Door) Lease(id spoke.WorkloadID, until time.Duration) {
 	r.notify() // a request may wait for it
 }
 
-// Asked implements [spoke.Door]: it says when the harness of a workload last asked for its lease, and until when it was told that its agent may act; both
-// by the boot-time clock. Both are zero when it has not asked since the door was made. A harness that has not asked when the
-// latter has passed is frozen or cut off.
+// Asked implements [spoke.Door]: it says when the harness of a workload last asked for its lease, and until when it was told
+// that its agent may act; both by the boot-time clock. Both are zero when it has not asked since the door was made. A harness
+// that has not asked when the latter has passed is frozen or cut off.
 func (d *Door) Asked(id spoke.WorkloadID) (at, until time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
