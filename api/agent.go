@@ -21,6 +21,7 @@ type AgentSpec struct {
 	StopAfter       time.Duration // without the hub for this long the agent is stopped; default 60 s, 8 s to 24 h; StopNever
 	OnStateLoss     OnStateLoss   // what to do when the state cannot be restored; default fail
 	ApprovalHold    time.Duration // an open approval keeps the workload for this long; default 30 min, 1 s to 7 days
+	ApprovalExpiry  time.Duration // an approval that nobody answers ends after this long; default 24 h, at least ApprovalHold, at most 30 days
 	MaxDeliveries   int           // failures caused by the agent before a signal becomes a dead letter; default 5, 1 to 100
 	Checkpoint      Checkpoint
 }
@@ -143,6 +144,10 @@ func (s *AgentSpec) Validate() error {
 	}
 	c.that(s.OnStateLoss == "" || s.OnStateLoss == OnStateLossFail || s.OnStateLoss == OnStateLossContinue, "spec.on_state_loss", "%q: want %q or %q", s.OnStateLoss, OnStateLossFail, OnStateLossContinue)
 	c.duration("spec.approval_hold", s.ApprovalHold, time.Second, 7*24*time.Hour)
+	c.duration("spec.approval_expiry", s.ApprovalExpiry, time.Second, 30*24*time.Hour)
+	if d := s.WithDefaults(); c.err == nil {
+		c.that(d.ApprovalExpiry >= d.ApprovalHold, "spec.approval_expiry", "%v: want at least spec.approval_hold, %v", d.ApprovalExpiry, d.ApprovalHold)
+	}
 	c.that(s.MaxDeliveries >= 0 && s.MaxDeliveries <= 100, "spec.max_deliveries", "%d: want 1 to 100, or leave it out for the default", s.MaxDeliveries)
 	c.do(validateCheckpoint(s.Checkpoint))
 	return c.err
@@ -188,6 +193,7 @@ func (s *AgentSpec) WithDefaults() *AgentSpec {
 	out.StopAfter = orDefault(s.StopAfter, time.Minute)
 	out.OnStateLoss = orDefault(s.OnStateLoss, OnStateLossFail)
 	out.ApprovalHold = orDefault(s.ApprovalHold, 30*time.Minute)
+	out.ApprovalExpiry = orDefault(s.ApprovalExpiry, max(24*time.Hour, out.ApprovalHold))
 	out.MaxDeliveries = orDefault(s.MaxDeliveries, 5)
 	out.Checkpoint.Mode = orDefault(s.Checkpoint.Mode, CheckpointTurn)
 	return &out

@@ -20,6 +20,7 @@ const (
 	KindEnvironment     Kind = "Environment"
 	KindAgent           Kind = "Agent"
 	KindPlacementPolicy Kind = "PlacementPolicy"
+	KindGrant           Kind = "Grant" // not served yet
 )
 
 // Kinds lists the kinds in the order in which a set of documents is to be applied: what is referred to comes first.
@@ -35,6 +36,7 @@ type Meta struct {
 	Etag      string    // opaque; changes with every write
 	CreatedAt time.Time // UTC
 	UpdatedAt time.Time // UTC
+	UpdatedBy string    // subject of the credential that made the revision
 }
 
 // Definition is a named, revisioned object of one kind. A revision never changes.

@@ -72,6 +72,19 @@ type Desired struct {
 	Revision   *ResolvedRevision // nil when Release, or when the spoke has it already for this epoch
 	Signals    []Signal          // all that are unsettled and not consumed, in order
 	Checkpoint CheckpointID      // that the epoch begins from; empty: with an empty state directory
+	Cancelled  Cancellation
+	Answers    []ApprovalAnswer // to what the workload asked, as long as it may not have them yet
+}
+
+// Delta is a piece of text while it is written: live only, in no log, dropped freely. What it belongs to comes whole as an
+// event with the attribute AttrStream.
+type Delta struct {
+	Session SessionID
+	Source  Source
+	Stream  string    // unique within the source
+	Type    EventType // of the event that will supersede it
+	Offset  uint64    // bytes of the stream before this piece
+	Text    string
 }
 
 // EventBatch is a run of events of one source, dense and in order. Session, Source and Cluster of the events are the
@@ -96,6 +109,7 @@ type SpokeMessage struct {
 	Held     []Held
 	Capacity *Capacity
 	Events   []EventBatch
+	Deltas   []Delta
 }
 
 // HubMessage is what a hub sends after its welcome: any of the parts may be empty.

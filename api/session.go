@@ -99,6 +99,14 @@ type Session struct {
 	Pauses        []PauseReason  // why it is paused, sorted; empty unless Intent is Paused
 	StartFailures uint32         // starts in a row that failed, over all epochs; a turn that ends ends the row
 	Checkpoints   []CheckpointID // the last durable ones, newest last, at most KeepCheckpoints
+	Cancelled     Cancellation
+}
+
+// Cancellation says that every signal up to one is to be consumed without being worked on any further. It is a level: it
+// only rises, and is without effect on what is consumed already.
+type Cancellation struct {
+	UpTo   uint64 // sequence; 0: none
+	Reason string // who and why, for people; at most 1 KiB
 }
 
 // Paused reports whether one of the reasons for the pause is r.
@@ -136,13 +144,31 @@ type Signal struct {
 	PayloadRef     string // object in the bucket that holds a larger payload
 	Sender         string // who sent it: subject of the credential
 	AcceptedAt     time.Time
-	Deliveries     uint32   // times that it was handed to the agent and the agent failed
-	ReplayOf       SignalID // the dead letter that it repeats; empty for one that was sent
+	Deliveries     uint32     // times that it was handed to the agent and the agent failed
+	ReplayOf       SignalID   // the dead letter that it repeats; empty for one that was sent
+	Origin         []Origin   // the sessions that led to it, the first one first; empty for one that no session sent
+	Approval       ApprovalID // whose answer it carries; empty for all others
 
 	// The turn record that consumed it, once that is archived. It stays until a checkpoint covers that turn, and is handed
 	// out anew when the state goes back behind it. ConsumedNumber 0: not consumed.
 	ConsumedBy     Source
 	ConsumedNumber uint64
+}
+
+// Origin is one session in the chain that led to a signal.
+type Origin struct {
+	Session SessionID
+	Agent   string   // name
+	Key     string   // of the session
+	Signal  SignalID // that it was working on
+}
+
+// AgentSignal is what one session sends to another.
+type AgentSignal struct {
+	Agent          string // name, of the same organization
+	Key            string // of the session
+	Payload        []byte // at most MaxPayload
+	IdempotencyKey string // made by the harness when the agent gives none
 }
 
 // Consumed reports whether an archived turn record consumed the signal.
@@ -157,6 +183,7 @@ const (
 	MaxPendingPerSession = 1000     // unsettled signals of one session
 	MaxPendingPerOrg     = 100_000  // unsettled signals of one organization
 	IdempotencyRetention = 7 * 24 * time.Hour
+	MaxOrigin            = 8 // sessions in the chain that leads to a signal
 )
 
 // Accepted is the answer to a signal.
@@ -191,6 +218,19 @@ const (
 	EventTurnDone EventType = "turn.ended"         // spoke: the turn record; names the signals that it consumed
 	EventSaved    EventType = "checkpoint.saved"   // spoke: a checkpoint is in the bucket; it covers every event of its source before it
 	EventState    EventType = "state.restored"     // spoke: what the attempt begins from; names consumed signals whose turns are forgotten
+
+	EventThought EventType = "thought"     // spoke: what the agent thinks, when it says so
+	EventResult  EventType = "tool.result" // spoke: how a tool call ended
+	EventPlan    EventType = "plan"        // spoke: the agent's plan, as it is now
+	EventUsage   EventType = "usage"       // spoke: tokens and money, as the agent reports them
+	EventNote    EventType = "note"        // spoke: what the agent's program reported by the harness's local API
+
+	EventAsked     EventType = "approval.requested" // spoke: the agent asks for a permission
+	EventTaken     EventType = "approval.taken"     // spoke: the agent got the answer
+	EventAnswered  EventType = "approval.answered"  // hub: a person answered
+	EventExpired   EventType = "approval.expired"   // hub: nobody answered in time
+	EventWithdrawn EventType = "approval.withdrawn" // hub: nobody needs the answer any more
+	EventCancelled EventType = "session.cancelled"  // hub: somebody cancelled the signals up to one
 )
 
 // Event is one durable item of a session's log.
@@ -221,6 +261,30 @@ const (
 	AttrFailure = "failure"
 	// AttrReplayOf names in signal.accepted the dead letter that was replayed.
 	AttrReplayOf = "replay_of"
+	// AttrStream names in a message, a thought or a tool's event the stream of deltas that it supersedes.
+	AttrStream = "stream"
+	// AttrApproval names an approval, in every event about one.
+	AttrApproval = "approval"
+	// AttrTitle, AttrOptions (JSON: [{"id","name","kind"}]), AttrFingerprint and AttrHold (a duration) describe an approval in
+	// approval.requested; the text is its detail.
+	AttrTitle       = "title"
+	AttrOptions     = "options"
+	AttrFingerprint = "fingerprint"
+	AttrHold        = "hold"
+	// AttrDecision says in approval.answered and approval.taken what the answer is: "approved" or "denied".
+	AttrDecision = "decision"
+	// AttrOption is the id of the option that was chosen.
+	AttrOption = "option"
+	// AttrStopReason says in turn.ended why an agent of the Agent Client Protocol stopped, when it is not "end_turn".
+	AttrStopReason = "stop_reason"
+	// AttrUpTo is in session.cancelled the last sequence that is cancelled.
+	AttrUpTo = "up_to"
+	// AttrTool is in tool.call and tool.result the agent's id of the call; AttrToolKind and AttrStatus as the agent names them.
+	AttrTool     = "tool"
+	AttrToolKind = "kind"
+	AttrStatus   = "status"
+	// AttrBy says who.
+	AttrBy = "by"
 )
 
 // StartFailure is a kind of failed start.
@@ -243,4 +307,11 @@ const (
 	OutcomeDone   Outcome = "done"   // consumed: the named signals are settled
 	OutcomeFailed Outcome = "failed" // the agent caused it: the named signals stay and count a failure
 	OutcomeCut    Outcome = "cut"    // somebody else caused it: the named signals stay and count nothing
+
+	// OutcomeCancelled: a person cancelled the turn, or a later signal interrupted it and the agent keeps in mind what it was
+	// sent: the named signals are consumed all the same.
+	OutcomeCancelled Outcome = "cancelled"
 )
+
+// Consumes reports whether the signals of a turn that ended so are consumed.
+func (o Outcome) Consumes() bool { return o == OutcomeDone || o == OutcomeCancelled }

@@ -996,6 +996,263 @@ func (x *InfoResponse) GetOrganization() string {
 	return ""
 }
 
+type StatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusRequest) Reset() {
+	*x = StatusRequest{}
+	mi := &file_api_navev1_clusters_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusRequest) ProtoMessage() {}
+
+func (x *StatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_clusters_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
+func (*StatusRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StatusRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+// StatusResponse says whether all is well, and what to do where it is not.
+type StatusResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Version        string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Checks         []*Check               `protobuf:"bytes,2,rep,name=checks,proto3" json:"checks,omitempty"`     // the worst first
+	Clusters       []*Count               `protobuf:"bytes,3,rep,name=clusters,proto3" json:"clusters,omitempty"` // by health
+	Sessions       []*Count               `protobuf:"bytes,4,rep,name=sessions,proto3" json:"sessions,omitempty"` // by phase
+	PendingSignals uint32                 `protobuf:"varint,5,opt,name=pending_signals,json=pendingSignals,proto3" json:"pending_signals,omitempty"`
+	OpenApprovals  uint32                 `protobuf:"varint,6,opt,name=open_approvals,json=openApprovals,proto3" json:"open_approvals,omitempty"`
+	DeadLetters    uint32                 `protobuf:"varint,7,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"` // of the last 24 hours, counted up to 1,000
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *StatusResponse) Reset() {
+	*x = StatusResponse{}
+	mi := &file_api_navev1_clusters_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusResponse) ProtoMessage() {}
+
+func (x *StatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_clusters_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
+func (*StatusResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StatusResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetChecks() []*Check {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetClusters() []*Count {
+	if x != nil {
+		return x.Clusters
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetSessions() []*Count {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetPendingSignals() uint32 {
+	if x != nil {
+		return x.PendingSignals
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetOpenApprovals() uint32 {
+	if x != nil {
+		return x.OpenApprovals
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDeadLetters() uint32 {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return 0
+}
+
+type Check struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // etcd, archive, bucket, overlay, cluster/NAME, sessions/waiting, ...
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // ok, warning, failing
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Remedy        string                 `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"` // empty when it is ok
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Check) Reset() {
+	*x = Check{}
+	mi := &file_api_navev1_clusters_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Check) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Check) ProtoMessage() {}
+
+func (x *Check) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_clusters_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Check.ProtoReflect.Descriptor instead.
+func (*Check) Descriptor() ([]byte, []int) {
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Check) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Check) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Check) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Check) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+type Count struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Count) Reset() {
+	*x = Count{}
+	mi := &file_api_navev1_clusters_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Count) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Count) ProtoMessage() {}
+
+func (x *Count) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_clusters_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Count.ProtoReflect.Descriptor instead.
+func (*Count) Descriptor() ([]byte, []int) {
+	return file_api_navev1_clusters_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Count) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Count) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_api_navev1_clusters_proto protoreflect.FileDescriptor
 
 const file_api_navev1_clusters_proto_rawDesc = "" +
@@ -1076,7 +1333,25 @@ const file_api_navev1_clusters_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12\"\n" +
-	"\forganization\x18\x04 \x01(\tR\forganization2\x91\x03\n" +
+	"\forganization\x18\x04 \x01(\tR\forganization\"3\n" +
+	"\rStatusRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\"\x9d\x02\n" +
+	"\x0eStatusResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12&\n" +
+	"\x06checks\x18\x02 \x03(\v2\x0e.nave.v1.CheckR\x06checks\x12*\n" +
+	"\bclusters\x18\x03 \x03(\v2\x0e.nave.v1.CountR\bclusters\x12*\n" +
+	"\bsessions\x18\x04 \x03(\v2\x0e.nave.v1.CountR\bsessions\x12'\n" +
+	"\x0fpending_signals\x18\x05 \x01(\rR\x0ependingSignals\x12%\n" +
+	"\x0eopen_approvals\x18\x06 \x01(\rR\ropenApprovals\x12!\n" +
+	"\fdead_letters\x18\a \x01(\rR\vdeadLetters\"a\n" +
+	"\x05Check\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"1\n" +
+	"\x05Count\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count2\x91\x03\n" +
 	"\bClusters\x12M\n" +
 	"\bRegister\x12\x1f.nave.v1.RegisterClusterRequest\x1a .nave.v1.RegisterClusterResponse\x12,\n" +
 	"\x03Get\x12\x13.nave.v1.GetRequest\x1a\x10.nave.v1.Cluster\x12;\n" +
@@ -1086,9 +1361,10 @@ const file_api_navev1_clusters_proto_rawDesc = "" +
 	"\x06Rejoin\x12\x1d.nave.v1.RejoinClusterRequest\x1a\x1e.nave.v1.RejoinClusterResponse2G\n" +
 	"\n" +
 	"Enrollment\x129\n" +
-	"\x06Enroll\x12\x16.nave.v1.EnrollRequest\x1a\x17.nave.v1.EnrollResponse2=\n" +
+	"\x06Enroll\x12\x16.nave.v1.EnrollRequest\x1a\x17.nave.v1.EnrollResponse2x\n" +
 	"\x06System\x123\n" +
-	"\x04Info\x12\x14.nave.v1.InfoRequest\x1a\x15.nave.v1.InfoResponseB,Z*github.com/nave-dev/nave/api/navev1;navev1b\x06proto3"
+	"\x04Info\x12\x14.nave.v1.InfoRequest\x1a\x15.nave.v1.InfoResponse\x129\n" +
+	"\x06Status\x12\x16.nave.v1.StatusRequest\x1a\x17.nave.v1.StatusResponseB,Z*github.com/nave-dev/nave/api/navev1;navev1b\x06proto3"
 
 var (
 	file_api_navev1_clusters_proto_rawDescOnce sync.Once
@@ -1102,7 +1378,7 @@ func file_api_navev1_clusters_proto_rawDescGZIP() []byte {
 	return file_api_navev1_clusters_proto_rawDescData
 }
 
-var file_api_navev1_clusters_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_api_navev1_clusters_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_api_navev1_clusters_proto_goTypes = []any{
 	(*Taint)(nil),                   // 0: nave.v1.Taint
 	(*Cluster)(nil),                 // 1: nave.v1.Cluster
@@ -1119,54 +1395,63 @@ var file_api_navev1_clusters_proto_goTypes = []any{
 	(*EnrollResponse)(nil),          // 12: nave.v1.EnrollResponse
 	(*InfoRequest)(nil),             // 13: nave.v1.InfoRequest
 	(*InfoResponse)(nil),            // 14: nave.v1.InfoResponse
-	(*Meta)(nil),                    // 15: nave.v1.Meta
-	(*timestamppb.Timestamp)(nil),   // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
-	(Outcome)(0),                    // 18: nave.v1.Outcome
-	(*GetRequest)(nil),              // 19: nave.v1.GetRequest
-	(*ListRequest)(nil),             // 20: nave.v1.ListRequest
-	(*DeleteRequest)(nil),           // 21: nave.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 22: nave.v1.DeleteResponse
+	(*StatusRequest)(nil),           // 15: nave.v1.StatusRequest
+	(*StatusResponse)(nil),          // 16: nave.v1.StatusResponse
+	(*Check)(nil),                   // 17: nave.v1.Check
+	(*Count)(nil),                   // 18: nave.v1.Count
+	(*Meta)(nil),                    // 19: nave.v1.Meta
+	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
+	(Outcome)(0),                    // 22: nave.v1.Outcome
+	(*GetRequest)(nil),              // 23: nave.v1.GetRequest
+	(*ListRequest)(nil),             // 24: nave.v1.ListRequest
+	(*DeleteRequest)(nil),           // 25: nave.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 26: nave.v1.DeleteResponse
 }
 var file_api_navev1_clusters_proto_depIdxs = []int32{
-	15, // 0: nave.v1.Cluster.meta:type_name -> nave.v1.Meta
+	19, // 0: nave.v1.Cluster.meta:type_name -> nave.v1.Meta
 	0,  // 1: nave.v1.Cluster.taints:type_name -> nave.v1.Taint
 	2,  // 2: nave.v1.Cluster.status:type_name -> nave.v1.ClusterStatus
-	16, // 3: nave.v1.ClusterStatus.heard_at:type_name -> google.protobuf.Timestamp
+	20, // 3: nave.v1.ClusterStatus.heard_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: nave.v1.ClusterStatus.flavors:type_name -> nave.v1.FlavorCapacity
 	1,  // 5: nave.v1.RegisterClusterRequest.cluster:type_name -> nave.v1.Cluster
-	17, // 6: nave.v1.RegisterClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
+	21, // 6: nave.v1.RegisterClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
 	1,  // 7: nave.v1.RegisterClusterResponse.cluster:type_name -> nave.v1.Cluster
-	16, // 8: nave.v1.RegisterClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
-	17, // 9: nave.v1.RejoinClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
+	20, // 8: nave.v1.RegisterClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 9: nave.v1.RejoinClusterRequest.token_lifetime:type_name -> google.protobuf.Duration
 	1,  // 10: nave.v1.RejoinClusterResponse.cluster:type_name -> nave.v1.Cluster
-	16, // 11: nave.v1.RejoinClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
-	17, // 12: nave.v1.RejoinClusterResponse.wait:type_name -> google.protobuf.Duration
+	20, // 11: nave.v1.RejoinClusterResponse.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 12: nave.v1.RejoinClusterResponse.wait:type_name -> google.protobuf.Duration
 	1,  // 13: nave.v1.UpdateClusterRequest.cluster:type_name -> nave.v1.Cluster
 	1,  // 14: nave.v1.UpdateClusterResponse.cluster:type_name -> nave.v1.Cluster
-	18, // 15: nave.v1.UpdateClusterResponse.outcome:type_name -> nave.v1.Outcome
+	22, // 15: nave.v1.UpdateClusterResponse.outcome:type_name -> nave.v1.Outcome
 	1,  // 16: nave.v1.ListClustersResponse.clusters:type_name -> nave.v1.Cluster
-	4,  // 17: nave.v1.Clusters.Register:input_type -> nave.v1.RegisterClusterRequest
-	19, // 18: nave.v1.Clusters.Get:input_type -> nave.v1.GetRequest
-	20, // 19: nave.v1.Clusters.List:input_type -> nave.v1.ListRequest
-	8,  // 20: nave.v1.Clusters.Update:input_type -> nave.v1.UpdateClusterRequest
-	21, // 21: nave.v1.Clusters.Delete:input_type -> nave.v1.DeleteRequest
-	6,  // 22: nave.v1.Clusters.Rejoin:input_type -> nave.v1.RejoinClusterRequest
-	11, // 23: nave.v1.Enrollment.Enroll:input_type -> nave.v1.EnrollRequest
-	13, // 24: nave.v1.System.Info:input_type -> nave.v1.InfoRequest
-	5,  // 25: nave.v1.Clusters.Register:output_type -> nave.v1.RegisterClusterResponse
-	1,  // 26: nave.v1.Clusters.Get:output_type -> nave.v1.Cluster
-	10, // 27: nave.v1.Clusters.List:output_type -> nave.v1.ListClustersResponse
-	9,  // 28: nave.v1.Clusters.Update:output_type -> nave.v1.UpdateClusterResponse
-	22, // 29: nave.v1.Clusters.Delete:output_type -> nave.v1.DeleteResponse
-	7,  // 30: nave.v1.Clusters.Rejoin:output_type -> nave.v1.RejoinClusterResponse
-	12, // 31: nave.v1.Enrollment.Enroll:output_type -> nave.v1.EnrollResponse
-	14, // 32: nave.v1.System.Info:output_type -> nave.v1.InfoResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	17, // 17: nave.v1.StatusResponse.checks:type_name -> nave.v1.Check
+	18, // 18: nave.v1.StatusResponse.clusters:type_name -> nave.v1.Count
+	18, // 19: nave.v1.StatusResponse.sessions:type_name -> nave.v1.Count
+	4,  // 20: nave.v1.Clusters.Register:input_type -> nave.v1.RegisterClusterRequest
+	23, // 21: nave.v1.Clusters.Get:input_type -> nave.v1.GetRequest
+	24, // 22: nave.v1.Clusters.List:input_type -> nave.v1.ListRequest
+	8,  // 23: nave.v1.Clusters.Update:input_type -> nave.v1.UpdateClusterRequest
+	25, // 24: nave.v1.Clusters.Delete:input_type -> nave.v1.DeleteRequest
+	6,  // 25: nave.v1.Clusters.Rejoin:input_type -> nave.v1.RejoinClusterRequest
+	11, // 26: nave.v1.Enrollment.Enroll:input_type -> nave.v1.EnrollRequest
+	13, // 27: nave.v1.System.Info:input_type -> nave.v1.InfoRequest
+	15, // 28: nave.v1.System.Status:input_type -> nave.v1.StatusRequest
+	5,  // 29: nave.v1.Clusters.Register:output_type -> nave.v1.RegisterClusterResponse
+	1,  // 30: nave.v1.Clusters.Get:output_type -> nave.v1.Cluster
+	10, // 31: nave.v1.Clusters.List:output_type -> nave.v1.ListClustersResponse
+	9,  // 32: nave.v1.Clusters.Update:output_type -> nave.v1.UpdateClusterResponse
+	26, // 33: nave.v1.Clusters.Delete:output_type -> nave.v1.DeleteResponse
+	7,  // 34: nave.v1.Clusters.Rejoin:output_type -> nave.v1.RejoinClusterResponse
+	12, // 35: nave.v1.Enrollment.Enroll:output_type -> nave.v1.EnrollResponse
+	14, // 36: nave.v1.System.Info:output_type -> nave.v1.InfoResponse
+	16, // 37: nave.v1.System.Status:output_type -> nave.v1.StatusResponse
+	29, // [29:38] is the sub-list for method output_type
+	20, // [20:29] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_api_navev1_clusters_proto_init() }
@@ -1181,7 +1466,7 @@ func file_api_navev1_clusters_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_navev1_clusters_proto_rawDesc), len(file_api_navev1_clusters_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -92,6 +92,7 @@ type Meta struct {
 	Etag          string                 `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`                            // in a write: the etag that was read, or empty to write whatever is there
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"` // output only
 	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"` // output only
+	UpdatedBy     string                 `protobuf:"bytes,9,opt,name=updated_by,json=updatedBy,proto3" json:"updated_by,omitempty"` // output only; who made this revision
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +181,13 @@ func (x *Meta) GetUpdatedAt() *timestamppb.Timestamp {
 		return x.UpdatedAt
 	}
 	return nil
+}
+
+func (x *Meta) GetUpdatedBy() string {
+	if x != nil {
+		return x.UpdatedBy
+	}
+	return ""
 }
 
 type Environment struct {
@@ -338,6 +346,171 @@ func (x *PlacementPolicy) GetSpec() *PlacementPolicySpec {
 	return nil
 }
 
+// Grant lets one party do something with another.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Meta          *Meta                  `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	Spec          *GrantSpec             `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_api_navev1_definitions_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_definitions_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Grant) GetMeta() *Meta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *Grant) GetSpec() *GrantSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type GrantSpec struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       *GrantParty            `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Relation      string                 `protobuf:"bytes,2,opt,name=relation,proto3" json:"relation,omitempty"` // can_signal
+	Object        *GrantParty            `protobuf:"bytes,3,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantSpec) Reset() {
+	*x = GrantSpec{}
+	mi := &file_api_navev1_definitions_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantSpec) ProtoMessage() {}
+
+func (x *GrantSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_definitions_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantSpec.ProtoReflect.Descriptor instead.
+func (*GrantSpec) Descriptor() ([]byte, []int) {
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GrantSpec) GetSubject() *GrantParty {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *GrantSpec) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *GrantSpec) GetObject() *GrantParty {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+type GrantParty struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // Agent
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantParty) Reset() {
+	*x = GrantParty{}
+	mi := &file_api_navev1_definitions_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantParty) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantParty) ProtoMessage() {}
+
+func (x *GrantParty) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_definitions_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantParty.ProtoReflect.Descriptor instead.
+func (*GrantParty) Descriptor() ([]byte, []int) {
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GrantParty) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *GrantParty) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type EnvironmentSpec struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Image         string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
@@ -358,7 +531,7 @@ type EnvironmentSpec struct {
 
 func (x *EnvironmentSpec) Reset() {
 	*x = EnvironmentSpec{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[4]
+	mi := &file_api_navev1_definitions_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +543,7 @@ func (x *EnvironmentSpec) String() string {
 func (*EnvironmentSpec) ProtoMessage() {}
 
 func (x *EnvironmentSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[4]
+	mi := &file_api_navev1_definitions_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +556,7 @@ func (x *EnvironmentSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvironmentSpec.ProtoReflect.Descriptor instead.
 func (*EnvironmentSpec) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{4}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EnvironmentSpec) GetImage() string {
@@ -484,7 +657,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[5]
+	mi := &file_api_navev1_definitions_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +669,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[5]
+	mi := &file_api_navev1_definitions_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +682,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{5}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Volume) GetName() string {
@@ -565,7 +738,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[6]
+	mi := &file_api_navev1_definitions_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +750,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[6]
+	mi := &file_api_navev1_definitions_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +763,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{6}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EnvVar) GetName() string {
@@ -625,7 +798,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[7]
+	mi := &file_api_navev1_definitions_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +810,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[7]
+	mi := &file_api_navev1_definitions_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +823,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{7}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *File) GetPath() string {
@@ -684,7 +857,7 @@ type InitScript struct {
 
 func (x *InitScript) Reset() {
 	*x = InitScript{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[8]
+	mi := &file_api_navev1_definitions_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +869,7 @@ func (x *InitScript) String() string {
 func (*InitScript) ProtoMessage() {}
 
 func (x *InitScript) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[8]
+	mi := &file_api_navev1_definitions_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +882,7 @@ func (x *InitScript) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitScript.ProtoReflect.Descriptor instead.
 func (*InitScript) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{8}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *InitScript) GetName() string {
@@ -736,7 +909,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[9]
+	mi := &file_api_navev1_definitions_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +921,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[9]
+	mi := &file_api_navev1_definitions_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +934,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{9}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EgressRule) GetHost() string {
@@ -791,7 +964,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[10]
+	mi := &file_api_navev1_definitions_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +976,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[10]
+	mi := &file_api_navev1_definitions_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +989,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{10}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Override) GetClusters() []*Requirement {
@@ -865,7 +1038,7 @@ type Requirement struct {
 
 func (x *Requirement) Reset() {
 	*x = Requirement{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[11]
+	mi := &file_api_navev1_definitions_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1050,7 @@ func (x *Requirement) String() string {
 func (*Requirement) ProtoMessage() {}
 
 func (x *Requirement) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[11]
+	mi := &file_api_navev1_definitions_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1063,7 @@ func (x *Requirement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requirement.ProtoReflect.Descriptor instead.
 func (*Requirement) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{11}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Requirement) GetKey() string {
@@ -932,13 +1105,14 @@ type AgentSpec struct {
 	ApprovalHold    *durationpb.Duration   `protobuf:"bytes,14,opt,name=approval_hold,json=approvalHold,proto3" json:"approval_hold,omitempty"`
 	MaxDeliveries   int32                  `protobuf:"varint,15,opt,name=max_deliveries,json=maxDeliveries,proto3" json:"max_deliveries,omitempty"`
 	Checkpoint      *Checkpoint            `protobuf:"bytes,16,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	ApprovalExpiry  *durationpb.Duration   `protobuf:"bytes,17,opt,name=approval_expiry,json=approvalExpiry,proto3" json:"approval_expiry,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AgentSpec) Reset() {
 	*x = AgentSpec{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[12]
+	mi := &file_api_navev1_definitions_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1124,7 @@ func (x *AgentSpec) String() string {
 func (*AgentSpec) ProtoMessage() {}
 
 func (x *AgentSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[12]
+	mi := &file_api_navev1_definitions_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1137,7 @@ func (x *AgentSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSpec.ProtoReflect.Descriptor instead.
 func (*AgentSpec) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{12}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentSpec) GetDescription() string {
@@ -1078,6 +1252,13 @@ func (x *AgentSpec) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *AgentSpec) GetApprovalExpiry() *durationpb.Duration {
+	if x != nil {
+		return x.ApprovalExpiry
+	}
+	return nil
+}
+
 type Harness struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // acp, command
@@ -1088,7 +1269,7 @@ type Harness struct {
 
 func (x *Harness) Reset() {
 	*x = Harness{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[13]
+	mi := &file_api_navev1_definitions_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1281,7 @@ func (x *Harness) String() string {
 func (*Harness) ProtoMessage() {}
 
 func (x *Harness) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[13]
+	mi := &file_api_navev1_definitions_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1294,7 @@ func (x *Harness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Harness.ProtoReflect.Descriptor instead.
 func (*Harness) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{13}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Harness) GetProtocol() string {
@@ -1140,7 +1321,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[14]
+	mi := &file_api_navev1_definitions_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1333,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[14]
+	mi := &file_api_navev1_definitions_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1346,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{14}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Model) GetName() string {
@@ -1196,7 +1377,7 @@ type McpServer struct {
 
 func (x *McpServer) Reset() {
 	*x = McpServer{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[15]
+	mi := &file_api_navev1_definitions_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1389,7 @@ func (x *McpServer) String() string {
 func (*McpServer) ProtoMessage() {}
 
 func (x *McpServer) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[15]
+	mi := &file_api_navev1_definitions_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1402,7 @@ func (x *McpServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpServer.ProtoReflect.Descriptor instead.
 func (*McpServer) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{15}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *McpServer) GetName() string {
@@ -1277,7 +1458,7 @@ type Skill struct {
 
 func (x *Skill) Reset() {
 	*x = Skill{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[16]
+	mi := &file_api_navev1_definitions_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1470,7 @@ func (x *Skill) String() string {
 func (*Skill) ProtoMessage() {}
 
 func (x *Skill) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[16]
+	mi := &file_api_navev1_definitions_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1483,7 @@ func (x *Skill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Skill.ProtoReflect.Descriptor instead.
 func (*Skill) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{16}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Skill) GetName() string {
@@ -1336,7 +1517,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[17]
+	mi := &file_api_navev1_definitions_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1529,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[17]
+	mi := &file_api_navev1_definitions_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1542,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{17}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Checkpoint) GetMode() string {
@@ -1390,7 +1571,7 @@ type PlacementPolicySpec struct {
 
 func (x *PlacementPolicySpec) Reset() {
 	*x = PlacementPolicySpec{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[18]
+	mi := &file_api_navev1_definitions_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1583,7 @@ func (x *PlacementPolicySpec) String() string {
 func (*PlacementPolicySpec) ProtoMessage() {}
 
 func (x *PlacementPolicySpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[18]
+	mi := &file_api_navev1_definitions_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1596,7 @@ func (x *PlacementPolicySpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementPolicySpec.ProtoReflect.Descriptor instead.
 func (*PlacementPolicySpec) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{18}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PlacementPolicySpec) GetRequirements() []*Requirement {
@@ -1458,7 +1639,7 @@ type Toleration struct {
 
 func (x *Toleration) Reset() {
 	*x = Toleration{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[19]
+	mi := &file_api_navev1_definitions_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1651,7 @@ func (x *Toleration) String() string {
 func (*Toleration) ProtoMessage() {}
 
 func (x *Toleration) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[19]
+	mi := &file_api_navev1_definitions_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1664,7 @@ func (x *Toleration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Toleration.ProtoReflect.Descriptor instead.
 func (*Toleration) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{19}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Toleration) GetKey() string {
@@ -1524,7 +1705,7 @@ type Preference struct {
 
 func (x *Preference) Reset() {
 	*x = Preference{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[20]
+	mi := &file_api_navev1_definitions_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1536,7 +1717,7 @@ func (x *Preference) String() string {
 func (*Preference) ProtoMessage() {}
 
 func (x *Preference) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[20]
+	mi := &file_api_navev1_definitions_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1549,7 +1730,7 @@ func (x *Preference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preference.ProtoReflect.Descriptor instead.
 func (*Preference) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{20}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Preference) GetWeight() int32 {
@@ -1577,7 +1758,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[21]
+	mi := &file_api_navev1_definitions_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1770,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[21]
+	mi := &file_api_navev1_definitions_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1783,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{21}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetRequest) GetOrganization() string {
@@ -1638,7 +1819,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[22]
+	mi := &file_api_navev1_definitions_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1831,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[22]
+	mi := &file_api_navev1_definitions_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1844,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{22}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListRequest) GetOrganization() string {
@@ -1706,7 +1887,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[23]
+	mi := &file_api_navev1_definitions_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1899,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[23]
+	mi := &file_api_navev1_definitions_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1912,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{23}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteRequest) GetOrganization() string {
@@ -1771,7 +1952,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[24]
+	mi := &file_api_navev1_definitions_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1964,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[24]
+	mi := &file_api_navev1_definitions_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1977,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{24}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteResponse) GetOutcome() Outcome {
@@ -1818,7 +1999,7 @@ type ListRevisionsRequest struct {
 
 func (x *ListRevisionsRequest) Reset() {
 	*x = ListRevisionsRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[25]
+	mi := &file_api_navev1_definitions_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +2011,7 @@ func (x *ListRevisionsRequest) String() string {
 func (*ListRevisionsRequest) ProtoMessage() {}
 
 func (x *ListRevisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[25]
+	mi := &file_api_navev1_definitions_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +2024,7 @@ func (x *ListRevisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRevisionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRevisionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{25}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListRevisionsRequest) GetOrganization() string {
@@ -1886,7 +2067,7 @@ type PutEnvironmentRequest struct {
 
 func (x *PutEnvironmentRequest) Reset() {
 	*x = PutEnvironmentRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[26]
+	mi := &file_api_navev1_definitions_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +2079,7 @@ func (x *PutEnvironmentRequest) String() string {
 func (*PutEnvironmentRequest) ProtoMessage() {}
 
 func (x *PutEnvironmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[26]
+	mi := &file_api_navev1_definitions_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2092,7 @@ func (x *PutEnvironmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEnvironmentRequest.ProtoReflect.Descriptor instead.
 func (*PutEnvironmentRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{26}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutEnvironmentRequest) GetEnvironment() *Environment {
@@ -1952,7 +2133,7 @@ type PutEnvironmentResponse struct {
 
 func (x *PutEnvironmentResponse) Reset() {
 	*x = PutEnvironmentResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[27]
+	mi := &file_api_navev1_definitions_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2145,7 @@ func (x *PutEnvironmentResponse) String() string {
 func (*PutEnvironmentResponse) ProtoMessage() {}
 
 func (x *PutEnvironmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[27]
+	mi := &file_api_navev1_definitions_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2158,7 @@ func (x *PutEnvironmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEnvironmentResponse.ProtoReflect.Descriptor instead.
 func (*PutEnvironmentResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{27}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutEnvironmentResponse) GetEnvironment() *Environment {
@@ -2004,7 +2185,7 @@ type ListEnvironmentsResponse struct {
 
 func (x *ListEnvironmentsResponse) Reset() {
 	*x = ListEnvironmentsResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[28]
+	mi := &file_api_navev1_definitions_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2197,7 @@ func (x *ListEnvironmentsResponse) String() string {
 func (*ListEnvironmentsResponse) ProtoMessage() {}
 
 func (x *ListEnvironmentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[28]
+	mi := &file_api_navev1_definitions_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2210,7 @@ func (x *ListEnvironmentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEnvironmentsResponse.ProtoReflect.Descriptor instead.
 func (*ListEnvironmentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{28}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListEnvironmentsResponse) GetEnvironments() []*Environment {
@@ -2058,7 +2239,7 @@ type PutAgentRequest struct {
 
 func (x *PutAgentRequest) Reset() {
 	*x = PutAgentRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[29]
+	mi := &file_api_navev1_definitions_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2251,7 @@ func (x *PutAgentRequest) String() string {
 func (*PutAgentRequest) ProtoMessage() {}
 
 func (x *PutAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[29]
+	mi := &file_api_navev1_definitions_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2264,7 @@ func (x *PutAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAgentRequest.ProtoReflect.Descriptor instead.
 func (*PutAgentRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{29}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutAgentRequest) GetAgent() *Agent {
@@ -2124,7 +2305,7 @@ type PutAgentResponse struct {
 
 func (x *PutAgentResponse) Reset() {
 	*x = PutAgentResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[30]
+	mi := &file_api_navev1_definitions_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2317,7 @@ func (x *PutAgentResponse) String() string {
 func (*PutAgentResponse) ProtoMessage() {}
 
 func (x *PutAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[30]
+	mi := &file_api_navev1_definitions_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2330,7 @@ func (x *PutAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAgentResponse.ProtoReflect.Descriptor instead.
 func (*PutAgentResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{30}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutAgentResponse) GetAgent() *Agent {
@@ -2176,7 +2357,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[31]
+	mi := &file_api_navev1_definitions_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2369,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[31]
+	mi := &file_api_navev1_definitions_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2382,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{31}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -2230,7 +2411,7 @@ type PutPlacementPolicyRequest struct {
 
 func (x *PutPlacementPolicyRequest) Reset() {
 	*x = PutPlacementPolicyRequest{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[32]
+	mi := &file_api_navev1_definitions_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2242,7 +2423,7 @@ func (x *PutPlacementPolicyRequest) String() string {
 func (*PutPlacementPolicyRequest) ProtoMessage() {}
 
 func (x *PutPlacementPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[32]
+	mi := &file_api_navev1_definitions_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2255,7 +2436,7 @@ func (x *PutPlacementPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPlacementPolicyRequest.ProtoReflect.Descriptor instead.
 func (*PutPlacementPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{32}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutPlacementPolicyRequest) GetPlacementPolicy() *PlacementPolicy {
@@ -2296,7 +2477,7 @@ type PutPlacementPolicyResponse struct {
 
 func (x *PutPlacementPolicyResponse) Reset() {
 	*x = PutPlacementPolicyResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[33]
+	mi := &file_api_navev1_definitions_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2489,7 @@ func (x *PutPlacementPolicyResponse) String() string {
 func (*PutPlacementPolicyResponse) ProtoMessage() {}
 
 func (x *PutPlacementPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[33]
+	mi := &file_api_navev1_definitions_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2502,7 @@ func (x *PutPlacementPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPlacementPolicyResponse.ProtoReflect.Descriptor instead.
 func (*PutPlacementPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{33}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutPlacementPolicyResponse) GetPlacementPolicy() *PlacementPolicy {
@@ -2348,7 +2529,7 @@ type ListPlacementPoliciesResponse struct {
 
 func (x *ListPlacementPoliciesResponse) Reset() {
 	*x = ListPlacementPoliciesResponse{}
-	mi := &file_api_navev1_definitions_proto_msgTypes[34]
+	mi := &file_api_navev1_definitions_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2541,7 @@ func (x *ListPlacementPoliciesResponse) String() string {
 func (*ListPlacementPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPlacementPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_definitions_proto_msgTypes[34]
+	mi := &file_api_navev1_definitions_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2554,7 @@ func (x *ListPlacementPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlacementPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlacementPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{34}
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListPlacementPoliciesResponse) GetPlacementPolicies() []*PlacementPolicy {
@@ -2390,11 +2571,183 @@ func (x *ListPlacementPoliciesResponse) GetNextPageToken() string {
 	return ""
 }
 
+type PutGrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grant         *Grant                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	CreateOnly    bool                   `protobuf:"varint,3,opt,name=create_only,json=createOnly,proto3" json:"create_only,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutGrantRequest) Reset() {
+	*x = PutGrantRequest{}
+	mi := &file_api_navev1_definitions_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutGrantRequest) ProtoMessage() {}
+
+func (x *PutGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_definitions_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutGrantRequest.ProtoReflect.Descriptor instead.
+func (*PutGrantRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *PutGrantRequest) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *PutGrantRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *PutGrantRequest) GetCreateOnly() bool {
+	if x != nil {
+		return x.CreateOnly
+	}
+	return false
+}
+
+func (x *PutGrantRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type PutGrantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grant         *Grant                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	Outcome       Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=nave.v1.Outcome" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutGrantResponse) Reset() {
+	*x = PutGrantResponse{}
+	mi := &file_api_navev1_definitions_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutGrantResponse) ProtoMessage() {}
+
+func (x *PutGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_definitions_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutGrantResponse.ProtoReflect.Descriptor instead.
+func (*PutGrantResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *PutGrantResponse) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *PutGrantResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+type ListGrantsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        []*Grant               `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGrantsResponse) Reset() {
+	*x = ListGrantsResponse{}
+	mi := &file_api_navev1_definitions_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGrantsResponse) ProtoMessage() {}
+
+func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_definitions_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_definitions_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListGrantsResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *ListGrantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_api_navev1_definitions_proto protoreflect.FileDescriptor
 
 const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\n" +
-	"\x1capi/navev1/definitions.proto\x12\anave.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x02\n" +
+	"\x1capi/navev1/definitions.proto\x12\anave.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x03\n" +
 	"\x04Meta\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x0e\n" +
@@ -2405,7 +2758,9 @@ const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x1a9\n" +
+	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1d\n" +
+	"\n" +
+	"updated_by\x18\t \x01(\tR\tupdatedBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"^\n" +
@@ -2417,7 +2772,18 @@ const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\x04spec\x18\x02 \x01(\v2\x12.nave.v1.AgentSpecR\x04spec\"f\n" +
 	"\x0fPlacementPolicy\x12!\n" +
 	"\x04meta\x18\x01 \x01(\v2\r.nave.v1.MetaR\x04meta\x120\n" +
-	"\x04spec\x18\x02 \x01(\v2\x1c.nave.v1.PlacementPolicySpecR\x04spec\"\xc7\x03\n" +
+	"\x04spec\x18\x02 \x01(\v2\x1c.nave.v1.PlacementPolicySpecR\x04spec\"R\n" +
+	"\x05Grant\x12!\n" +
+	"\x04meta\x18\x01 \x01(\v2\r.nave.v1.MetaR\x04meta\x12&\n" +
+	"\x04spec\x18\x02 \x01(\v2\x12.nave.v1.GrantSpecR\x04spec\"\x83\x01\n" +
+	"\tGrantSpec\x12-\n" +
+	"\asubject\x18\x01 \x01(\v2\x13.nave.v1.GrantPartyR\asubject\x12\x1a\n" +
+	"\brelation\x18\x02 \x01(\tR\brelation\x12+\n" +
+	"\x06object\x18\x03 \x01(\v2\x13.nave.v1.GrantPartyR\x06object\"4\n" +
+	"\n" +
+	"GrantParty\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xc7\x03\n" +
 	"\x0fEnvironmentSpec\x12\x14\n" +
 	"\x05image\x18\x01 \x01(\tR\x05image\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x16\n" +
@@ -2466,7 +2832,7 @@ const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\vRequirement\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x16\n" +
-	"\x06values\x18\x03 \x03(\tR\x06values\"\xc1\x05\n" +
+	"\x06values\x18\x03 \x03(\tR\x06values\"\x85\x06\n" +
 	"\tAgentSpec\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12*\n" +
@@ -2489,7 +2855,8 @@ const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\x0emax_deliveries\x18\x0f \x01(\x05R\rmaxDeliveries\x123\n" +
 	"\n" +
 	"checkpoint\x18\x10 \x01(\v2\x13.nave.v1.CheckpointR\n" +
-	"checkpoint\"?\n" +
+	"checkpoint\x12B\n" +
+	"\x0fapproval_expiry\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\x0eapprovalExpiry\"?\n" +
 	"\aHarness\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\"7\n" +
@@ -2590,6 +2957,19 @@ const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x10.nave.v1.OutcomeR\aoutcome\"\x90\x01\n" +
 	"\x1dListPlacementPoliciesResponse\x12G\n" +
 	"\x12placement_policies\x18\x01 \x03(\v2\x18.nave.v1.PlacementPolicyR\x11placementPolicies\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x90\x01\n" +
+	"\x0fPutGrantRequest\x12$\n" +
+	"\x05grant\x18\x01 \x01(\v2\x0e.nave.v1.GrantR\x05grant\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1f\n" +
+	"\vcreate_only\x18\x03 \x01(\bR\n" +
+	"createOnly\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"d\n" +
+	"\x10PutGrantResponse\x12$\n" +
+	"\x05grant\x18\x01 \x01(\v2\x0e.nave.v1.GrantR\x05grant\x12*\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x10.nave.v1.OutcomeR\aoutcome\"d\n" +
+	"\x12ListGrantsResponse\x12&\n" +
+	"\x06grants\x18\x01 \x03(\v2\x0e.nave.v1.GrantR\x06grants\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*x\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -2614,6 +2994,12 @@ const file_api_navev1_definitions_proto_rawDesc = "" +
 	"\x03Get\x12\x13.nave.v1.GetRequest\x1a\x18.nave.v1.PlacementPolicy\x12D\n" +
 	"\x04List\x12\x14.nave.v1.ListRequest\x1a&.nave.v1.ListPlacementPoliciesResponse\x12V\n" +
 	"\rListRevisions\x12\x1d.nave.v1.ListRevisionsRequest\x1a&.nave.v1.ListPlacementPoliciesResponse\x129\n" +
+	"\x06Delete\x12\x16.nave.v1.DeleteRequest\x1a\x17.nave.v1.DeleteResponse2\xb3\x02\n" +
+	"\x06Grants\x12:\n" +
+	"\x03Put\x12\x18.nave.v1.PutGrantRequest\x1a\x19.nave.v1.PutGrantResponse\x12*\n" +
+	"\x03Get\x12\x13.nave.v1.GetRequest\x1a\x0e.nave.v1.Grant\x129\n" +
+	"\x04List\x12\x14.nave.v1.ListRequest\x1a\x1b.nave.v1.ListGrantsResponse\x12K\n" +
+	"\rListRevisions\x12\x1d.nave.v1.ListRevisionsRequest\x1a\x1b.nave.v1.ListGrantsResponse\x129\n" +
 	"\x06Delete\x12\x16.nave.v1.DeleteRequest\x1a\x17.nave.v1.DeleteResponseB,Z*github.com/nave-dev/nave/api/navev1;navev1b\x06proto3"
 
 var (
@@ -2629,128 +3015,153 @@ func file_api_navev1_definitions_proto_rawDescGZIP() []byte {
 }
 
 var file_api_navev1_definitions_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_navev1_definitions_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_api_navev1_definitions_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_api_navev1_definitions_proto_goTypes = []any{
 	(Outcome)(0),                          // 0: nave.v1.Outcome
 	(*Meta)(nil),                          // 1: nave.v1.Meta
 	(*Environment)(nil),                   // 2: nave.v1.Environment
 	(*Agent)(nil),                         // 3: nave.v1.Agent
 	(*PlacementPolicy)(nil),               // 4: nave.v1.PlacementPolicy
-	(*EnvironmentSpec)(nil),               // 5: nave.v1.EnvironmentSpec
-	(*Volume)(nil),                        // 6: nave.v1.Volume
-	(*EnvVar)(nil),                        // 7: nave.v1.EnvVar
-	(*File)(nil),                          // 8: nave.v1.File
-	(*InitScript)(nil),                    // 9: nave.v1.InitScript
-	(*EgressRule)(nil),                    // 10: nave.v1.EgressRule
-	(*Override)(nil),                      // 11: nave.v1.Override
-	(*Requirement)(nil),                   // 12: nave.v1.Requirement
-	(*AgentSpec)(nil),                     // 13: nave.v1.AgentSpec
-	(*Harness)(nil),                       // 14: nave.v1.Harness
-	(*Model)(nil),                         // 15: nave.v1.Model
-	(*McpServer)(nil),                     // 16: nave.v1.McpServer
-	(*Skill)(nil),                         // 17: nave.v1.Skill
-	(*Checkpoint)(nil),                    // 18: nave.v1.Checkpoint
-	(*PlacementPolicySpec)(nil),           // 19: nave.v1.PlacementPolicySpec
-	(*Toleration)(nil),                    // 20: nave.v1.Toleration
-	(*Preference)(nil),                    // 21: nave.v1.Preference
-	(*GetRequest)(nil),                    // 22: nave.v1.GetRequest
-	(*ListRequest)(nil),                   // 23: nave.v1.ListRequest
-	(*DeleteRequest)(nil),                 // 24: nave.v1.DeleteRequest
-	(*DeleteResponse)(nil),                // 25: nave.v1.DeleteResponse
-	(*ListRevisionsRequest)(nil),          // 26: nave.v1.ListRevisionsRequest
-	(*PutEnvironmentRequest)(nil),         // 27: nave.v1.PutEnvironmentRequest
-	(*PutEnvironmentResponse)(nil),        // 28: nave.v1.PutEnvironmentResponse
-	(*ListEnvironmentsResponse)(nil),      // 29: nave.v1.ListEnvironmentsResponse
-	(*PutAgentRequest)(nil),               // 30: nave.v1.PutAgentRequest
-	(*PutAgentResponse)(nil),              // 31: nave.v1.PutAgentResponse
-	(*ListAgentsResponse)(nil),            // 32: nave.v1.ListAgentsResponse
-	(*PutPlacementPolicyRequest)(nil),     // 33: nave.v1.PutPlacementPolicyRequest
-	(*PutPlacementPolicyResponse)(nil),    // 34: nave.v1.PutPlacementPolicyResponse
-	(*ListPlacementPoliciesResponse)(nil), // 35: nave.v1.ListPlacementPoliciesResponse
-	nil,                                   // 36: nave.v1.Meta.LabelsEntry
-	(*timestamppb.Timestamp)(nil),         // 37: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),           // 38: google.protobuf.Duration
+	(*Grant)(nil),                         // 5: nave.v1.Grant
+	(*GrantSpec)(nil),                     // 6: nave.v1.GrantSpec
+	(*GrantParty)(nil),                    // 7: nave.v1.GrantParty
+	(*EnvironmentSpec)(nil),               // 8: nave.v1.EnvironmentSpec
+	(*Volume)(nil),                        // 9: nave.v1.Volume
+	(*EnvVar)(nil),                        // 10: nave.v1.EnvVar
+	(*File)(nil),                          // 11: nave.v1.File
+	(*InitScript)(nil),                    // 12: nave.v1.InitScript
+	(*EgressRule)(nil),                    // 13: nave.v1.EgressRule
+	(*Override)(nil),                      // 14: nave.v1.Override
+	(*Requirement)(nil),                   // 15: nave.v1.Requirement
+	(*AgentSpec)(nil),                     // 16: nave.v1.AgentSpec
+	(*Harness)(nil),                       // 17: nave.v1.Harness
+	(*Model)(nil),                         // 18: nave.v1.Model
+	(*McpServer)(nil),                     // 19: nave.v1.McpServer
+	(*Skill)(nil),                         // 20: nave.v1.Skill
+	(*Checkpoint)(nil),                    // 21: nave.v1.Checkpoint
+	(*PlacementPolicySpec)(nil),           // 22: nave.v1.PlacementPolicySpec
+	(*Toleration)(nil),                    // 23: nave.v1.Toleration
+	(*Preference)(nil),                    // 24: nave.v1.Preference
+	(*GetRequest)(nil),                    // 25: nave.v1.GetRequest
+	(*ListRequest)(nil),                   // 26: nave.v1.ListRequest
+	(*DeleteRequest)(nil),                 // 27: nave.v1.DeleteRequest
+	(*DeleteResponse)(nil),                // 28: nave.v1.DeleteResponse
+	(*ListRevisionsRequest)(nil),          // 29: nave.v1.ListRevisionsRequest
+	(*PutEnvironmentRequest)(nil),         // 30: nave.v1.PutEnvironmentRequest
+	(*PutEnvironmentResponse)(nil),        // 31: nave.v1.PutEnvironmentResponse
+	(*ListEnvironmentsResponse)(nil),      // 32: nave.v1.ListEnvironmentsResponse
+	(*PutAgentRequest)(nil),               // 33: nave.v1.PutAgentRequest
+	(*PutAgentResponse)(nil),              // 34: nave.v1.PutAgentResponse
+	(*ListAgentsResponse)(nil),            // 35: nave.v1.ListAgentsResponse
+	(*PutPlacementPolicyRequest)(nil),     // 36: nave.v1.PutPlacementPolicyRequest
+	(*PutPlacementPolicyResponse)(nil),    // 37: nave.v1.PutPlacementPolicyResponse
+	(*ListPlacementPoliciesResponse)(nil), // 38: nave.v1.ListPlacementPoliciesResponse
+	(*PutGrantRequest)(nil),               // 39: nave.v1.PutGrantRequest
+	(*PutGrantResponse)(nil),              // 40: nave.v1.PutGrantResponse
+	(*ListGrantsResponse)(nil),            // 41: nave.v1.ListGrantsResponse
+	nil,                                   // 42: nave.v1.Meta.LabelsEntry
+	(*timestamppb.Timestamp)(nil),         // 43: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),           // 44: google.protobuf.Duration
 }
 var file_api_navev1_definitions_proto_depIdxs = []int32{
-	36, // 0: nave.v1.Meta.labels:type_name -> nave.v1.Meta.LabelsEntry
-	37, // 1: nave.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
-	37, // 2: nave.v1.Meta.updated_at:type_name -> google.protobuf.Timestamp
+	42, // 0: nave.v1.Meta.labels:type_name -> nave.v1.Meta.LabelsEntry
+	43, // 1: nave.v1.Meta.created_at:type_name -> google.protobuf.Timestamp
+	43, // 2: nave.v1.Meta.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 3: nave.v1.Environment.meta:type_name -> nave.v1.Meta
-	5,  // 4: nave.v1.Environment.spec:type_name -> nave.v1.EnvironmentSpec
+	8,  // 4: nave.v1.Environment.spec:type_name -> nave.v1.EnvironmentSpec
 	1,  // 5: nave.v1.Agent.meta:type_name -> nave.v1.Meta
-	13, // 6: nave.v1.Agent.spec:type_name -> nave.v1.AgentSpec
+	16, // 6: nave.v1.Agent.spec:type_name -> nave.v1.AgentSpec
 	1,  // 7: nave.v1.PlacementPolicy.meta:type_name -> nave.v1.Meta
-	19, // 8: nave.v1.PlacementPolicy.spec:type_name -> nave.v1.PlacementPolicySpec
-	6,  // 9: nave.v1.EnvironmentSpec.volumes:type_name -> nave.v1.Volume
-	7,  // 10: nave.v1.EnvironmentSpec.env:type_name -> nave.v1.EnvVar
-	8,  // 11: nave.v1.EnvironmentSpec.files:type_name -> nave.v1.File
-	9,  // 12: nave.v1.EnvironmentSpec.init_scripts:type_name -> nave.v1.InitScript
-	10, // 13: nave.v1.EnvironmentSpec.egress:type_name -> nave.v1.EgressRule
-	11, // 14: nave.v1.EnvironmentSpec.overrides:type_name -> nave.v1.Override
-	38, // 15: nave.v1.Volume.time_to_live:type_name -> google.protobuf.Duration
-	12, // 16: nave.v1.Override.clusters:type_name -> nave.v1.Requirement
-	14, // 17: nave.v1.AgentSpec.harness:type_name -> nave.v1.Harness
-	15, // 18: nave.v1.AgentSpec.model:type_name -> nave.v1.Model
-	16, // 19: nave.v1.AgentSpec.mcp_servers:type_name -> nave.v1.McpServer
-	17, // 20: nave.v1.AgentSpec.skills:type_name -> nave.v1.Skill
-	38, // 21: nave.v1.AgentSpec.idle_timeout:type_name -> google.protobuf.Duration
-	38, // 22: nave.v1.AgentSpec.turn_limit:type_name -> google.protobuf.Duration
-	38, // 23: nave.v1.AgentSpec.approval_hold:type_name -> google.protobuf.Duration
-	18, // 24: nave.v1.AgentSpec.checkpoint:type_name -> nave.v1.Checkpoint
-	7,  // 25: nave.v1.McpServer.env:type_name -> nave.v1.EnvVar
-	38, // 26: nave.v1.Checkpoint.interval:type_name -> google.protobuf.Duration
-	12, // 27: nave.v1.PlacementPolicySpec.requirements:type_name -> nave.v1.Requirement
-	20, // 28: nave.v1.PlacementPolicySpec.tolerations:type_name -> nave.v1.Toleration
-	21, // 29: nave.v1.PlacementPolicySpec.preferences:type_name -> nave.v1.Preference
-	12, // 30: nave.v1.Preference.match:type_name -> nave.v1.Requirement
-	0,  // 31: nave.v1.DeleteResponse.outcome:type_name -> nave.v1.Outcome
-	2,  // 32: nave.v1.PutEnvironmentRequest.environment:type_name -> nave.v1.Environment
-	2,  // 33: nave.v1.PutEnvironmentResponse.environment:type_name -> nave.v1.Environment
-	0,  // 34: nave.v1.PutEnvironmentResponse.outcome:type_name -> nave.v1.Outcome
-	2,  // 35: nave.v1.ListEnvironmentsResponse.environments:type_name -> nave.v1.Environment
-	3,  // 36: nave.v1.PutAgentRequest.agent:type_name -> nave.v1.Agent
-	3,  // 37: nave.v1.PutAgentResponse.agent:type_name -> nave.v1.Agent
-	0,  // 38: nave.v1.PutAgentResponse.outcome:type_name -> nave.v1.Outcome
-	3,  // 39: nave.v1.ListAgentsResponse.agents:type_name -> nave.v1.Agent
-	4,  // 40: nave.v1.PutPlacementPolicyRequest.placement_policy:type_name -> nave.v1.PlacementPolicy
-	4,  // 41: nave.v1.PutPlacementPolicyResponse.placement_policy:type_name -> nave.v1.PlacementPolicy
-	0,  // 42: nave.v1.PutPlacementPolicyResponse.outcome:type_name -> nave.v1.Outcome
-	4,  // 43: nave.v1.ListPlacementPoliciesResponse.placement_policies:type_name -> nave.v1.PlacementPolicy
-	27, // 44: nave.v1.Environments.Put:input_type -> nave.v1.PutEnvironmentRequest
-	22, // 45: nave.v1.Environments.Get:input_type -> nave.v1.GetRequest
-	23, // 46: nave.v1.Environments.List:input_type -> nave.v1.ListRequest
-	26, // 47: nave.v1.Environments.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
-	24, // 48: nave.v1.Environments.Delete:input_type -> nave.v1.DeleteRequest
-	30, // 49: nave.v1.Agents.Put:input_type -> nave.v1.PutAgentRequest
-	22, // 50: nave.v1.Agents.Get:input_type -> nave.v1.GetRequest
-	23, // 51: nave.v1.Agents.List:input_type -> nave.v1.ListRequest
-	26, // 52: nave.v1.Agents.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
-	24, // 53: nave.v1.Agents.Delete:input_type -> nave.v1.DeleteRequest
-	33, // 54: nave.v1.PlacementPolicies.Put:input_type -> nave.v1.PutPlacementPolicyRequest
-	22, // 55: nave.v1.PlacementPolicies.Get:input_type -> nave.v1.GetRequest
-	23, // 56: nave.v1.PlacementPolicies.List:input_type -> nave.v1.ListRequest
-	26, // 57: nave.v1.PlacementPolicies.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
-	24, // 58: nave.v1.PlacementPolicies.Delete:input_type -> nave.v1.DeleteRequest
-	28, // 59: nave.v1.Environments.Put:output_type -> nave.v1.PutEnvironmentResponse
-	2,  // 60: nave.v1.Environments.Get:output_type -> nave.v1.Environment
-	29, // 61: nave.v1.Environments.List:output_type -> nave.v1.ListEnvironmentsResponse
-	29, // 62: nave.v1.Environments.ListRevisions:output_type -> nave.v1.ListEnvironmentsResponse
-	25, // 63: nave.v1.Environments.Delete:output_type -> nave.v1.DeleteResponse
-	31, // 64: nave.v1.Agents.Put:output_type -> nave.v1.PutAgentResponse
-	3,  // 65: nave.v1.Agents.Get:output_type -> nave.v1.Agent
-	32, // 66: nave.v1.Agents.List:output_type -> nave.v1.ListAgentsResponse
-	32, // 67: nave.v1.Agents.ListRevisions:output_type -> nave.v1.ListAgentsResponse
-	25, // 68: nave.v1.Agents.Delete:output_type -> nave.v1.DeleteResponse
-	34, // 69: nave.v1.PlacementPolicies.Put:output_type -> nave.v1.PutPlacementPolicyResponse
-	4,  // 70: nave.v1.PlacementPolicies.Get:output_type -> nave.v1.PlacementPolicy
-	35, // 71: nave.v1.PlacementPolicies.List:output_type -> nave.v1.ListPlacementPoliciesResponse
-	35, // 72: nave.v1.PlacementPolicies.ListRevisions:output_type -> nave.v1.ListPlacementPoliciesResponse
-	25, // 73: nave.v1.PlacementPolicies.Delete:output_type -> nave.v1.DeleteResponse
-	59, // [59:74] is the sub-list for method output_type
-	44, // [44:59] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	22, // 8: nave.v1.PlacementPolicy.spec:type_name -> nave.v1.PlacementPolicySpec
+	1,  // 9: nave.v1.Grant.meta:type_name -> nave.v1.Meta
+	6,  // 10: nave.v1.Grant.spec:type_name -> nave.v1.GrantSpec
+	7,  // 11: nave.v1.GrantSpec.subject:type_name -> nave.v1.GrantParty
+	7,  // 12: nave.v1.GrantSpec.object:type_name -> nave.v1.GrantParty
+	9,  // 13: nave.v1.EnvironmentSpec.volumes:type_name -> nave.v1.Volume
+	10, // 14: nave.v1.EnvironmentSpec.env:type_name -> nave.v1.EnvVar
+	11, // 15: nave.v1.EnvironmentSpec.files:type_name -> nave.v1.File
+	12, // 16: nave.v1.EnvironmentSpec.init_scripts:type_name -> nave.v1.InitScript
+	13, // 17: nave.v1.EnvironmentSpec.egress:type_name -> nave.v1.EgressRule
+	14, // 18: nave.v1.EnvironmentSpec.overrides:type_name -> nave.v1.Override
+	44, // 19: nave.v1.Volume.time_to_live:type_name -> google.protobuf.Duration
+	15, // 20: nave.v1.Override.clusters:type_name -> nave.v1.Requirement
+	17, // 21: nave.v1.AgentSpec.harness:type_name -> nave.v1.Harness
+	18, // 22: nave.v1.AgentSpec.model:type_name -> nave.v1.Model
+	19, // 23: nave.v1.AgentSpec.mcp_servers:type_name -> nave.v1.McpServer
+	20, // 24: nave.v1.AgentSpec.skills:type_name -> nave.v1.Skill
+	44, // 25: nave.v1.AgentSpec.idle_timeout:type_name -> google.protobuf.Duration
+	44, // 26: nave.v1.AgentSpec.turn_limit:type_name -> google.protobuf.Duration
+	44, // 27: nave.v1.AgentSpec.approval_hold:type_name -> google.protobuf.Duration
+	21, // 28: nave.v1.AgentSpec.checkpoint:type_name -> nave.v1.Checkpoint
+	44, // 29: nave.v1.AgentSpec.approval_expiry:type_name -> google.protobuf.Duration
+	10, // 30: nave.v1.McpServer.env:type_name -> nave.v1.EnvVar
+	44, // 31: nave.v1.Checkpoint.interval:type_name -> google.protobuf.Duration
+	15, // 32: nave.v1.PlacementPolicySpec.requirements:type_name -> nave.v1.Requirement
+	23, // 33: nave.v1.PlacementPolicySpec.tolerations:type_name -> nave.v1.Toleration
+	24, // 34: nave.v1.PlacementPolicySpec.preferences:type_name -> nave.v1.Preference
+	15, // 35: nave.v1.Preference.match:type_name -> nave.v1.Requirement
+	0,  // 36: nave.v1.DeleteResponse.outcome:type_name -> nave.v1.Outcome
+	2,  // 37: nave.v1.PutEnvironmentRequest.environment:type_name -> nave.v1.Environment
+	2,  // 38: nave.v1.PutEnvironmentResponse.environment:type_name -> nave.v1.Environment
+	0,  // 39: nave.v1.PutEnvironmentResponse.outcome:type_name -> nave.v1.Outcome
+	2,  // 40: nave.v1.ListEnvironmentsResponse.environments:type_name -> nave.v1.Environment
+	3,  // 41: nave.v1.PutAgentRequest.agent:type_name -> nave.v1.Agent
+	3,  // 42: nave.v1.PutAgentResponse.agent:type_name -> nave.v1.Agent
+	0,  // 43: nave.v1.PutAgentResponse.outcome:type_name -> nave.v1.Outcome
+	3,  // 44: nave.v1.ListAgentsResponse.agents:type_name -> nave.v1.Agent
+	4,  // 45: nave.v1.PutPlacementPolicyRequest.placement_policy:type_name -> nave.v1.PlacementPolicy
+	4,  // 46: nave.v1.PutPlacementPolicyResponse.placement_policy:type_name -> nave.v1.PlacementPolicy
+	0,  // 47: nave.v1.PutPlacementPolicyResponse.outcome:type_name -> nave.v1.Outcome
+	4,  // 48: nave.v1.ListPlacementPoliciesResponse.placement_policies:type_name -> nave.v1.PlacementPolicy
+	5,  // 49: nave.v1.PutGrantRequest.grant:type_name -> nave.v1.Grant
+	5,  // 50: nave.v1.PutGrantResponse.grant:type_name -> nave.v1.Grant
+	0,  // 51: nave.v1.PutGrantResponse.outcome:type_name -> nave.v1.Outcome
+	5,  // 52: nave.v1.ListGrantsResponse.grants:type_name -> nave.v1.Grant
+	30, // 53: nave.v1.Environments.Put:input_type -> nave.v1.PutEnvironmentRequest
+	25, // 54: nave.v1.Environments.Get:input_type -> nave.v1.GetRequest
+	26, // 55: nave.v1.Environments.List:input_type -> nave.v1.ListRequest
+	29, // 56: nave.v1.Environments.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
+	27, // 57: nave.v1.Environments.Delete:input_type -> nave.v1.DeleteRequest
+	33, // 58: nave.v1.Agents.Put:input_type -> nave.v1.PutAgentRequest
+	25, // 59: nave.v1.Agents.Get:input_type -> nave.v1.GetRequest
+	26, // 60: nave.v1.Agents.List:input_type -> nave.v1.ListRequest
+	29, // 61: nave.v1.Agents.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
+	27, // 62: nave.v1.Agents.Delete:input_type -> nave.v1.DeleteRequest
+	36, // 63: nave.v1.PlacementPolicies.Put:input_type -> nave.v1.PutPlacementPolicyRequest
+	25, // 64: nave.v1.PlacementPolicies.Get:input_type -> nave.v1.GetRequest
+	26, // 65: nave.v1.PlacementPolicies.List:input_type -> nave.v1.ListRequest
+	29, // 66: nave.v1.PlacementPolicies.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
+	27, // 67: nave.v1.PlacementPolicies.Delete:input_type -> nave.v1.DeleteRequest
+	39, // 68: nave.v1.Grants.Put:input_type -> nave.v1.PutGrantRequest
+	25, // 69: nave.v1.Grants.Get:input_type -> nave.v1.GetRequest
+	26, // 70: nave.v1.Grants.List:input_type -> nave.v1.ListRequest
+	29, // 71: nave.v1.Grants.ListRevisions:input_type -> nave.v1.ListRevisionsRequest
+	27, // 72: nave.v1.Grants.Delete:input_type -> nave.v1.DeleteRequest
+	31, // 73: nave.v1.Environments.Put:output_type -> nave.v1.PutEnvironmentResponse
+	2,  // 74: nave.v1.Environments.Get:output_type -> nave.v1.Environment
+	32, // 75: nave.v1.Environments.List:output_type -> nave.v1.ListEnvironmentsResponse
+	32, // 76: nave.v1.Environments.ListRevisions:output_type -> nave.v1.ListEnvironmentsResponse
+	28, // 77: nave.v1.Environments.Delete:output_type -> nave.v1.DeleteResponse
+	34, // 78: nave.v1.Agents.Put:output_type -> nave.v1.PutAgentResponse
+	3,  // 79: nave.v1.Agents.Get:output_type -> nave.v1.Agent
+	35, // 80: nave.v1.Agents.List:output_type -> nave.v1.ListAgentsResponse
+	35, // 81: nave.v1.Agents.ListRevisions:output_type -> nave.v1.ListAgentsResponse
+	28, // 82: nave.v1.Agents.Delete:output_type -> nave.v1.DeleteResponse
+	37, // 83: nave.v1.PlacementPolicies.Put:output_type -> nave.v1.PutPlacementPolicyResponse
+	4,  // 84: nave.v1.PlacementPolicies.Get:output_type -> nave.v1.PlacementPolicy
+	38, // 85: nave.v1.PlacementPolicies.List:output_type -> nave.v1.ListPlacementPoliciesResponse
+	38, // 86: nave.v1.PlacementPolicies.ListRevisions:output_type -> nave.v1.ListPlacementPoliciesResponse
+	28, // 87: nave.v1.PlacementPolicies.Delete:output_type -> nave.v1.DeleteResponse
+	40, // 88: nave.v1.Grants.Put:output_type -> nave.v1.PutGrantResponse
+	5,  // 89: nave.v1.Grants.Get:output_type -> nave.v1.Grant
+	41, // 90: nave.v1.Grants.List:output_type -> nave.v1.ListGrantsResponse
+	41, // 91: nave.v1.Grants.ListRevisions:output_type -> nave.v1.ListGrantsResponse
+	28, // 92: nave.v1.Grants.Delete:output_type -> nave.v1.DeleteResponse
+	73, // [73:93] is the sub-list for method output_type
+	53, // [53:73] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_api_navev1_definitions_proto_init() }
@@ -2764,9 +3175,9 @@ func file_api_navev1_definitions_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_navev1_definitions_proto_rawDesc), len(file_api_navev1_definitions_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   42,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_api_navev1_definitions_proto_goTypes,
 		DependencyIndexes: file_api_navev1_definitions_proto_depIdxs,

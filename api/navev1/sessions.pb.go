@@ -40,11 +40,13 @@ type Session struct {
 	LastSequence  uint64                 `protobuf:"varint,14,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"` // of the last accepted signal
 	Pending       uint32                 `protobuf:"varint,15,opt,name=pending,proto3" json:"pending,omitempty"`                               // unsettled signals
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	LastCluster   string                 `protobuf:"bytes,17,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"`        // name; where it ran last
-	Pauses        []string               `protobuf:"bytes,18,rep,name=pauses,proto3" json:"pauses,omitempty"`                                     // why it is paused: "person", "budget", "start failures"
-	StartFailures uint32                 `protobuf:"varint,19,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"` // starts in a row that failed
-	Checkpoint    string                 `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                             // id of the last durable one; empty when there is none
-	Consumed      uint32                 `protobuf:"varint,21,opt,name=consumed,proto3" json:"consumed,omitempty"`                                // of the pending signals: consumed by a turn that no durable checkpoint covers yet
+	LastCluster   string                 `protobuf:"bytes,17,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"`          // name; where it ran last
+	Pauses        []string               `protobuf:"bytes,18,rep,name=pauses,proto3" json:"pauses,omitempty"`                                       // why it is paused: "person", "budget", "start failures"
+	StartFailures uint32                 `protobuf:"varint,19,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`   // starts in a row that failed
+	Checkpoint    string                 `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`                               // id of the last durable one; empty when there is none
+	Consumed      uint32                 `protobuf:"varint,21,opt,name=consumed,proto3" json:"consumed,omitempty"`                                  // of the pending signals: consumed by a turn that no durable checkpoint covers yet
+	OpenApprovals uint32                 `protobuf:"varint,22,opt,name=open_approvals,json=openApprovals,proto3" json:"open_approvals,omitempty"`   // requests for permission that wait for a person
+	CancelledUpTo uint64                 `protobuf:"varint,23,opt,name=cancelled_up_to,json=cancelledUpTo,proto3" json:"cancelled_up_to,omitempty"` // signals up to this sequence are cancelled
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,6 +224,20 @@ func (x *Session) GetCheckpoint() string {
 func (x *Session) GetConsumed() uint32 {
 	if x != nil {
 		return x.Consumed
+	}
+	return 0
+}
+
+func (x *Session) GetOpenApprovals() uint32 {
+	if x != nil {
+		return x.OpenApprovals
+	}
+	return 0
+}
+
+func (x *Session) GetCancelledUpTo() uint64 {
+	if x != nil {
+		return x.CancelledUpTo
 	}
 	return 0
 }
@@ -596,6 +612,7 @@ type Event struct {
 	Outcome       string                 `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"` // done, failed, cut; of a turn record
 	Attributes    map[string]string      `protobuf:"bytes,11,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"` // of an event of a side branch: when the hub got it; number is 0
+	Delta         *Delta                 `protobuf:"bytes,13,opt,name=delta,proto3" json:"delta,omitempty"`                             // only where deltas were asked for: number is 0, and type is that of the event that will supersede it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -714,6 +731,74 @@ func (x *Event) GetReceivedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Event) GetDelta() *Delta {
+	if x != nil {
+		return x.Delta
+	}
+	return nil
+}
+
+// Delta is a piece of text while it is written. It is in no log; the event that has it whole has the attribute "stream".
+type Delta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`  // unique within the source
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"` // bytes of the stream before this piece; a reader that misses some waits for the event
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delta) Reset() {
+	*x = Delta{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delta) ProtoMessage() {}
+
+func (x *Delta) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delta.ProtoReflect.Descriptor instead.
+func (*Delta) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Delta) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Delta) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Delta) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type EventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
@@ -721,13 +806,14 @@ type EventsRequest struct {
 	From          uint64                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`     // first number wanted; 0 means 1
 	Follow        bool                   `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"` // stay and send what comes
 	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`   // end after this many; 0 means no limit
+	Deltas        bool                   `protobuf:"varint,6,opt,name=deltas,proto3" json:"deltas,omitempty"` // with follow: also text while it is written
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[7]
+	mi := &file_api_navev1_sessions_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +825,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[7]
+	mi := &file_api_navev1_sessions_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +838,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{7}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EventsRequest) GetOrganization() string {
@@ -790,17 +876,25 @@ func (x *EventsRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *EventsRequest) GetDeltas() bool {
+	if x != nil {
+		return x.Deltas
+	}
+	return false
+}
+
 type ExplainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
 	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Present       bool                   `protobuf:"varint,3,opt,name=present,proto3" json:"present,omitempty"` // also decide anew about the clusters as they are now, without placing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[8]
+	mi := &file_api_navev1_sessions_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +906,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[8]
+	mi := &file_api_navev1_sessions_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +919,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{8}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExplainRequest) GetOrganization() string {
@@ -840,6 +934,13 @@ func (x *ExplainRequest) GetSessionId() string {
 		return x.SessionId
 	}
 	return ""
+}
+
+func (x *ExplainRequest) GetPresent() bool {
+	if x != nil {
+		return x.Present
+	}
+	return false
 }
 
 // Decision is one placement with its reasons.
@@ -857,7 +958,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[9]
+	mi := &file_api_navev1_sessions_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +970,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[9]
+	mi := &file_api_navev1_sessions_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +983,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{9}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Decision) GetSessionId() string {
@@ -941,7 +1042,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[10]
+	mi := &file_api_navev1_sessions_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1054,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[10]
+	mi := &file_api_navev1_sessions_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1067,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{10}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Candidate) GetCluster() string {
@@ -1022,7 +1123,7 @@ type ScoreTerm struct {
 
 func (x *ScoreTerm) Reset() {
 	*x = ScoreTerm{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[11]
+	mi := &file_api_navev1_sessions_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1135,7 @@ func (x *ScoreTerm) String() string {
 func (*ScoreTerm) ProtoMessage() {}
 
 func (x *ScoreTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[11]
+	mi := &file_api_navev1_sessions_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1148,7 @@ func (x *ScoreTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreTerm.ProtoReflect.Descriptor instead.
 func (*ScoreTerm) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{11}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ScoreTerm) GetName() string {
@@ -1075,13 +1176,15 @@ type ExplainResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Decisions     []*Decision            `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"` // latest first, at most 20
+	Present       *Decision              `protobuf:"bytes,3,opt,name=present,proto3" json:"present,omitempty"`     // when it was asked for: what placement would decide now
+	Resolved      *Resolved              `protobuf:"bytes,4,opt,name=resolved,proto3" json:"resolved,omitempty"`   // what the session runs, or would run if it began now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[12]
+	mi := &file_api_navev1_sessions_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1196,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[12]
+	mi := &file_api_navev1_sessions_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1209,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{12}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExplainResponse) GetSession() *Session {
@@ -1123,6 +1226,185 @@ func (x *ExplainResponse) GetDecisions() []*Decision {
 	return nil
 }
 
+func (x *ExplainResponse) GetPresent() *Decision {
+	if x != nil {
+		return x.Present
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetResolved() *Resolved {
+	if x != nil {
+		return x.Resolved
+	}
+	return nil
+}
+
+// Resolved is what an agent's revision refers to. It is fixed for an epoch.
+type Resolved struct {
+	state                   protoimpl.MessageState `protogen:"open.v1"`
+	Pinned                  bool                   `protobuf:"varint,1,opt,name=pinned,proto3" json:"pinned,omitempty"` // fixed for the present epoch; else it is what the next one would get
+	Agent                   string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`    // name
+	AgentRevision           uint64                 `protobuf:"varint,3,opt,name=agent_revision,json=agentRevision,proto3" json:"agent_revision,omitempty"`
+	Environment             string                 `protobuf:"bytes,4,opt,name=environment,proto3" json:"environment,omitempty"`
+	EnvironmentRevision     uint64                 `protobuf:"varint,5,opt,name=environment_revision,json=environmentRevision,proto3" json:"environment_revision,omitempty"`
+	PlacementPolicy         string                 `protobuf:"bytes,6,opt,name=placement_policy,json=placementPolicy,proto3" json:"placement_policy,omitempty"` // empty: anywhere
+	PlacementPolicyRevision uint64                 `protobuf:"varint,7,opt,name=placement_policy_revision,json=placementPolicyRevision,proto3" json:"placement_policy_revision,omitempty"`
+	Image                   string                 `protobuf:"bytes,8,opt,name=image,proto3" json:"image,omitempty"`                                // of the environment, after the cluster's override; empty: the runtime uses none
+	ImageDigest             string                 `protobuf:"bytes,9,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"` // what the image's tag means; empty when it was not looked up
+	Override                int32                  `protobuf:"varint,10,opt,name=override,proto3" json:"override,omitempty"`                        // which override of the environment applies, from 1; 0: none
+	Flavor                  string                 `protobuf:"bytes,11,opt,name=flavor,proto3" json:"flavor,omitempty"`                             // after the override
+	HarnessProtocol         string                 `protobuf:"bytes,12,opt,name=harness_protocol,json=harnessProtocol,proto3" json:"harness_protocol,omitempty"`
+	Command                 []string               `protobuf:"bytes,13,rep,name=command,proto3" json:"command,omitempty"`
+	Model                   string                 `protobuf:"bytes,14,opt,name=model,proto3" json:"model,omitempty"`
+	McpServers              []string               `protobuf:"bytes,15,rep,name=mcp_servers,json=mcpServers,proto3" json:"mcp_servers,omitempty"` // names
+	Skills                  []string               `protobuf:"bytes,16,rep,name=skills,proto3" json:"skills,omitempty"`                           // names
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *Resolved) Reset() {
+	*x = Resolved{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resolved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resolved) ProtoMessage() {}
+
+func (x *Resolved) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resolved.ProtoReflect.Descriptor instead.
+func (*Resolved) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Resolved) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
+func (x *Resolved) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Resolved) GetAgentRevision() uint64 {
+	if x != nil {
+		return x.AgentRevision
+	}
+	return 0
+}
+
+func (x *Resolved) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *Resolved) GetEnvironmentRevision() uint64 {
+	if x != nil {
+		return x.EnvironmentRevision
+	}
+	return 0
+}
+
+func (x *Resolved) GetPlacementPolicy() string {
+	if x != nil {
+		return x.PlacementPolicy
+	}
+	return ""
+}
+
+func (x *Resolved) GetPlacementPolicyRevision() uint64 {
+	if x != nil {
+		return x.PlacementPolicyRevision
+	}
+	return 0
+}
+
+func (x *Resolved) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Resolved) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
+func (x *Resolved) GetOverride() int32 {
+	if x != nil {
+		return x.Override
+	}
+	return 0
+}
+
+func (x *Resolved) GetFlavor() string {
+	if x != nil {
+		return x.Flavor
+	}
+	return ""
+}
+
+func (x *Resolved) GetHarnessProtocol() string {
+	if x != nil {
+		return x.HarnessProtocol
+	}
+	return ""
+}
+
+func (x *Resolved) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *Resolved) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Resolved) GetMcpServers() []string {
+	if x != nil {
+		return x.McpServers
+	}
+	return nil
+}
+
+func (x *Resolved) GetSkills() []string {
+	if x != nil {
+		return x.Skills
+	}
+	return nil
+}
+
 type IntentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
@@ -1135,7 +1417,7 @@ type IntentRequest struct {
 
 func (x *IntentRequest) Reset() {
 	*x = IntentRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[13]
+	mi := &file_api_navev1_sessions_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1429,7 @@ func (x *IntentRequest) String() string {
 func (*IntentRequest) ProtoMessage() {}
 
 func (x *IntentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[13]
+	mi := &file_api_navev1_sessions_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1442,7 @@ func (x *IntentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentRequest.ProtoReflect.Descriptor instead.
 func (*IntentRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{13}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *IntentRequest) GetOrganization() string {
@@ -1205,7 +1487,7 @@ type IntentResponse struct {
 
 func (x *IntentResponse) Reset() {
 	*x = IntentResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	mi := &file_api_navev1_sessions_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1499,7 @@ func (x *IntentResponse) String() string {
 func (*IntentResponse) ProtoMessage() {}
 
 func (x *IntentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	mi := &file_api_navev1_sessions_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1512,7 @@ func (x *IntentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentResponse.ProtoReflect.Descriptor instead.
 func (*IntentResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{14}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IntentResponse) GetSession() *Session {
@@ -1284,7 +1566,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[15]
+	mi := &file_api_navev1_sessions_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1578,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[15]
+	mi := &file_api_navev1_sessions_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1591,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{15}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeadLetter) GetSignalId() string {
@@ -1423,7 +1705,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[16]
+	mi := &file_api_navev1_sessions_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1717,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[16]
+	mi := &file_api_navev1_sessions_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1730,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{16}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListDeadLettersRequest) GetOrganization() string {
@@ -1496,7 +1778,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[17]
+	mi := &file_api_navev1_sessions_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1790,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[17]
+	mi := &file_api_navev1_sessions_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1803,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{17}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -1548,7 +1830,7 @@ type GetDeadLetterRequest struct {
 
 func (x *GetDeadLetterRequest) Reset() {
 	*x = GetDeadLetterRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[18]
+	mi := &file_api_navev1_sessions_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1842,7 @@ func (x *GetDeadLetterRequest) String() string {
 func (*GetDeadLetterRequest) ProtoMessage() {}
 
 func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[18]
+	mi := &file_api_navev1_sessions_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1855,7 @@ func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{18}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetDeadLetterRequest) GetOrganization() string {
@@ -1601,7 +1883,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[19]
+	mi := &file_api_navev1_sessions_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1895,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[19]
+	mi := &file_api_navev1_sessions_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1908,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{19}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplayRequest) GetOrganization() string {
@@ -1655,7 +1937,7 @@ type ListSideEventsRequest struct {
 
 func (x *ListSideEventsRequest) Reset() {
 	*x = ListSideEventsRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[20]
+	mi := &file_api_navev1_sessions_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1949,7 @@ func (x *ListSideEventsRequest) String() string {
 func (*ListSideEventsRequest) ProtoMessage() {}
 
 func (x *ListSideEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[20]
+	mi := &file_api_navev1_sessions_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1962,7 @@ func (x *ListSideEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSideEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListSideEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{20}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListSideEventsRequest) GetOrganization() string {
@@ -1721,7 +2003,7 @@ type ListSideEventsResponse struct {
 
 func (x *ListSideEventsResponse) Reset() {
 	*x = ListSideEventsResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[21]
+	mi := &file_api_navev1_sessions_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +2015,7 @@ func (x *ListSideEventsResponse) String() string {
 func (*ListSideEventsResponse) ProtoMessage() {}
 
 func (x *ListSideEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[21]
+	mi := &file_api_navev1_sessions_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +2028,7 @@ func (x *ListSideEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSideEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListSideEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{21}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSideEventsResponse) GetEvents() []*Event {
@@ -1763,11 +2045,668 @@ func (x *ListSideEventsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type CancelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	UpTo          uint64                 `protobuf:"varint,3,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"` // sequence of the last signal to cancel; 0: the last one that was accepted
+	Note          string                 `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`              // why, for people; at most 1 KiB
+	DryRun        bool                   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CancelRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetUpTo() uint64 {
+	if x != nil {
+		return x.UpTo
+	}
+	return 0
+}
+
+func (x *CancelRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type CancelResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: all of them were cancelled or consumed before
+	UpTo          uint64                 `protobuf:"varint,3,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelResponse) Reset() {
+	*x = CancelResponse{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelResponse) ProtoMessage() {}
+
+func (x *CancelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
+func (*CancelResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CancelResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *CancelResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *CancelResponse) GetUpTo() uint64 {
+	if x != nil {
+		return x.UpTo
+	}
+	return 0
+}
+
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	SessionId     string                 `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Agent         string                 `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`     // name
+	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`         // of the session
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"` // name; where the workload is that asked last
+	Title         string                 `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	Detail        string                 `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
+	Options       []*ApprovalOption      `protobuf:"bytes,9,rep,name=options,proto3" json:"options,omitempty"`
+	AskedAt       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	HeldUntil     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"` // until then the workload waits; afterwards the answer comes as a signal
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	State         string                 `protobuf:"bytes,13,opt,name=state,proto3" json:"state,omitempty"`   // Open, Approved, Denied, Expired, Withdrawn
+	Option        string                 `protobuf:"bytes,14,opt,name=option,proto3" json:"option,omitempty"` // id of the one that was chosen
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
+	AnsweredAt    *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=answered_at,json=answeredAt,proto3" json:"answered_at,omitempty"`
+	Taken         bool                   `protobuf:"varint,18,opt,name=taken,proto3" json:"taken,omitempty"`                      // the turn that asked got the answer
+	SignalId      string                 `protobuf:"bytes,19,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"` // that carries the answer; empty when none does
+	Sequence      uint64                 `protobuf:"varint,20,opt,name=sequence,proto3" json:"sequence,omitempty"`                // first signal of the turn that asks
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Approval) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *Approval) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Approval) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Approval) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Approval) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Approval) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Approval) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Approval) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Approval) GetOptions() []*ApprovalOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Approval) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *Approval) GetHeldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeldUntil
+	}
+	return nil
+}
+
+func (x *Approval) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Approval) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Approval) GetOption() string {
+	if x != nil {
+		return x.Option
+	}
+	return ""
+}
+
+func (x *Approval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approval) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Approval) GetAnsweredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AnsweredAt
+	}
+	return nil
+}
+
+func (x *Approval) GetTaken() bool {
+	if x != nil {
+		return x.Taken
+	}
+	return false
+}
+
+func (x *Approval) GetSignalId() string {
+	if x != nil {
+		return x.SignalId
+	}
+	return ""
+}
+
+func (x *Approval) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+type ApprovalOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // allow_once, allow_always, reject_once, reject_always
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalOption) Reset() {
+	*x = ApprovalOption{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalOption) ProtoMessage() {}
+
+func (x *ApprovalOption) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalOption.ProtoReflect.Descriptor instead.
+func (*ApprovalOption) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ApprovalOption) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApprovalOption) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApprovalOption) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+type ListApprovalsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`                          // name; empty means all
+	SessionId     string                 `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"` // empty means all
+	Closed        bool                   `protobuf:"varint,4,opt,name=closed,proto3" json:"closed,omitempty"`                       // also those that are answered, expired or withdrawn, as long as they are kept: 24 hours
+	PageSize      int32                  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListApprovalsRequest) Reset() {
+	*x = ListApprovalsRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListApprovalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListApprovalsRequest) ProtoMessage() {}
+
+func (x *ListApprovalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListApprovalsRequest.ProtoReflect.Descriptor instead.
+func (*ListApprovalsRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListApprovalsRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *ListApprovalsRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *ListApprovalsRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *ListApprovalsRequest) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *ListApprovalsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListApprovalsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListApprovalsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approvals     []*Approval            `protobuf:"bytes,1,rep,name=approvals,proto3" json:"approvals,omitempty"` // the oldest open one first, then the closed ones, latest first
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListApprovalsResponse) Reset() {
+	*x = ListApprovalsResponse{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListApprovalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListApprovalsResponse) ProtoMessage() {}
+
+func (x *ListApprovalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListApprovalsResponse.ProtoReflect.Descriptor instead.
+func (*ListApprovalsResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListApprovalsResponse) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *ListApprovalsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type GetApprovalRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetApprovalRequest) Reset() {
+	*x = GetApprovalRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetApprovalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetApprovalRequest) ProtoMessage() {}
+
+func (x *GetApprovalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetApprovalRequest.ProtoReflect.Descriptor instead.
+func (*GetApprovalRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetApprovalRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *GetApprovalRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// AnswerRequest answers once: a second, other answer is a conflict that names the first.
+type AnswerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Approve       bool                   `protobuf:"varint,3,opt,name=approve,proto3" json:"approve,omitempty"`
+	Option        string                 `protobuf:"bytes,4,opt,name=option,proto3" json:"option,omitempty"` // id of one of the options; empty: the first that allows, or rejects, once
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"` // at most 1 KiB; the agent is told
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerRequest) Reset() {
+	*x = AnswerRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerRequest) ProtoMessage() {}
+
+func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
+func (*AnswerRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AnswerRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetApprove() bool {
+	if x != nil {
+		return x.Approve
+	}
+	return false
+}
+
+func (x *AnswerRequest) GetOption() string {
+	if x != nil {
+		return x.Option
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_api_navev1_sessions_proto protoreflect.FileDescriptor
 
 const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\n" +
-	"\x19api/navev1/sessions.proto\x12\anave.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x05\n" +
+	"\x19api/navev1/sessions.proto\x12\anave.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x06\n" +
 	"\aSession\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -1794,7 +2733,9 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\tR\n" +
 	"checkpoint\x12\x1a\n" +
-	"\bconsumed\x18\x15 \x01(\rR\bconsumed\x1a9\n" +
+	"\bconsumed\x18\x15 \x01(\rR\bconsumed\x12%\n" +
+	"\x0eopen_approvals\x18\x16 \x01(\rR\ropenApprovals\x12&\n" +
+	"\x0fcancelled_up_to\x18\x17 \x01(\x04R\rcancelledUpTo\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x01\n" +
@@ -1827,7 +2768,7 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"page_token\x18\a \x01(\tR\tpageToken\"l\n" +
 	"\x14ListSessionsResponse\x12,\n" +
 	"\bsessions\x18\x01 \x03(\v2\x10.nave.v1.SessionR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdd\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x83\x04\n" +
 	"\x05Event\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x16\n" +
@@ -1845,21 +2786,28 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"attributes\x18\v \x03(\v2\x1e.nave.v1.Event.AttributesEntryR\n" +
 	"attributes\x12;\n" +
 	"\vreceived_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"receivedAt\x1a=\n" +
+	"receivedAt\x12$\n" +
+	"\x05delta\x18\r \x01(\v2\x0e.nave.v1.DeltaR\x05delta\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"K\n" +
+	"\x05Delta\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xac\x01\n" +
 	"\rEventsRequest\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x04R\x04from\x12\x16\n" +
 	"\x06follow\x18\x04 \x01(\bR\x06follow\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"S\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06deltas\x18\x06 \x01(\bR\x06deltas\"m\n" +
 	"\x0eExplainRequest\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x02 \x01(\tR\tsessionId\"\xd7\x01\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x18\n" +
+	"\apresent\x18\x03 \x01(\bR\apresent\"\xd7\x01\n" +
 	"\bDecision\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +
@@ -1880,10 +2828,31 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\tScoreTerm\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"n\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xca\x01\n" +
 	"\x0fExplainResponse\x12*\n" +
 	"\asession\x18\x01 \x01(\v2\x10.nave.v1.SessionR\asession\x12/\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x11.nave.v1.DecisionR\tdecisions\"\x7f\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x11.nave.v1.DecisionR\tdecisions\x12+\n" +
+	"\apresent\x18\x03 \x01(\v2\x11.nave.v1.DecisionR\apresent\x12-\n" +
+	"\bresolved\x18\x04 \x01(\v2\x11.nave.v1.ResolvedR\bresolved\"\x9c\x04\n" +
+	"\bResolved\x12\x16\n" +
+	"\x06pinned\x18\x01 \x01(\bR\x06pinned\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12%\n" +
+	"\x0eagent_revision\x18\x03 \x01(\x04R\ragentRevision\x12 \n" +
+	"\venvironment\x18\x04 \x01(\tR\venvironment\x121\n" +
+	"\x14environment_revision\x18\x05 \x01(\x04R\x13environmentRevision\x12)\n" +
+	"\x10placement_policy\x18\x06 \x01(\tR\x0fplacementPolicy\x12:\n" +
+	"\x19placement_policy_revision\x18\a \x01(\x04R\x17placementPolicyRevision\x12\x14\n" +
+	"\x05image\x18\b \x01(\tR\x05image\x12!\n" +
+	"\fimage_digest\x18\t \x01(\tR\vimageDigest\x12\x1a\n" +
+	"\boverride\x18\n" +
+	" \x01(\x05R\boverride\x12\x16\n" +
+	"\x06flavor\x18\v \x01(\tR\x06flavor\x12)\n" +
+	"\x10harness_protocol\x18\f \x01(\tR\x0fharnessProtocol\x12\x18\n" +
+	"\acommand\x18\r \x03(\tR\acommand\x12\x14\n" +
+	"\x05model\x18\x0e \x01(\tR\x05model\x12\x1f\n" +
+	"\vmcp_servers\x18\x0f \x03(\tR\n" +
+	"mcpServers\x12\x16\n" +
+	"\x06skills\x18\x10 \x03(\tR\x06skills\"\x7f\n" +
 	"\rIntentRequest\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1d\n" +
 	"\n" +
@@ -1944,7 +2913,73 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\"h\n" +
 	"\x16ListSideEventsResponse\x12&\n" +
 	"\x06events\x18\x01 \x03(\v2\x0e.nave.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x8d\x06\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x01\n" +
+	"\rCancelRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x13\n" +
+	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"k\n" +
+	"\x0eCancelResponse\x12*\n" +
+	"\asession\x18\x01 \x01(\v2\x10.nave.v1.SessionR\asession\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x13\n" +
+	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\"\x8f\x05\n" +
+	"\bApproval\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x12\x14\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x14\n" +
+	"\x05title\x18\a \x01(\tR\x05title\x12\x16\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\x121\n" +
+	"\aoptions\x18\t \x03(\v2\x17.nave.v1.ApprovalOptionR\aoptions\x125\n" +
+	"\basked_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x129\n" +
+	"\n" +
+	"held_until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\theldUntil\x129\n" +
+	"\n" +
+	"expires_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
+	"\x05state\x18\r \x01(\tR\x05state\x12\x16\n" +
+	"\x06option\x18\x0e \x01(\tR\x06option\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\x12;\n" +
+	"\vanswered_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"answeredAt\x12\x14\n" +
+	"\x05taken\x18\x12 \x01(\bR\x05taken\x12\x1b\n" +
+	"\tsignal_id\x18\x13 \x01(\tR\bsignalId\x12\x1a\n" +
+	"\bsequence\x18\x14 \x01(\x04R\bsequence\"H\n" +
+	"\x0eApprovalOption\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\xc3\x01\n" +
+	"\x14ListApprovalsRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x12\x16\n" +
+	"\x06closed\x18\x04 \x01(\bR\x06closed\x12\x1b\n" +
+	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\"p\n" +
+	"\x15ListApprovalsResponse\x12/\n" +
+	"\tapprovals\x18\x01 \x03(\v2\x11.nave.v1.ApprovalR\tapprovals\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"H\n" +
+	"\x12GetApprovalRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x8d\x01\n" +
+	"\rAnswerRequest\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
+	"\aapprove\x18\x03 \x01(\bR\aapprove\x12\x16\n" +
+	"\x06option\x18\x04 \x01(\tR\x06option\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason2\xbe\x01\n" +
+	"\tApprovals\x12E\n" +
+	"\x04List\x12\x1d.nave.v1.ListApprovalsRequest\x1a\x1e.nave.v1.ListApprovalsResponse\x125\n" +
+	"\x03Get\x12\x1b.nave.v1.GetApprovalRequest\x1a\x11.nave.v1.Approval\x123\n" +
+	"\x06Answer\x12\x16.nave.v1.AnswerRequest\x1a\x11.nave.v1.Approval2\xc8\x06\n" +
 	"\bSessions\x129\n" +
 	"\x06Signal\x12\x16.nave.v1.SignalRequest\x1a\x17.nave.v1.SignalResponse\x123\n" +
 	"\x03Get\x12\x1a.nave.v1.GetSessionRequest\x1a\x10.nave.v1.Session\x12C\n" +
@@ -1953,7 +2988,8 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\aExplain\x12\x17.nave.v1.ExplainRequest\x1a\x18.nave.v1.ExplainResponse\x128\n" +
 	"\x05Pause\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x129\n" +
 	"\x06Resume\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x12<\n" +
-	"\tTerminate\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x12T\n" +
+	"\tTerminate\x12\x16.nave.v1.IntentRequest\x1a\x17.nave.v1.IntentResponse\x129\n" +
+	"\x06Cancel\x12\x16.nave.v1.CancelRequest\x1a\x17.nave.v1.CancelResponse\x12T\n" +
 	"\x0fListDeadLetters\x12\x1f.nave.v1.ListDeadLettersRequest\x1a .nave.v1.ListDeadLettersResponse\x12C\n" +
 	"\rGetDeadLetter\x12\x1d.nave.v1.GetDeadLetterRequest\x1a\x13.nave.v1.DeadLetter\x129\n" +
 	"\x06Replay\x12\x16.nave.v1.ReplayRequest\x1a\x17.nave.v1.SignalResponse\x12Q\n" +
@@ -1971,7 +3007,7 @@ func file_api_navev1_sessions_proto_rawDescGZIP() []byte {
 	return file_api_navev1_sessions_proto_rawDescData
 }
 
-var file_api_navev1_sessions_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_api_navev1_sessions_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_api_navev1_sessions_proto_goTypes = []any{
 	(*Session)(nil),                 // 0: nave.v1.Session
 	(*SignalRequest)(nil),           // 1: nave.v1.SignalRequest
@@ -1980,72 +3016,100 @@ var file_api_navev1_sessions_proto_goTypes = []any{
 	(*ListSessionsRequest)(nil),     // 4: nave.v1.ListSessionsRequest
 	(*ListSessionsResponse)(nil),    // 5: nave.v1.ListSessionsResponse
 	(*Event)(nil),                   // 6: nave.v1.Event
-	(*EventsRequest)(nil),           // 7: nave.v1.EventsRequest
-	(*ExplainRequest)(nil),          // 8: nave.v1.ExplainRequest
-	(*Decision)(nil),                // 9: nave.v1.Decision
-	(*Candidate)(nil),               // 10: nave.v1.Candidate
-	(*ScoreTerm)(nil),               // 11: nave.v1.ScoreTerm
-	(*ExplainResponse)(nil),         // 12: nave.v1.ExplainResponse
-	(*IntentRequest)(nil),           // 13: nave.v1.IntentRequest
-	(*IntentResponse)(nil),          // 14: nave.v1.IntentResponse
-	(*DeadLetter)(nil),              // 15: nave.v1.DeadLetter
-	(*ListDeadLettersRequest)(nil),  // 16: nave.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil), // 17: nave.v1.ListDeadLettersResponse
-	(*GetDeadLetterRequest)(nil),    // 18: nave.v1.GetDeadLetterRequest
-	(*ReplayRequest)(nil),           // 19: nave.v1.ReplayRequest
-	(*ListSideEventsRequest)(nil),   // 20: nave.v1.ListSideEventsRequest
-	(*ListSideEventsResponse)(nil),  // 21: nave.v1.ListSideEventsResponse
-	nil,                             // 22: nave.v1.Session.LabelsEntry
-	nil,                             // 23: nave.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil),   // 24: google.protobuf.Timestamp
+	(*Delta)(nil),                   // 7: nave.v1.Delta
+	(*EventsRequest)(nil),           // 8: nave.v1.EventsRequest
+	(*ExplainRequest)(nil),          // 9: nave.v1.ExplainRequest
+	(*Decision)(nil),                // 10: nave.v1.Decision
+	(*Candidate)(nil),               // 11: nave.v1.Candidate
+	(*ScoreTerm)(nil),               // 12: nave.v1.ScoreTerm
+	(*ExplainResponse)(nil),         // 13: nave.v1.ExplainResponse
+	(*Resolved)(nil),                // 14: nave.v1.Resolved
+	(*IntentRequest)(nil),           // 15: nave.v1.IntentRequest
+	(*IntentResponse)(nil),          // 16: nave.v1.IntentResponse
+	(*DeadLetter)(nil),              // 17: nave.v1.DeadLetter
+	(*ListDeadLettersRequest)(nil),  // 18: nave.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil), // 19: nave.v1.ListDeadLettersResponse
+	(*GetDeadLetterRequest)(nil),    // 20: nave.v1.GetDeadLetterRequest
+	(*ReplayRequest)(nil),           // 21: nave.v1.ReplayRequest
+	(*ListSideEventsRequest)(nil),   // 22: nave.v1.ListSideEventsRequest
+	(*ListSideEventsResponse)(nil),  // 23: nave.v1.ListSideEventsResponse
+	(*CancelRequest)(nil),           // 24: nave.v1.CancelRequest
+	(*CancelResponse)(nil),          // 25: nave.v1.CancelResponse
+	(*Approval)(nil),                // 26: nave.v1.Approval
+	(*ApprovalOption)(nil),          // 27: nave.v1.ApprovalOption
+	(*ListApprovalsRequest)(nil),    // 28: nave.v1.ListApprovalsRequest
+	(*ListApprovalsResponse)(nil),   // 29: nave.v1.ListApprovalsResponse
+	(*GetApprovalRequest)(nil),      // 30: nave.v1.GetApprovalRequest
+	(*AnswerRequest)(nil),           // 31: nave.v1.AnswerRequest
+	nil,                             // 32: nave.v1.Session.LabelsEntry
+	nil,                             // 33: nave.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
 }
 var file_api_navev1_sessions_proto_depIdxs = []int32{
-	22, // 0: nave.v1.Session.labels:type_name -> nave.v1.Session.LabelsEntry
-	24, // 1: nave.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	32, // 0: nave.v1.Session.labels:type_name -> nave.v1.Session.LabelsEntry
+	34, // 1: nave.v1.Session.created_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: nave.v1.ListSessionsResponse.sessions:type_name -> nave.v1.Session
-	24, // 3: nave.v1.Event.time:type_name -> google.protobuf.Timestamp
-	23, // 4: nave.v1.Event.attributes:type_name -> nave.v1.Event.AttributesEntry
-	24, // 5: nave.v1.Event.received_at:type_name -> google.protobuf.Timestamp
-	24, // 6: nave.v1.Decision.time:type_name -> google.protobuf.Timestamp
-	10, // 7: nave.v1.Decision.candidates:type_name -> nave.v1.Candidate
-	11, // 8: nave.v1.Candidate.terms:type_name -> nave.v1.ScoreTerm
-	0,  // 9: nave.v1.ExplainResponse.session:type_name -> nave.v1.Session
-	9,  // 10: nave.v1.ExplainResponse.decisions:type_name -> nave.v1.Decision
-	0,  // 11: nave.v1.IntentResponse.session:type_name -> nave.v1.Session
-	24, // 12: nave.v1.IntentResponse.effective_by:type_name -> google.protobuf.Timestamp
-	24, // 13: nave.v1.DeadLetter.accepted_at:type_name -> google.protobuf.Timestamp
-	24, // 14: nave.v1.DeadLetter.settled_at:type_name -> google.protobuf.Timestamp
-	15, // 15: nave.v1.ListDeadLettersResponse.dead_letters:type_name -> nave.v1.DeadLetter
-	6,  // 16: nave.v1.ListSideEventsResponse.events:type_name -> nave.v1.Event
-	1,  // 17: nave.v1.Sessions.Signal:input_type -> nave.v1.SignalRequest
-	3,  // 18: nave.v1.Sessions.Get:input_type -> nave.v1.GetSessionRequest
-	4,  // 19: nave.v1.Sessions.List:input_type -> nave.v1.ListSessionsRequest
-	7,  // 20: nave.v1.Sessions.Events:input_type -> nave.v1.EventsRequest
-	8,  // 21: nave.v1.Sessions.Explain:input_type -> nave.v1.ExplainRequest
-	13, // 22: nave.v1.Sessions.Pause:input_type -> nave.v1.IntentRequest
-	13, // 23: nave.v1.Sessions.Resume:input_type -> nave.v1.IntentRequest
-	13, // 24: nave.v1.Sessions.Terminate:input_type -> nave.v1.IntentRequest
-	16, // 25: nave.v1.Sessions.ListDeadLetters:input_type -> nave.v1.ListDeadLettersRequest
-	18, // 26: nave.v1.Sessions.GetDeadLetter:input_type -> nave.v1.GetDeadLetterRequest
-	19, // 27: nave.v1.Sessions.Replay:input_type -> nave.v1.ReplayRequest
-	20, // 28: nave.v1.Sessions.ListSideEvents:input_type -> nave.v1.ListSideEventsRequest
-	2,  // 29: nave.v1.Sessions.Signal:output_type -> nave.v1.SignalResponse
-	0,  // 30: nave.v1.Sessions.Get:output_type -> nave.v1.Session
-	5,  // 31: nave.v1.Sessions.List:output_type -> nave.v1.ListSessionsResponse
-	6,  // 32: nave.v1.Sessions.Events:output_type -> nave.v1.Event
-	12, // 33: nave.v1.Sessions.Explain:output_type -> nave.v1.ExplainResponse
-	14, // 34: nave.v1.Sessions.Pause:output_type -> nave.v1.IntentResponse
-	14, // 35: nave.v1.Sessions.Resume:output_type -> nave.v1.IntentResponse
-	14, // 36: nave.v1.Sessions.Terminate:output_type -> nave.v1.IntentResponse
-	17, // 37: nave.v1.Sessions.ListDeadLetters:output_type -> nave.v1.ListDeadLettersResponse
-	15, // 38: nave.v1.Sessions.GetDeadLetter:output_type -> nave.v1.DeadLetter
-	2,  // 39: nave.v1.Sessions.Replay:output_type -> nave.v1.SignalResponse
-	21, // 40: nave.v1.Sessions.ListSideEvents:output_type -> nave.v1.ListSideEventsResponse
-	29, // [29:41] is the sub-list for method output_type
-	17, // [17:29] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	34, // 3: nave.v1.Event.time:type_name -> google.protobuf.Timestamp
+	33, // 4: nave.v1.Event.attributes:type_name -> nave.v1.Event.AttributesEntry
+	34, // 5: nave.v1.Event.received_at:type_name -> google.protobuf.Timestamp
+	7,  // 6: nave.v1.Event.delta:type_name -> nave.v1.Delta
+	34, // 7: nave.v1.Decision.time:type_name -> google.protobuf.Timestamp
+	11, // 8: nave.v1.Decision.candidates:type_name -> nave.v1.Candidate
+	12, // 9: nave.v1.Candidate.terms:type_name -> nave.v1.ScoreTerm
+	0,  // 10: nave.v1.ExplainResponse.session:type_name -> nave.v1.Session
+	10, // 11: nave.v1.ExplainResponse.decisions:type_name -> nave.v1.Decision
+	10, // 12: nave.v1.ExplainResponse.present:type_name -> nave.v1.Decision
+	14, // 13: nave.v1.ExplainResponse.resolved:type_name -> nave.v1.Resolved
+	0,  // 14: nave.v1.IntentResponse.session:type_name -> nave.v1.Session
+	34, // 15: nave.v1.IntentResponse.effective_by:type_name -> google.protobuf.Timestamp
+	34, // 16: nave.v1.DeadLetter.accepted_at:type_name -> google.protobuf.Timestamp
+	34, // 17: nave.v1.DeadLetter.settled_at:type_name -> google.protobuf.Timestamp
+	17, // 18: nave.v1.ListDeadLettersResponse.dead_letters:type_name -> nave.v1.DeadLetter
+	6,  // 19: nave.v1.ListSideEventsResponse.events:type_name -> nave.v1.Event
+	0,  // 20: nave.v1.CancelResponse.session:type_name -> nave.v1.Session
+	27, // 21: nave.v1.Approval.options:type_name -> nave.v1.ApprovalOption
+	34, // 22: nave.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
+	34, // 23: nave.v1.Approval.held_until:type_name -> google.protobuf.Timestamp
+	34, // 24: nave.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	34, // 25: nave.v1.Approval.answered_at:type_name -> google.protobuf.Timestamp
+	26, // 26: nave.v1.ListApprovalsResponse.approvals:type_name -> nave.v1.Approval
+	28, // 27: nave.v1.Approvals.List:input_type -> nave.v1.ListApprovalsRequest
+	30, // 28: nave.v1.Approvals.Get:input_type -> nave.v1.GetApprovalRequest
+	31, // 29: nave.v1.Approvals.Answer:input_type -> nave.v1.AnswerRequest
+	1,  // 30: nave.v1.Sessions.Signal:input_type -> nave.v1.SignalRequest
+	3,  // 31: nave.v1.Sessions.Get:input_type -> nave.v1.GetSessionRequest
+	4,  // 32: nave.v1.Sessions.List:input_type -> nave.v1.ListSessionsRequest
+	8,  // 33: nave.v1.Sessions.Events:input_type -> nave.v1.EventsRequest
+	9,  // 34: nave.v1.Sessions.Explain:input_type -> nave.v1.ExplainRequest
+	15, // 35: nave.v1.Sessions.Pause:input_type -> nave.v1.IntentRequest
+	15, // 36: nave.v1.Sessions.Resume:input_type -> nave.v1.IntentRequest
+	15, // 37: nave.v1.Sessions.Terminate:input_type -> nave.v1.IntentRequest
+	24, // 38: nave.v1.Sessions.Cancel:input_type -> nave.v1.CancelRequest
+	18, // 39: nave.v1.Sessions.ListDeadLetters:input_type -> nave.v1.ListDeadLettersRequest
+	20, // 40: nave.v1.Sessions.GetDeadLetter:input_type -> nave.v1.GetDeadLetterRequest
+	21, // 41: nave.v1.Sessions.Replay:input_type -> nave.v1.ReplayRequest
+	22, // 42: nave.v1.Sessions.ListSideEvents:input_type -> nave.v1.ListSideEventsRequest
+	29, // 43: nave.v1.Approvals.List:output_type -> nave.v1.ListApprovalsResponse
+	26, // 44: nave.v1.Approvals.Get:output_type -> nave.v1.Approval
+	26, // 45: nave.v1.Approvals.Answer:output_type -> nave.v1.Approval
+	2,  // 46: nave.v1.Sessions.Signal:output_type -> nave.v1.SignalResponse
+	0,  // 47: nave.v1.Sessions.Get:output_type -> nave.v1.Session
+	5,  // 48: nave.v1.Sessions.List:output_type -> nave.v1.ListSessionsResponse
+	6,  // 49: nave.v1.Sessions.Events:output_type -> nave.v1.Event
+	13, // 50: nave.v1.Sessions.Explain:output_type -> nave.v1.ExplainResponse
+	16, // 51: nave.v1.Sessions.Pause:output_type -> nave.v1.IntentResponse
+	16, // 52: nave.v1.Sessions.Resume:output_type -> nave.v1.IntentResponse
+	16, // 53: nave.v1.Sessions.Terminate:output_type -> nave.v1.IntentResponse
+	25, // 54: nave.v1.Sessions.Cancel:output_type -> nave.v1.CancelResponse
+	19, // 55: nave.v1.Sessions.ListDeadLetters:output_type -> nave.v1.ListDeadLettersResponse
+	17, // 56: nave.v1.Sessions.GetDeadLetter:output_type -> nave.v1.DeadLetter
+	2,  // 57: nave.v1.Sessions.Replay:output_type -> nave.v1.SignalResponse
+	23, // 58: nave.v1.Sessions.ListSideEvents:output_type -> nave.v1.ListSideEventsResponse
+	43, // [43:59] is the sub-list for method output_type
+	27, // [27:43] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_api_navev1_sessions_proto_init() }
@@ -2059,9 +3123,9 @@ func file_api_navev1_sessions_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_navev1_sessions_proto_rawDesc), len(file_api_navev1_sessions_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   34,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_api_navev1_sessions_proto_goTypes,
 		DependencyIndexes: file_api_navev1_sessions_proto_depIdxs,

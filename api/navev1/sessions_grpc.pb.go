@@ -19,6 +19,184 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	Approvals_List_FullMethodName   = "/nave.v1.Approvals/List"
+	Approvals_Get_FullMethodName    = "/nave.v1.Approvals/Get"
+	Approvals_Answer_FullMethodName = "/nave.v1.Approvals/Answer"
+)
+
+// ApprovalsClient is the client API for Approvals service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+type ApprovalsClient interface {
+	List(ctx context.Context, in *ListApprovalsRequest, opts ...grpc.CallOption) (*ListApprovalsResponse, error)
+	Get(ctx context.Context, in *GetApprovalRequest, opts ...grpc.CallOption) (*Approval, error)
+	Answer(ctx context.Context, in *AnswerRequest, opts ...grpc.CallOption) (*Approval, error)
+}
+
+type approvalsClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewApprovalsClient(cc grpc.ClientConnInterface) ApprovalsClient {
+	return &approvalsClient{cc}
+}
+
+func (c *approvalsClient) List(ctx context.Context, in *ListApprovalsRequest, opts ...grpc.CallOption) (*ListApprovalsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListApprovalsResponse)
+	err := c.cc.Invoke(ctx, Approvals_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *approvalsClient) Get(ctx context.Context, in *GetApprovalRequest, opts ...grpc.CallOption) (*Approval, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Approval)
+	err := c.cc.Invoke(ctx, Approvals_Get_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *approvalsClient) Answer(ctx context.Context, in *AnswerRequest, opts ...grpc.CallOption) (*Approval, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Approval)
+	err := c.cc.Invoke(ctx, Approvals_Answer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ApprovalsServer is the server API for Approvals service.
+// All implementations must embed UnimplementedApprovalsServer
+// for forward compatibility.
+type ApprovalsServer interface {
+	List(context.Context, *ListApprovalsRequest) (*ListApprovalsResponse, error)
+	Get(context.Context, *GetApprovalRequest) (*Approval, error)
+	Answer(context.Context, *AnswerRequest) (*Approval, error)
+	mustEmbedUnimplementedApprovalsServer()
+}
+
+// UnimplementedApprovalsServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedApprovalsServer struct{}
+
+func (UnimplementedApprovalsServer) List(context.Context, *ListApprovalsRequest) (*ListApprovalsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedApprovalsServer) Get(context.Context, *GetApprovalRequest) (*Approval, error) {
+	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
+}
+func (UnimplementedApprovalsServer) Answer(context.Context, *AnswerRequest) (*Approval, error) {
+	return nil, status.Error(codes.Unimplemented, "method Answer not implemented")
+}
+func (UnimplementedApprovalsServer) mustEmbedUnimplementedApprovalsServer() {}
+func (UnimplementedApprovalsServer) testEmbeddedByValue()                   {}
+
+// UnsafeApprovalsServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ApprovalsServer will
+// result in compilation errors.
+type UnsafeApprovalsServer interface {
+	mustEmbedUnimplementedApprovalsServer()
+}
+
+func RegisterApprovalsServer(s grpc.ServiceRegistrar, srv ApprovalsServer) {
+	// If the following call panics, it indicates UnimplementedApprovalsServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Approvals_ServiceDesc, srv)
+}
+
+func _Approvals_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListApprovalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalsServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Approvals_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalsServer).List(ctx, req.(*ListApprovalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Approvals_Get_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetApprovalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalsServer).Get(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Approvals_Get_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalsServer).Get(ctx, req.(*GetApprovalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Approvals_Answer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AnswerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalsServer).Answer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Approvals_Answer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalsServer).Answer(ctx, req.(*AnswerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Approvals_ServiceDesc is the grpc.ServiceDesc for Approvals service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Approvals_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "nave.v1.Approvals",
+	HandlerType: (*ApprovalsServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "List",
+			Handler:    _Approvals_List_Handler,
+		},
+		{
+			MethodName: "Get",
+			Handler:    _Approvals_Get_Handler,
+		},
+		{
+			MethodName: "Answer",
+			Handler:    _Approvals_Answer_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "api/navev1/sessions.proto",
+}
+
+const (
 	Sessions_Signal_FullMethodName          = "/nave.v1.Sessions/Signal"
 	Sessions_Get_FullMethodName             = "/nave.v1.Sessions/Get"
 	Sessions_List_FullMethodName            = "/nave.v1.Sessions/List"
@@ -27,6 +205,7 @@ const (
 	Sessions_Pause_FullMethodName           = "/nave.v1.Sessions/Pause"
 	Sessions_Resume_FullMethodName          = "/nave.v1.Sessions/Resume"
 	Sessions_Terminate_FullMethodName       = "/nave.v1.Sessions/Terminate"
+	Sessions_Cancel_FullMethodName          = "/nave.v1.Sessions/Cancel"
 	Sessions_ListDeadLetters_FullMethodName = "/nave.v1.Sessions/ListDeadLetters"
 	Sessions_GetDeadLetter_FullMethodName   = "/nave.v1.Sessions/GetDeadLetter"
 	Sessions_Replay_FullMethodName          = "/nave.v1.Sessions/Replay"
@@ -48,6 +227,8 @@ type SessionsClient interface {
 	Resume(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
 	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
 	Terminate(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
+	// Cancel ends the turn that works on signals up to one, and lets those of them that wait be consumed unworked.
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*DeadLetter, error)
 	Replay(ctx context.Context, in *ReplayRequest, opts ...grpc.CallOption) (*SignalResponse, error)
@@ -152,6 +333,16 @@ func (c *sessionsClient) Terminate(ctx context.Context, in *IntentRequest, opts 
 	return out, nil
 }
 
+func (c *sessionsClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelResponse)
+	err := c.cc.Invoke(ctx, Sessions_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sessionsClient) ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListDeadLettersResponse)
@@ -207,6 +398,8 @@ type SessionsServer interface {
 	Resume(context.Context, *IntentRequest) (*IntentResponse, error)
 	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
 	Terminate(context.Context, *IntentRequest) (*IntentResponse, error)
+	// Cancel ends the turn that works on signals up to one, and lets those of them that wait be consumed unworked.
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*DeadLetter, error)
 	Replay(context.Context, *ReplayRequest) (*SignalResponse, error)
@@ -245,6 +438,9 @@ func (UnimplementedSessionsServer) Resume(context.Context, *IntentRequest) (*Int
 }
 func (UnimplementedSessionsServer) Terminate(context.Context, *IntentRequest) (*IntentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Terminate not implemented")
+}
+func (UnimplementedSessionsServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
 }
 func (UnimplementedSessionsServer) ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeadLetters not implemented")
@@ -416,6 +612,24 @@ func _Sessions_Terminate_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sessions_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Sessions_ListDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListDeadLettersRequest)
 	if err := dec(in); err != nil {
@@ -522,6 +736,10 @@ var Sessions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Terminate",
 			Handler:    _Sessions_Terminate_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _Sessions_Cancel_Handler,
 		},
 		{
 			MethodName: "ListDeadLetters",

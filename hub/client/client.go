@@ -104,6 +104,8 @@ type Client struct {
 	Sessions          navev1connect.SessionsClient
 	Clusters          navev1connect.ClustersClient
 	Enrollment        navev1connect.EnrollmentClient
+	Approvals         navev1connect.ApprovalsClient
+	Grants            navev1connect.GrantsClient
 	System            navev1connect.SystemClient
 
 	transport *http.Transport
@@ -146,6 +148,8 @@ func (c *Client) connect(cfg Config, transport http.RoundTripper) {
 	c.Sessions = navev1connect.NewSessionsClient(hc, cfg.Address, opts...)
 	c.Clusters = navev1connect.NewClustersClient(hc, cfg.Address, opts...)
 	c.Enrollment = navev1connect.NewEnrollmentClient(hc, cfg.Address, opts...)
+	c.Approvals = navev1connect.NewApprovalsClient(hc, cfg.Address, opts...)
+	c.Grants = navev1connect.NewGrantsClient(hc, cfg.Address, opts...)
 	c.System = navev1connect.NewSystemClient(hc, cfg.Address, opts...)
 }
 

@@ -58,7 +58,20 @@ var access = map[string]rule{
 	"/nave.v1.Sessions/GetDeadLetter":   {role: hub.RoleViewer},
 	"/nave.v1.Sessions/ListSideEvents":  {role: hub.RoleViewer},
 
-	"/nave.v1.System/Info": {role: hub.RoleViewer},
+	"/nave.v1.Sessions/Cancel": {role: hub.RoleOperator},
+
+	"/nave.v1.Approvals/List":   {role: hub.RoleViewer},
+	"/nave.v1.Approvals/Get":    {role: hub.RoleViewer},
+	"/nave.v1.Approvals/Answer": {role: hub.RoleOperator},
+
+	"/nave.v1.Grants/Put":           {role: hub.RoleAdmin},
+	"/nave.v1.Grants/Get":           {role: hub.RoleViewer},
+	"/nave.v1.Grants/List":          {role: hub.RoleViewer},
+	"/nave.v1.Grants/ListRevisions": {role: hub.RoleViewer},
+	"/nave.v1.Grants/Delete":        {role: hub.RoleAdmin},
+
+	"/nave.v1.System/Info":   {role: hub.RoleViewer},
+	"/nave.v1.System/Status": {role: hub.RoleViewer},
 }
 
 // apiFiles are the files whose services are served.

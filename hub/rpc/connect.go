@@ -27,6 +27,8 @@ func (s *Server) mountConnect(mux *http.ServeMux) {
 	mux.Handle(navev1connect.NewClustersHandler(clusters{s: s}, opts...))
 	mux.Handle(navev1connect.NewEnrollmentHandler(enrollment{s: s}, opts...))
 	mux.Handle(navev1connect.NewSessionsHandler(connectSessions{&sessions{s: s}}, opts...))
+	mux.Handle(navev1connect.NewApprovalsHandler(approvals{s: s}, opts...))
+	mux.Handle(navev1connect.NewGrantsHandler(grants{s: s}, opts...))
 	mux.Handle(navev1connect.NewSystemHandler(system{s: s}, opts...))
 }
 

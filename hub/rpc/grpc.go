@@ -30,6 +30,8 @@ func (s *Server) GRPC(opts ...grpc.ServerOption) *grpc.Server {
 	navev1.RegisterClustersServer(g, clusters{s: s})
 	navev1.RegisterEnrollmentServer(g, enrollment{s: s})
 	navev1.RegisterSessionsServer(g, grpcSessions{sessions: &sessions{s: s}})
+	navev1.RegisterApprovalsServer(g, approvals{s: s})
+	navev1.RegisterGrantsServer(g, grants{s: s})
 	navev1.RegisterSystemServer(g, system{s: s})
 	return g
 }

@@ -661,6 +661,8 @@ type Signal struct {
 	Sender         string                 `protobuf:"bytes,7,opt,name=sender,proto3" json:"sender,omitempty"`
 	AcceptedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
 	Deliveries     uint32                 `protobuf:"varint,9,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Origin         []*Origin              `protobuf:"bytes,10,rep,name=origin,proto3" json:"origin,omitempty"`
+	Approval       string                 `protobuf:"bytes,11,opt,name=approval,proto3" json:"approval,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -758,6 +760,88 @@ func (x *Signal) GetDeliveries() uint32 {
 	return 0
 }
 
+func (x *Signal) GetOrigin() []*Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *Signal) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
+type Origin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Signal        string                 `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_spoke_journalv1_records_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_journalv1_records_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Origin) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Origin) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Origin) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Origin) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
 // Released says that a session is to stop at an epoch.
 type Released struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -769,7 +853,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[7]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +865,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[7]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +878,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{7}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Released) GetSession() string {
@@ -824,7 +908,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[8]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +920,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[8]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +933,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{8}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Verdict) GetSession() string {
@@ -891,7 +975,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[9]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +987,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[9]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1000,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{9}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attempt) GetSession() string {
@@ -947,7 +1031,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[10]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1043,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[10]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1056,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{10}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ended) GetSession() string {
@@ -1023,7 +1107,7 @@ type Events struct {
 
 func (x *Events) Reset() {
 	*x = Events{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[11]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1119,7 @@ func (x *Events) String() string {
 func (*Events) ProtoMessage() {}
 
 func (x *Events) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[11]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1132,7 @@ func (x *Events) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Events.ProtoReflect.Descriptor instead.
 func (*Events) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{11}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Events) GetSession() string {
@@ -1093,7 +1177,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[12]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1189,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[12]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1202,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{12}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Event) GetType() string {
@@ -1175,7 +1259,7 @@ type Acked struct {
 
 func (x *Acked) Reset() {
 	*x = Acked{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[13]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1271,7 @@ func (x *Acked) String() string {
 func (*Acked) ProtoMessage() {}
 
 func (x *Acked) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[13]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1284,7 @@ func (x *Acked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acked.ProtoReflect.Descriptor instead.
 func (*Acked) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{13}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Acked) GetSession() string {
@@ -1235,7 +1319,7 @@ type Begun struct {
 
 func (x *Begun) Reset() {
 	*x = Begun{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[14]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1331,7 @@ func (x *Begun) String() string {
 func (*Begun) ProtoMessage() {}
 
 func (x *Begun) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[14]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1344,7 @@ func (x *Begun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Begun.ProtoReflect.Descriptor instead.
 func (*Begun) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{14}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Begun) GetSession() string {
@@ -1288,7 +1372,7 @@ type Forgotten struct {
 
 func (x *Forgotten) Reset() {
 	*x = Forgotten{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[15]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1384,7 @@ func (x *Forgotten) String() string {
 func (*Forgotten) ProtoMessage() {}
 
 func (x *Forgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[15]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1397,7 @@ func (x *Forgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forgotten.ProtoReflect.Descriptor instead.
 func (*Forgotten) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{15}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Forgotten) GetSession() string {
@@ -1342,7 +1426,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[16]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1438,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[16]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1451,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{16}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Outbox) GetSession() string {
@@ -1421,7 +1505,7 @@ type Turn struct {
 
 func (x *Turn) Reset() {
 	*x = Turn{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[17]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1517,7 @@ func (x *Turn) String() string {
 func (*Turn) ProtoMessage() {}
 
 func (x *Turn) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[17]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1530,7 @@ func (x *Turn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Turn.ProtoReflect.Descriptor instead.
 func (*Turn) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{17}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Turn) GetSession() string {
@@ -1608,7 +1692,7 @@ type Covered struct {
 
 func (x *Covered) Reset() {
 	*x = Covered{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1704,7 @@ func (x *Covered) String() string {
 func (*Covered) ProtoMessage() {}
 
 func (x *Covered) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[18]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1717,7 @@ func (x *Covered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Covered.ProtoReflect.Descriptor instead.
 func (*Covered) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{18}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Covered) GetSequence() uint64 {
@@ -1668,7 +1752,7 @@ type Lapsed struct {
 
 func (x *Lapsed) Reset() {
 	*x = Lapsed{}
-	mi := &file_spoke_journalv1_records_proto_msgTypes[19]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1764,7 @@ func (x *Lapsed) String() string {
 func (*Lapsed) ProtoMessage() {}
 
 func (x *Lapsed) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_journalv1_records_proto_msgTypes[19]
+	mi := &file_spoke_journalv1_records_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1777,7 @@ func (x *Lapsed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lapsed.ProtoReflect.Descriptor instead.
 func (*Lapsed) Descriptor() ([]byte, []int) {
-	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{19}
+	return file_spoke_journalv1_records_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Lapsed) GetSession() string {
@@ -1761,7 +1845,7 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\x12/\n" +
 	"\x03put\x18\x03 \x03(\v2\x1d.nave.spoke.journal.v1.SignalR\x03put\x12\x12\n" +
-	"\x04drop\x18\x04 \x03(\x04R\x04drop\"\xb0\x02\n" +
+	"\x04drop\x18\x04 \x03(\x04R\x04drop\"\x83\x03\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12'\n" +
@@ -1775,7 +1859,15 @@ const file_spoke_journalv1_records_proto_rawDesc = "" +
 	"acceptedAt\x12\x1e\n" +
 	"\n" +
 	"deliveries\x18\t \x01(\rR\n" +
-	"deliveries\"X\n" +
+	"deliveries\x125\n" +
+	"\x06origin\x18\n" +
+	" \x03(\v2\x1d.nave.spoke.journal.v1.OriginR\x06origin\x12\x1a\n" +
+	"\bapproval\x18\v \x01(\tR\bapproval\"b\n" +
+	"\x06Origin\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\tR\x06signal\"X\n" +
 	"\bReleased\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x122\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x1c.nave.spoke.journal.v1.EpochR\x05epoch\"\x89\x01\n" +
@@ -1867,7 +1959,7 @@ func file_spoke_journalv1_records_proto_rawDescGZIP() []byte {
 	return file_spoke_journalv1_records_proto_rawDescData
 }
 
-var file_spoke_journalv1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spoke_journalv1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_spoke_journalv1_records_proto_goTypes = []any{
 	(*Record)(nil),                // 0: nave.spoke.journal.v1.Record
 	(*Epoch)(nil),                 // 1: nave.spoke.journal.v1.Epoch
@@ -1876,63 +1968,65 @@ var file_spoke_journalv1_records_proto_goTypes = []any{
 	(*Wanted)(nil),                // 4: nave.spoke.journal.v1.Wanted
 	(*Inbox)(nil),                 // 5: nave.spoke.journal.v1.Inbox
 	(*Signal)(nil),                // 6: nave.spoke.journal.v1.Signal
-	(*Released)(nil),              // 7: nave.spoke.journal.v1.Released
-	(*Verdict)(nil),               // 8: nave.spoke.journal.v1.Verdict
-	(*Attempt)(nil),               // 9: nave.spoke.journal.v1.Attempt
-	(*Ended)(nil),                 // 10: nave.spoke.journal.v1.Ended
-	(*Events)(nil),                // 11: nave.spoke.journal.v1.Events
-	(*Event)(nil),                 // 12: nave.spoke.journal.v1.Event
-	(*Acked)(nil),                 // 13: nave.spoke.journal.v1.Acked
-	(*Begun)(nil),                 // 14: nave.spoke.journal.v1.Begun
-	(*Forgotten)(nil),             // 15: nave.spoke.journal.v1.Forgotten
-	(*Outbox)(nil),                // 16: nave.spoke.journal.v1.Outbox
-	(*Turn)(nil),                  // 17: nave.spoke.journal.v1.Turn
-	(*Covered)(nil),               // 18: nave.spoke.journal.v1.Covered
-	(*Lapsed)(nil),                // 19: nave.spoke.journal.v1.Lapsed
-	nil,                           // 20: nave.spoke.journal.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Origin)(nil),                // 7: nave.spoke.journal.v1.Origin
+	(*Released)(nil),              // 8: nave.spoke.journal.v1.Released
+	(*Verdict)(nil),               // 9: nave.spoke.journal.v1.Verdict
+	(*Attempt)(nil),               // 10: nave.spoke.journal.v1.Attempt
+	(*Ended)(nil),                 // 11: nave.spoke.journal.v1.Ended
+	(*Events)(nil),                // 12: nave.spoke.journal.v1.Events
+	(*Event)(nil),                 // 13: nave.spoke.journal.v1.Event
+	(*Acked)(nil),                 // 14: nave.spoke.journal.v1.Acked
+	(*Begun)(nil),                 // 15: nave.spoke.journal.v1.Begun
+	(*Forgotten)(nil),             // 16: nave.spoke.journal.v1.Forgotten
+	(*Outbox)(nil),                // 17: nave.spoke.journal.v1.Outbox
+	(*Turn)(nil),                  // 18: nave.spoke.journal.v1.Turn
+	(*Covered)(nil),               // 19: nave.spoke.journal.v1.Covered
+	(*Lapsed)(nil),                // 20: nave.spoke.journal.v1.Lapsed
+	nil,                           // 21: nave.spoke.journal.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
 }
 var file_spoke_journalv1_records_proto_depIdxs = []int32{
 	3,  // 0: nave.spoke.journal.v1.Record.position:type_name -> nave.spoke.journal.v1.Position
 	4,  // 1: nave.spoke.journal.v1.Record.wanted:type_name -> nave.spoke.journal.v1.Wanted
 	5,  // 2: nave.spoke.journal.v1.Record.inbox:type_name -> nave.spoke.journal.v1.Inbox
-	7,  // 3: nave.spoke.journal.v1.Record.released:type_name -> nave.spoke.journal.v1.Released
-	8,  // 4: nave.spoke.journal.v1.Record.verdict:type_name -> nave.spoke.journal.v1.Verdict
-	9,  // 5: nave.spoke.journal.v1.Record.attempt:type_name -> nave.spoke.journal.v1.Attempt
-	10, // 6: nave.spoke.journal.v1.Record.ended:type_name -> nave.spoke.journal.v1.Ended
-	11, // 7: nave.spoke.journal.v1.Record.events:type_name -> nave.spoke.journal.v1.Events
-	13, // 8: nave.spoke.journal.v1.Record.acked:type_name -> nave.spoke.journal.v1.Acked
-	14, // 9: nave.spoke.journal.v1.Record.begun:type_name -> nave.spoke.journal.v1.Begun
-	15, // 10: nave.spoke.journal.v1.Record.forgotten:type_name -> nave.spoke.journal.v1.Forgotten
-	16, // 11: nave.spoke.journal.v1.Record.outbox:type_name -> nave.spoke.journal.v1.Outbox
-	17, // 12: nave.spoke.journal.v1.Record.turn:type_name -> nave.spoke.journal.v1.Turn
-	19, // 13: nave.spoke.journal.v1.Record.lapsed:type_name -> nave.spoke.journal.v1.Lapsed
+	8,  // 3: nave.spoke.journal.v1.Record.released:type_name -> nave.spoke.journal.v1.Released
+	9,  // 4: nave.spoke.journal.v1.Record.verdict:type_name -> nave.spoke.journal.v1.Verdict
+	10, // 5: nave.spoke.journal.v1.Record.attempt:type_name -> nave.spoke.journal.v1.Attempt
+	11, // 6: nave.spoke.journal.v1.Record.ended:type_name -> nave.spoke.journal.v1.Ended
+	12, // 7: nave.spoke.journal.v1.Record.events:type_name -> nave.spoke.journal.v1.Events
+	14, // 8: nave.spoke.journal.v1.Record.acked:type_name -> nave.spoke.journal.v1.Acked
+	15, // 9: nave.spoke.journal.v1.Record.begun:type_name -> nave.spoke.journal.v1.Begun
+	16, // 10: nave.spoke.journal.v1.Record.forgotten:type_name -> nave.spoke.journal.v1.Forgotten
+	17, // 11: nave.spoke.journal.v1.Record.outbox:type_name -> nave.spoke.journal.v1.Outbox
+	18, // 12: nave.spoke.journal.v1.Record.turn:type_name -> nave.spoke.journal.v1.Turn
+	20, // 13: nave.spoke.journal.v1.Record.lapsed:type_name -> nave.spoke.journal.v1.Lapsed
 	1,  // 14: nave.spoke.journal.v1.Source.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	1,  // 15: nave.spoke.journal.v1.Wanted.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	6,  // 16: nave.spoke.journal.v1.Wanted.signals:type_name -> nave.spoke.journal.v1.Signal
 	1,  // 17: nave.spoke.journal.v1.Inbox.epoch:type_name -> nave.spoke.journal.v1.Epoch
 	6,  // 18: nave.spoke.journal.v1.Inbox.put:type_name -> nave.spoke.journal.v1.Signal
-	21, // 19: nave.spoke.journal.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	1,  // 20: nave.spoke.journal.v1.Released.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	1,  // 21: nave.spoke.journal.v1.Verdict.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	2,  // 22: nave.spoke.journal.v1.Attempt.source:type_name -> nave.spoke.journal.v1.Source
-	2,  // 23: nave.spoke.journal.v1.Ended.source:type_name -> nave.spoke.journal.v1.Source
-	2,  // 24: nave.spoke.journal.v1.Events.source:type_name -> nave.spoke.journal.v1.Source
-	12, // 25: nave.spoke.journal.v1.Events.events:type_name -> nave.spoke.journal.v1.Event
-	21, // 26: nave.spoke.journal.v1.Event.time:type_name -> google.protobuf.Timestamp
-	20, // 27: nave.spoke.journal.v1.Event.attributes:type_name -> nave.spoke.journal.v1.Event.AttributesEntry
-	2,  // 28: nave.spoke.journal.v1.Acked.source:type_name -> nave.spoke.journal.v1.Source
-	1,  // 29: nave.spoke.journal.v1.Begun.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	1,  // 30: nave.spoke.journal.v1.Forgotten.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	2,  // 31: nave.spoke.journal.v1.Outbox.source:type_name -> nave.spoke.journal.v1.Source
-	1,  // 32: nave.spoke.journal.v1.Turn.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	18, // 33: nave.spoke.journal.v1.Turn.covered:type_name -> nave.spoke.journal.v1.Covered
-	1,  // 34: nave.spoke.journal.v1.Lapsed.epoch:type_name -> nave.spoke.journal.v1.Epoch
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	22, // 19: nave.spoke.journal.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	7,  // 20: nave.spoke.journal.v1.Signal.origin:type_name -> nave.spoke.journal.v1.Origin
+	1,  // 21: nave.spoke.journal.v1.Released.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	1,  // 22: nave.spoke.journal.v1.Verdict.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	2,  // 23: nave.spoke.journal.v1.Attempt.source:type_name -> nave.spoke.journal.v1.Source
+	2,  // 24: nave.spoke.journal.v1.Ended.source:type_name -> nave.spoke.journal.v1.Source
+	2,  // 25: nave.spoke.journal.v1.Events.source:type_name -> nave.spoke.journal.v1.Source
+	13, // 26: nave.spoke.journal.v1.Events.events:type_name -> nave.spoke.journal.v1.Event
+	22, // 27: nave.spoke.journal.v1.Event.time:type_name -> google.protobuf.Timestamp
+	21, // 28: nave.spoke.journal.v1.Event.attributes:type_name -> nave.spoke.journal.v1.Event.AttributesEntry
+	2,  // 29: nave.spoke.journal.v1.Acked.source:type_name -> nave.spoke.journal.v1.Source
+	1,  // 30: nave.spoke.journal.v1.Begun.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	1,  // 31: nave.spoke.journal.v1.Forgotten.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	2,  // 32: nave.spoke.journal.v1.Outbox.source:type_name -> nave.spoke.journal.v1.Source
+	1,  // 33: nave.spoke.journal.v1.Turn.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	19, // 34: nave.spoke.journal.v1.Turn.covered:type_name -> nave.spoke.journal.v1.Covered
+	1,  // 35: nave.spoke.journal.v1.Lapsed.epoch:type_name -> nave.spoke.journal.v1.Epoch
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_spoke_journalv1_records_proto_init() }
@@ -1962,7 +2056,7 @@ func file_spoke_journalv1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_journalv1_records_proto_rawDesc), len(file_spoke_journalv1_records_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -603,6 +603,8 @@ type Signal struct {
 	Sender        string                 `protobuf:"bytes,5,opt,name=sender,proto3" json:"sender,omitempty"`
 	AcceptedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
 	Deliveries    uint32                 `protobuf:"varint,7,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Origin        []*Origin              `protobuf:"bytes,8,rep,name=origin,proto3" json:"origin,omitempty"`
+	Approval      string                 `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"` // whose answer it carries
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -686,6 +688,89 @@ func (x *Signal) GetDeliveries() uint32 {
 	return 0
 }
 
+func (x *Signal) GetOrigin() []*Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *Signal) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
+// Origin is one session in the chain that led to a signal.
+type Origin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Signal        string                 `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Origin) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Origin) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Origin) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Origin) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
 // Revision is a resolved revision; the specs are nave.v1 messages.
 type Revision struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
@@ -702,7 +787,7 @@ type Revision struct {
 
 func (x *Revision) Reset() {
 	*x = Revision{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[9]
+	mi := &file_transport_linkv1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +799,7 @@ func (x *Revision) String() string {
 func (*Revision) ProtoMessage() {}
 
 func (x *Revision) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[9]
+	mi := &file_transport_linkv1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +812,7 @@ func (x *Revision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revision.ProtoReflect.Descriptor instead.
 func (*Revision) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{9}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Revision) GetAgentId() string {
@@ -789,13 +874,16 @@ type Desired struct {
 	Revision      *Revision              `protobuf:"bytes,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	Signals       []*Signal              `protobuf:"bytes,7,rep,name=signals,proto3" json:"signals,omitempty"`
 	Checkpoint    string                 `protobuf:"bytes,8,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // that the epoch begins from; empty: with an empty state directory
+	CancelUpTo    uint64                 `protobuf:"varint,9,opt,name=cancel_up_to,json=cancelUpTo,proto3" json:"cancel_up_to,omitempty"`
+	CancelReason  string                 `protobuf:"bytes,10,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
+	Answers       []*ApprovalAnswer      `protobuf:"bytes,11,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[10]
+	mi := &file_transport_linkv1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +895,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[10]
+	mi := &file_transport_linkv1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +908,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{10}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Desired) GetSession() string {
@@ -879,6 +967,188 @@ func (x *Desired) GetCheckpoint() string {
 	return ""
 }
 
+func (x *Desired) GetCancelUpTo() uint64 {
+	if x != nil {
+		return x.CancelUpTo
+	}
+	return 0
+}
+
+func (x *Desired) GetCancelReason() string {
+	if x != nil {
+		return x.CancelReason
+	}
+	return ""
+}
+
+func (x *Desired) GetAnswers() []*ApprovalAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+type ApprovalAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approval      string                 `protobuf:"bytes,1,opt,name=approval,proto3" json:"approval,omitempty"`
+	Allow         bool                   `protobuf:"varint,2,opt,name=allow,proto3" json:"allow,omitempty"`
+	Option        string                 `protobuf:"bytes,3,opt,name=option,proto3" json:"option,omitempty"` // id
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalAnswer) Reset() {
+	*x = ApprovalAnswer{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalAnswer) ProtoMessage() {}
+
+func (x *ApprovalAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalAnswer.ProtoReflect.Descriptor instead.
+func (*ApprovalAnswer) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ApprovalAnswer) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
+func (x *ApprovalAnswer) GetAllow() bool {
+	if x != nil {
+		return x.Allow
+	}
+	return false
+}
+
+func (x *ApprovalAnswer) GetOption() string {
+	if x != nil {
+		return x.Option
+	}
+	return ""
+}
+
+func (x *ApprovalAnswer) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ApprovalAnswer) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Delta is live only: it may be dropped anywhere.
+type Delta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Source        *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Stream        string                 `protobuf:"bytes,3,opt,name=stream,proto3" json:"stream,omitempty"`
+	Type          string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"` // of the event that will supersede it
+	Offset        uint64                 `protobuf:"varint,5,opt,name=offset,proto3" json:"offset,omitempty"`
+	Text          string                 `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delta) Reset() {
+	*x = Delta{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delta) ProtoMessage() {}
+
+func (x *Delta) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delta.ProtoReflect.Descriptor instead.
+func (*Delta) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Delta) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Delta) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Delta) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Delta) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Delta) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Delta) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ShardUpdate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Position      *Position              `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
@@ -890,7 +1160,7 @@ type ShardUpdate struct {
 
 func (x *ShardUpdate) Reset() {
 	*x = ShardUpdate{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[11]
+	mi := &file_transport_linkv1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1172,7 @@ func (x *ShardUpdate) String() string {
 func (*ShardUpdate) ProtoMessage() {}
 
 func (x *ShardUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[11]
+	mi := &file_transport_linkv1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1185,7 @@ func (x *ShardUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardUpdate.ProtoReflect.Descriptor instead.
 func (*ShardUpdate) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{11}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ShardUpdate) GetPosition() *Position {
@@ -954,7 +1224,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[12]
+	mi := &file_transport_linkv1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1236,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[12]
+	mi := &file_transport_linkv1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1249,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{12}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetSourceNumber() uint64 {
@@ -1042,7 +1312,7 @@ type EventBatch struct {
 
 func (x *EventBatch) Reset() {
 	*x = EventBatch{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[13]
+	mi := &file_transport_linkv1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1324,7 @@ func (x *EventBatch) String() string {
 func (*EventBatch) ProtoMessage() {}
 
 func (x *EventBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[13]
+	mi := &file_transport_linkv1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1337,7 @@ func (x *EventBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBatch.ProtoReflect.Descriptor instead.
 func (*EventBatch) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{13}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventBatch) GetSession() string {
@@ -1103,7 +1373,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[14]
+	mi := &file_transport_linkv1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1385,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[14]
+	mi := &file_transport_linkv1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1398,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{14}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Ack) GetSession() string {
@@ -1166,13 +1436,14 @@ type SpokeMessage struct {
 	Held          []*Held                `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
 	Capacity      *Capacity              `protobuf:"bytes,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
 	Events        []*EventBatch          `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	Deltas        []*Delta               `protobuf:"bytes,5,rep,name=deltas,proto3" json:"deltas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SpokeMessage) Reset() {
 	*x = SpokeMessage{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[15]
+	mi := &file_transport_linkv1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1455,7 @@ func (x *SpokeMessage) String() string {
 func (*SpokeMessage) ProtoMessage() {}
 
 func (x *SpokeMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[15]
+	mi := &file_transport_linkv1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1468,7 @@ func (x *SpokeMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpokeMessage.ProtoReflect.Descriptor instead.
 func (*SpokeMessage) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{15}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SpokeMessage) GetHello() *Hello {
@@ -1228,6 +1499,13 @@ func (x *SpokeMessage) GetEvents() []*EventBatch {
 	return nil
 }
 
+func (x *SpokeMessage) GetDeltas() []*Delta {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
+}
+
 // HubMessage goes from hub to spoke. The first one of a stream is a welcome alone.
 type HubMessage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1240,7 +1518,7 @@ type HubMessage struct {
 
 func (x *HubMessage) Reset() {
 	*x = HubMessage{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[16]
+	mi := &file_transport_linkv1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1530,7 @@ func (x *HubMessage) String() string {
 func (*HubMessage) ProtoMessage() {}
 
 func (x *HubMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[16]
+	mi := &file_transport_linkv1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1543,7 @@ func (x *HubMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HubMessage.ProtoReflect.Descriptor instead.
 func (*HubMessage) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{16}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HubMessage) GetWelcome() *Welcome {
@@ -1298,7 +1576,7 @@ type BeatRequest struct {
 
 func (x *BeatRequest) Reset() {
 	*x = BeatRequest{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[17]
+	mi := &file_transport_linkv1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1588,7 @@ func (x *BeatRequest) String() string {
 func (*BeatRequest) ProtoMessage() {}
 
 func (x *BeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[17]
+	mi := &file_transport_linkv1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1601,7 @@ func (x *BeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeatRequest.ProtoReflect.Descriptor instead.
 func (*BeatRequest) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{17}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BeatRequest) GetBoot() string {
@@ -1341,7 +1619,7 @@ type BeatResponse struct {
 
 func (x *BeatResponse) Reset() {
 	*x = BeatResponse{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[18]
+	mi := &file_transport_linkv1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1631,7 @@ func (x *BeatResponse) String() string {
 func (*BeatResponse) ProtoMessage() {}
 
 func (x *BeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[18]
+	mi := &file_transport_linkv1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1644,7 @@ func (x *BeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeatResponse.ProtoReflect.Descriptor instead.
 func (*BeatResponse) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{18}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{21}
 }
 
 // SaveRequest: the first message is a header alone, then come the bytes of the manifest and of the pack.
@@ -1380,7 +1658,7 @@ type SaveRequest struct {
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[19]
+	mi := &file_transport_linkv1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1670,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[19]
+	mi := &file_transport_linkv1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1683,7 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{19}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SaveRequest) GetHeader() *CheckpointHeader {
@@ -1437,7 +1715,7 @@ type CheckpointHeader struct {
 
 func (x *CheckpointHeader) Reset() {
 	*x = CheckpointHeader{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[20]
+	mi := &file_transport_linkv1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1727,7 @@ func (x *CheckpointHeader) String() string {
 func (*CheckpointHeader) ProtoMessage() {}
 
 func (x *CheckpointHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[20]
+	mi := &file_transport_linkv1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1740,7 @@ func (x *CheckpointHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointHeader.ProtoReflect.Descriptor instead.
 func (*CheckpointHeader) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{20}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckpointHeader) GetSession() string {
@@ -1522,7 +1800,7 @@ type SaveResponse struct {
 
 func (x *SaveResponse) Reset() {
 	*x = SaveResponse{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[21]
+	mi := &file_transport_linkv1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1812,7 @@ func (x *SaveResponse) String() string {
 func (*SaveResponse) ProtoMessage() {}
 
 func (x *SaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[21]
+	mi := &file_transport_linkv1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1825,7 @@ func (x *SaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveResponse.ProtoReflect.Descriptor instead.
 func (*SaveResponse) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{21}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{24}
 }
 
 type FetchRequest struct {
@@ -1564,7 +1842,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[22]
+	mi := &file_transport_linkv1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1854,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[22]
+	mi := &file_transport_linkv1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1867,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{22}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FetchRequest) GetSession() string {
@@ -1643,7 +1921,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_transport_linkv1_link_proto_msgTypes[23]
+	mi := &file_transport_linkv1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1933,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_transport_linkv1_link_proto_msgTypes[23]
+	mi := &file_transport_linkv1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1946,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{23}
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FetchResponse) GetData() []byte {
@@ -1676,6 +1954,159 @@ func (x *FetchResponse) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+// SignalRequest is sent for a session that is assigned to the spoke's cluster at the source's epoch.
+type SignalRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Session        string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Source         *Source                `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Agent          string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"` // name
+	Key            string                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`     // of the session
+	Payload        []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
+	IdempotencyKey string                 `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SignalRequest) Reset() {
+	*x = SignalRequest{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRequest) ProtoMessage() {}
+
+func (x *SignalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
+func (*SignalRequest) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SignalRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *SignalRequest) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *SignalRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *SignalRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SignalRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SignalRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type SignalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SignalId      string                 `protobuf:"bytes,1,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,4,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalResponse) Reset() {
+	*x = SignalResponse{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalResponse) ProtoMessage() {}
+
+func (x *SignalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
+func (*SignalResponse) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SignalResponse) GetSignalId() string {
+	if x != nil {
+		return x.SignalId
+	}
+	return ""
+}
+
+func (x *SignalResponse) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SignalResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *SignalResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
 }
 
 var File_transport_linkv1_link_proto protoreflect.FileDescriptor
@@ -1731,7 +2162,7 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\abeat_ms\x18\x05 \x01(\x03R\x06beatMs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +
@@ -1743,7 +2174,14 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"acceptedAt\x12\x1e\n" +
 	"\n" +
 	"deliveries\x18\a \x01(\rR\n" +
-	"deliveries\"\xff\x01\n" +
+	"deliveries\x12,\n" +
+	"\x06origin\x18\b \x03(\v2\x14.nave.link.v1.OriginR\x06origin\x12\x1a\n" +
+	"\bapproval\x18\t \x01(\tR\bapproval\"b\n" +
+	"\x06Origin\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\tR\x06signal\"\xff\x01\n" +
 	"\bRevision\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1d\n" +
 	"\n" +
@@ -1752,7 +2190,7 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\x14environment_revision\x18\x04 \x01(\x04R\x13environmentRevision\x12'\n" +
 	"\x0fpolicy_revision\x18\x05 \x01(\x04R\x0epolicyRevision\x12\x14\n" +
 	"\x05agent\x18\x06 \x01(\fR\x05agent\x12 \n" +
-	"\venvironment\x18\a \x01(\fR\venvironment\"\xa4\x02\n" +
+	"\venvironment\x18\a \x01(\fR\venvironment\"\xa3\x03\n" +
 	"\aDesired\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x10\n" +
@@ -1763,7 +2201,25 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\asignals\x18\a \x03(\v2\x14.nave.link.v1.SignalR\asignals\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\b \x01(\tR\n" +
-	"checkpoint\"\x88\x01\n" +
+	"checkpoint\x12 \n" +
+	"\fcancel_up_to\x18\t \x01(\x04R\n" +
+	"cancelUpTo\x12#\n" +
+	"\rcancel_reason\x18\n" +
+	" \x01(\tR\fcancelReason\x126\n" +
+	"\aanswers\x18\v \x03(\v2\x1c.nave.link.v1.ApprovalAnswerR\aanswers\"\x82\x01\n" +
+	"\x0eApprovalAnswer\x12\x1a\n" +
+	"\bapproval\x18\x01 \x01(\tR\bapproval\x12\x14\n" +
+	"\x05allow\x18\x02 \x01(\bR\x05allow\x12\x16\n" +
+	"\x06option\x18\x03 \x01(\tR\x06option\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xa7\x01\n" +
+	"\x05Delta\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
+	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12\x16\n" +
+	"\x06stream\x18\x03 \x01(\tR\x06stream\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x16\n" +
+	"\x06offset\x18\x05 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04text\x18\x06 \x01(\tR\x04text\"\x88\x01\n" +
 	"\vShardUpdate\x122\n" +
 	"\bposition\x18\x01 \x01(\v2\x16.nave.link.v1.PositionR\bposition\x12\x12\n" +
 	"\x04full\x18\x02 \x01(\bR\x04full\x121\n" +
@@ -1790,12 +2246,13 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
 	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12\x13\n" +
 	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\x122\n" +
-	"\bposition\x18\x04 \x01(\v2\x16.nave.link.v1.PositionR\bposition\"\xc7\x01\n" +
+	"\bposition\x18\x04 \x01(\v2\x16.nave.link.v1.PositionR\bposition\"\xf4\x01\n" +
 	"\fSpokeMessage\x12)\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.nave.link.v1.HelloR\x05hello\x12&\n" +
 	"\x04held\x18\x02 \x03(\v2\x12.nave.link.v1.HeldR\x04held\x122\n" +
 	"\bcapacity\x18\x03 \x01(\v2\x16.nave.link.v1.CapacityR\bcapacity\x120\n" +
-	"\x06events\x18\x04 \x03(\v2\x18.nave.link.v1.EventBatchR\x06events\"\x99\x01\n" +
+	"\x06events\x18\x04 \x03(\v2\x18.nave.link.v1.EventBatchR\x06events\x12+\n" +
+	"\x06deltas\x18\x05 \x03(\v2\x13.nave.link.v1.DeltaR\x06deltas\"\x99\x01\n" +
 	"\n" +
 	"HubMessage\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.nave.link.v1.WelcomeR\awelcome\x123\n" +
@@ -1827,12 +2284,26 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\x06offset\x18\x05 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x06 \x01(\x03R\x06length\"#\n" +
 	"\rFetchResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\x8f\x02\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xc2\x01\n" +
+	"\rSignalRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12,\n" +
+	"\x06source\x18\x02 \x01(\v2\x14.nave.link.v1.SourceR\x06source\x12\x14\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\x12\x18\n" +
+	"\apayload\x18\x05 \x01(\fR\apayload\x12'\n" +
+	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\"\x86\x01\n" +
+	"\x0eSignalResponse\x12\x1b\n" +
+	"\tsignal_id\x18\x01 \x01(\tR\bsignalId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate2\xd4\x02\n" +
 	"\x04Link\x12C\n" +
 	"\aConnect\x12\x1a.nave.link.v1.SpokeMessage\x1a\x18.nave.link.v1.HubMessage(\x010\x01\x12=\n" +
 	"\x04Beat\x12\x19.nave.link.v1.BeatRequest\x1a\x1a.nave.link.v1.BeatResponse\x12?\n" +
 	"\x04Save\x12\x19.nave.link.v1.SaveRequest\x1a\x1a.nave.link.v1.SaveResponse(\x01\x12B\n" +
-	"\x05Fetch\x12\x1a.nave.link.v1.FetchRequest\x1a\x1b.nave.link.v1.FetchResponse0\x01B2Z0github.com/nave-dev/nave/transport/linkv1;linkv1b\x06proto3"
+	"\x05Fetch\x12\x1a.nave.link.v1.FetchRequest\x1a\x1b.nave.link.v1.FetchResponse0\x01\x12C\n" +
+	"\x06Signal\x12\x1b.nave.link.v1.SignalRequest\x1a\x1c.nave.link.v1.SignalResponseB2Z0github.com/nave-dev/nave/transport/linkv1;linkv1b\x06proto3"
 
 var (
 	file_transport_linkv1_link_proto_rawDescOnce sync.Once
@@ -1846,7 +2317,7 @@ func file_transport_linkv1_link_proto_rawDescGZIP() []byte {
 	return file_transport_linkv1_link_proto_rawDescData
 }
 
-var file_transport_linkv1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_transport_linkv1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_transport_linkv1_link_proto_goTypes = []any{
 	(*Counter)(nil),               // 0: nave.link.v1.Counter
 	(*Source)(nil),                // 1: nave.link.v1.Source
@@ -1857,24 +2328,29 @@ var file_transport_linkv1_link_proto_goTypes = []any{
 	(*Hello)(nil),                 // 6: nave.link.v1.Hello
 	(*Welcome)(nil),               // 7: nave.link.v1.Welcome
 	(*Signal)(nil),                // 8: nave.link.v1.Signal
-	(*Revision)(nil),              // 9: nave.link.v1.Revision
-	(*Desired)(nil),               // 10: nave.link.v1.Desired
-	(*ShardUpdate)(nil),           // 11: nave.link.v1.ShardUpdate
-	(*Event)(nil),                 // 12: nave.link.v1.Event
-	(*EventBatch)(nil),            // 13: nave.link.v1.EventBatch
-	(*Ack)(nil),                   // 14: nave.link.v1.Ack
-	(*SpokeMessage)(nil),          // 15: nave.link.v1.SpokeMessage
-	(*HubMessage)(nil),            // 16: nave.link.v1.HubMessage
-	(*BeatRequest)(nil),           // 17: nave.link.v1.BeatRequest
-	(*BeatResponse)(nil),          // 18: nave.link.v1.BeatResponse
-	(*SaveRequest)(nil),           // 19: nave.link.v1.SaveRequest
-	(*CheckpointHeader)(nil),      // 20: nave.link.v1.CheckpointHeader
-	(*SaveResponse)(nil),          // 21: nave.link.v1.SaveResponse
-	(*FetchRequest)(nil),          // 22: nave.link.v1.FetchRequest
-	(*FetchResponse)(nil),         // 23: nave.link.v1.FetchResponse
-	nil,                           // 24: nave.link.v1.Welcome.LabelsEntry
-	nil,                           // 25: nave.link.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Origin)(nil),                // 9: nave.link.v1.Origin
+	(*Revision)(nil),              // 10: nave.link.v1.Revision
+	(*Desired)(nil),               // 11: nave.link.v1.Desired
+	(*ApprovalAnswer)(nil),        // 12: nave.link.v1.ApprovalAnswer
+	(*Delta)(nil),                 // 13: nave.link.v1.Delta
+	(*ShardUpdate)(nil),           // 14: nave.link.v1.ShardUpdate
+	(*Event)(nil),                 // 15: nave.link.v1.Event
+	(*EventBatch)(nil),            // 16: nave.link.v1.EventBatch
+	(*Ack)(nil),                   // 17: nave.link.v1.Ack
+	(*SpokeMessage)(nil),          // 18: nave.link.v1.SpokeMessage
+	(*HubMessage)(nil),            // 19: nave.link.v1.HubMessage
+	(*BeatRequest)(nil),           // 20: nave.link.v1.BeatRequest
+	(*BeatResponse)(nil),          // 21: nave.link.v1.BeatResponse
+	(*SaveRequest)(nil),           // 22: nave.link.v1.SaveRequest
+	(*CheckpointHeader)(nil),      // 23: nave.link.v1.CheckpointHeader
+	(*SaveResponse)(nil),          // 24: nave.link.v1.SaveResponse
+	(*FetchRequest)(nil),          // 25: nave.link.v1.FetchRequest
+	(*FetchResponse)(nil),         // 26: nave.link.v1.FetchResponse
+	(*SignalRequest)(nil),         // 27: nave.link.v1.SignalRequest
+	(*SignalResponse)(nil),        // 28: nave.link.v1.SignalResponse
+	nil,                           // 29: nave.link.v1.Welcome.LabelsEntry
+	nil,                           // 30: nave.link.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 }
 var file_transport_linkv1_link_proto_depIdxs = []int32{
 	0,  // 0: nave.link.v1.Source.epoch:type_name -> nave.link.v1.Counter
@@ -1884,42 +2360,49 @@ var file_transport_linkv1_link_proto_depIdxs = []int32{
 	4,  // 4: nave.link.v1.Hello.capacity:type_name -> nave.link.v1.Capacity
 	5,  // 5: nave.link.v1.Hello.held:type_name -> nave.link.v1.Held
 	2,  // 6: nave.link.v1.Hello.positions:type_name -> nave.link.v1.Position
-	24, // 7: nave.link.v1.Welcome.labels:type_name -> nave.link.v1.Welcome.LabelsEntry
-	26, // 8: nave.link.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	0,  // 9: nave.link.v1.Desired.epoch:type_name -> nave.link.v1.Counter
-	9,  // 10: nave.link.v1.Desired.revision:type_name -> nave.link.v1.Revision
-	8,  // 11: nave.link.v1.Desired.signals:type_name -> nave.link.v1.Signal
-	2,  // 12: nave.link.v1.ShardUpdate.position:type_name -> nave.link.v1.Position
-	10, // 13: nave.link.v1.ShardUpdate.sessions:type_name -> nave.link.v1.Desired
-	26, // 14: nave.link.v1.Event.time:type_name -> google.protobuf.Timestamp
-	25, // 15: nave.link.v1.Event.attributes:type_name -> nave.link.v1.Event.AttributesEntry
-	1,  // 16: nave.link.v1.EventBatch.source:type_name -> nave.link.v1.Source
-	12, // 17: nave.link.v1.EventBatch.events:type_name -> nave.link.v1.Event
-	1,  // 18: nave.link.v1.Ack.source:type_name -> nave.link.v1.Source
-	2,  // 19: nave.link.v1.Ack.position:type_name -> nave.link.v1.Position
-	6,  // 20: nave.link.v1.SpokeMessage.hello:type_name -> nave.link.v1.Hello
-	5,  // 21: nave.link.v1.SpokeMessage.held:type_name -> nave.link.v1.Held
-	4,  // 22: nave.link.v1.SpokeMessage.capacity:type_name -> nave.link.v1.Capacity
-	13, // 23: nave.link.v1.SpokeMessage.events:type_name -> nave.link.v1.EventBatch
-	7,  // 24: nave.link.v1.HubMessage.welcome:type_name -> nave.link.v1.Welcome
-	11, // 25: nave.link.v1.HubMessage.updates:type_name -> nave.link.v1.ShardUpdate
-	14, // 26: nave.link.v1.HubMessage.acks:type_name -> nave.link.v1.Ack
-	20, // 27: nave.link.v1.SaveRequest.header:type_name -> nave.link.v1.CheckpointHeader
-	1,  // 28: nave.link.v1.CheckpointHeader.source:type_name -> nave.link.v1.Source
-	1,  // 29: nave.link.v1.FetchRequest.source:type_name -> nave.link.v1.Source
-	15, // 30: nave.link.v1.Link.Connect:input_type -> nave.link.v1.SpokeMessage
-	17, // 31: nave.link.v1.Link.Beat:input_type -> nave.link.v1.BeatRequest
-	19, // 32: nave.link.v1.Link.Save:input_type -> nave.link.v1.SaveRequest
-	22, // 33: nave.link.v1.Link.Fetch:input_type -> nave.link.v1.FetchRequest
-	16, // 34: nave.link.v1.Link.Connect:output_type -> nave.link.v1.HubMessage
-	18, // 35: nave.link.v1.Link.Beat:output_type -> nave.link.v1.BeatResponse
-	21, // 36: nave.link.v1.Link.Save:output_type -> nave.link.v1.SaveResponse
-	23, // 37: nave.link.v1.Link.Fetch:output_type -> nave.link.v1.FetchResponse
-	34, // [34:38] is the sub-list for method output_type
-	30, // [30:34] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	29, // 7: nave.link.v1.Welcome.labels:type_name -> nave.link.v1.Welcome.LabelsEntry
+	31, // 8: nave.link.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	9,  // 9: nave.link.v1.Signal.origin:type_name -> nave.link.v1.Origin
+	0,  // 10: nave.link.v1.Desired.epoch:type_name -> nave.link.v1.Counter
+	10, // 11: nave.link.v1.Desired.revision:type_name -> nave.link.v1.Revision
+	8,  // 12: nave.link.v1.Desired.signals:type_name -> nave.link.v1.Signal
+	12, // 13: nave.link.v1.Desired.answers:type_name -> nave.link.v1.ApprovalAnswer
+	1,  // 14: nave.link.v1.Delta.source:type_name -> nave.link.v1.Source
+	2,  // 15: nave.link.v1.ShardUpdate.position:type_name -> nave.link.v1.Position
+	11, // 16: nave.link.v1.ShardUpdate.sessions:type_name -> nave.link.v1.Desired
+	31, // 17: nave.link.v1.Event.time:type_name -> google.protobuf.Timestamp
+	30, // 18: nave.link.v1.Event.attributes:type_name -> nave.link.v1.Event.AttributesEntry
+	1,  // 19: nave.link.v1.EventBatch.source:type_name -> nave.link.v1.Source
+	15, // 20: nave.link.v1.EventBatch.events:type_name -> nave.link.v1.Event
+	1,  // 21: nave.link.v1.Ack.source:type_name -> nave.link.v1.Source
+	2,  // 22: nave.link.v1.Ack.position:type_name -> nave.link.v1.Position
+	6,  // 23: nave.link.v1.SpokeMessage.hello:type_name -> nave.link.v1.Hello
+	5,  // 24: nave.link.v1.SpokeMessage.held:type_name -> nave.link.v1.Held
+	4,  // 25: nave.link.v1.SpokeMessage.capacity:type_name -> nave.link.v1.Capacity
+	16, // 26: nave.link.v1.SpokeMessage.events:type_name -> nave.link.v1.EventBatch
+	13, // 27: nave.link.v1.SpokeMessage.deltas:type_name -> nave.link.v1.Delta
+	7,  // 28: nave.link.v1.HubMessage.welcome:type_name -> nave.link.v1.Welcome
+	14, // 29: nave.link.v1.HubMessage.updates:type_name -> nave.link.v1.ShardUpdate
+	17, // 30: nave.link.v1.HubMessage.acks:type_name -> nave.link.v1.Ack
+	23, // 31: nave.link.v1.SaveRequest.header:type_name -> nave.link.v1.CheckpointHeader
+	1,  // 32: nave.link.v1.CheckpointHeader.source:type_name -> nave.link.v1.Source
+	1,  // 33: nave.link.v1.FetchRequest.source:type_name -> nave.link.v1.Source
+	1,  // 34: nave.link.v1.SignalRequest.source:type_name -> nave.link.v1.Source
+	18, // 35: nave.link.v1.Link.Connect:input_type -> nave.link.v1.SpokeMessage
+	20, // 36: nave.link.v1.Link.Beat:input_type -> nave.link.v1.BeatRequest
+	22, // 37: nave.link.v1.Link.Save:input_type -> nave.link.v1.SaveRequest
+	25, // 38: nave.link.v1.Link.Fetch:input_type -> nave.link.v1.FetchRequest
+	27, // 39: nave.link.v1.Link.Signal:input_type -> nave.link.v1.SignalRequest
+	19, // 40: nave.link.v1.Link.Connect:output_type -> nave.link.v1.HubMessage
+	21, // 41: nave.link.v1.Link.Beat:output_type -> nave.link.v1.BeatResponse
+	24, // 42: nave.link.v1.Link.Save:output_type -> nave.link.v1.SaveResponse
+	26, // 43: nave.link.v1.Link.Fetch:output_type -> nave.link.v1.FetchResponse
+	28, // 44: nave.link.v1.Link.Signal:output_type -> nave.link.v1.SignalResponse
+	40, // [40:45] is the sub-list for method output_type
+	35, // [35:40] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_transport_linkv1_link_proto_init() }
@@ -1933,7 +2416,7 @@ func file_transport_linkv1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_linkv1_link_proto_rawDesc), len(file_transport_linkv1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	Link_Beat_FullMethodName    = "/nave.link.v1.Link/Beat"
 	Link_Save_FullMethodName    = "/nave.link.v1.Link/Save"
 	Link_Fetch_FullMethodName   = "/nave.link.v1.Link/Fetch"
+	Link_Signal_FullMethodName  = "/nave.link.v1.Link/Signal"
 )
 
 // LinkClient is the client API for Link service.
@@ -40,6 +41,8 @@ type LinkClient interface {
 	Save(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SaveRequest, SaveResponse], error)
 	// Fetch reads a part of a checkpoint of a session that is assigned to the spoke's cluster at the epoch named.
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
+	// Signal sends a signal as a session. It is answered when the signal is durable.
+	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
 }
 
 type linkClient struct {
@@ -105,6 +108,16 @@ func (c *linkClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Link_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 
+func (c *linkClient) Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignalResponse)
+	err := c.cc.Invoke(ctx, Link_Signal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LinkServer is the server API for Link service.
 // All implementations must embed UnimplementedLinkServer
 // for forward compatibility.
@@ -118,6 +131,8 @@ type LinkServer interface {
 	Save(grpc.ClientStreamingServer[SaveRequest, SaveResponse]) error
 	// Fetch reads a part of a checkpoint of a session that is assigned to the spoke's cluster at the epoch named.
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
+	// Signal sends a signal as a session. It is answered when the signal is durable.
+	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
 	mustEmbedUnimplementedLinkServer()
 }
 
@@ -139,6 +154,9 @@ func (UnimplementedLinkServer) Save(grpc.ClientStreamingServer[SaveRequest, Save
 }
 func (UnimplementedLinkServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Fetch not implemented")
+}
+func (UnimplementedLinkServer) Signal(context.Context, *SignalRequest) (*SignalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Signal not implemented")
 }
 func (UnimplementedLinkServer) mustEmbedUnimplementedLinkServer() {}
 func (UnimplementedLinkServer) testEmbeddedByValue()              {}
@@ -204,6 +222,24 @@ func _Link_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Link_FetchServer = grpc.ServerStreamingServer[FetchResponse]
 
+func _Link_Signal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LinkServer).Signal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Link_Signal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LinkServer).Signal(ctx, req.(*SignalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Link_ServiceDesc is the grpc.ServiceDesc for Link service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -214,6 +250,10 @@ var Link_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Beat",
 			Handler:    _Link_Beat_Handler,
+		},
+		{
+			MethodName: "Signal",
+			Handler:    _Link_Signal_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -53,6 +53,8 @@ const (
 	EnrollmentEnrollProcedure = "/nave.v1.Enrollment/Enroll"
 	// SystemInfoProcedure is the fully-qualified name of the System's Info RPC.
 	SystemInfoProcedure = "/nave.v1.System/Info"
+	// SystemStatusProcedure is the fully-qualified name of the System's Status RPC.
+	SystemStatusProcedure = "/nave.v1.System/Status"
 )
 
 // ClustersClient is a client for the nave.v1.Clusters service.
@@ -360,6 +362,7 @@ func (UnimplementedEnrollmentHandler) Enroll(context.Context, *navev1.EnrollRequ
 // SystemClient is a client for the nave.v1.System service.
 type SystemClient interface {
 	Info(context.Context, *navev1.InfoRequest) (*navev1.InfoResponse, error)
+	Status(context.Context, *navev1.StatusRequest) (*navev1.StatusResponse, error)
 }
 
 // NewSystemClient constructs a client for the nave.v1.System service. By default, it uses the
@@ -379,12 +382,19 @@ func NewSystemClient(httpClient connect.HTTPClient, baseURL string, opts ...conn
 			connect.WithSchema(systemMethods.ByName("Info")),
 			connect.WithClientOptions(opts...),
 		),
+		status: connect.NewClient[navev1.StatusRequest, navev1.StatusResponse](
+			httpClient,
+			baseURL+SystemStatusProcedure,
+			connect.WithSchema(systemMethods.ByName("Status")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // systemClient implements SystemClient.
 type systemClient struct {
-	info *connect.Client[navev1.InfoRequest, navev1.InfoResponse]
+	info   *connect.Client[navev1.InfoRequest, navev1.InfoResponse]
+	status *connect.Client[navev1.StatusRequest, navev1.StatusResponse]
 }
 
 // Info calls nave.v1.System.Info.
@@ -396,9 +406,19 @@ func (c *systemClient) Info(ctx context.Context, req *navev1.InfoRequest) (*nave
 	return nil, err
 }
 
+// Status calls nave.v1.System.Status.
+func (c *systemClient) Status(ctx context.Context, req *navev1.StatusRequest) (*navev1.StatusResponse, error) {
+	response, err := c.status.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // SystemHandler is an implementation of the nave.v1.System service.
 type SystemHandler interface {
 	Info(context.Context, *navev1.InfoRequest) (*navev1.InfoResponse, error)
+	Status(context.Context, *navev1.StatusRequest) (*navev1.StatusResponse, error)
 }
 
 // NewSystemHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -414,10 +434,18 @@ func NewSystemHandler(svc SystemHandler, opts ...connect.HandlerOption) (string,
 		connect.WithSchema(systemMethods.ByName("Info")),
 		connect.WithHandlerOptions(opts...),
 	)
+	systemStatusHandler := connect.NewUnaryHandlerSimple(
+		SystemStatusProcedure,
+		svc.Status,
+		connect.WithSchema(systemMethods.ByName("Status")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/nave.v1.System/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SystemInfoProcedure:
 			systemInfoHandler.ServeHTTP(w, r)
+		case SystemStatusProcedure:
+			systemStatusHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -429,4 +457,8 @@ type UnimplementedSystemHandler struct{}
 
 func (UnimplementedSystemHandler) Info(context.Context, *navev1.InfoRequest) (*navev1.InfoResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.System.Info is not implemented"))
+}
+
+func (UnimplementedSystemHandler) Status(context.Context, *navev1.StatusRequest) (*navev1.StatusResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.System.Status is not implemented"))
 }

@@ -28,6 +28,8 @@ const (
 	AgentsName = "nave.v1.Agents"
 	// PlacementPoliciesName is the fully-qualified name of the PlacementPolicies service.
 	PlacementPoliciesName = "nave.v1.PlacementPolicies"
+	// GrantsName is the fully-qualified name of the Grants service.
+	GrantsName = "nave.v1.Grants"
 )
 
 // These constants are the fully-qualified names of the RPCs defined in this package. They're
@@ -71,6 +73,16 @@ const (
 	// PlacementPoliciesDeleteProcedure is the fully-qualified name of the PlacementPolicies's Delete
 	// RPC.
 	PlacementPoliciesDeleteProcedure = "/nave.v1.PlacementPolicies/Delete"
+	// GrantsPutProcedure is the fully-qualified name of the Grants's Put RPC.
+	GrantsPutProcedure = "/nave.v1.Grants/Put"
+	// GrantsGetProcedure is the fully-qualified name of the Grants's Get RPC.
+	GrantsGetProcedure = "/nave.v1.Grants/Get"
+	// GrantsListProcedure is the fully-qualified name of the Grants's List RPC.
+	GrantsListProcedure = "/nave.v1.Grants/List"
+	// GrantsListRevisionsProcedure is the fully-qualified name of the Grants's ListRevisions RPC.
+	GrantsListRevisionsProcedure = "/nave.v1.Grants/ListRevisions"
+	// GrantsDeleteProcedure is the fully-qualified name of the Grants's Delete RPC.
+	GrantsDeleteProcedure = "/nave.v1.Grants/Delete"
 )
 
 // EnvironmentsClient is a client for the nave.v1.Environments service.
@@ -653,4 +665,198 @@ func (UnimplementedPlacementPoliciesHandler) ListRevisions(context.Context, *nav
 
 func (UnimplementedPlacementPoliciesHandler) Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.PlacementPolicies.Delete is not implemented"))
+}
+
+// GrantsClient is a client for the nave.v1.Grants service.
+type GrantsClient interface {
+	Put(context.Context, *navev1.PutGrantRequest) (*navev1.PutGrantResponse, error)
+	Get(context.Context, *navev1.GetRequest) (*navev1.Grant, error)
+	List(context.Context, *navev1.ListRequest) (*navev1.ListGrantsResponse, error)
+	ListRevisions(context.Context, *navev1.ListRevisionsRequest) (*navev1.ListGrantsResponse, error)
+	Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+}
+
+// NewGrantsClient constructs a client for the nave.v1.Grants service. By default, it uses the
+// Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and sends
+// uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC() or
+// connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewGrantsClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) GrantsClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	grantsMethods := navev1.File_api_navev1_definitions_proto.Services().ByName("Grants").Methods()
+	return &grantsClient{
+		put: connect.NewClient[navev1.PutGrantRequest, navev1.PutGrantResponse](
+			httpClient,
+			baseURL+GrantsPutProcedure,
+			connect.WithSchema(grantsMethods.ByName("Put")),
+			connect.WithClientOptions(opts...),
+		),
+		get: connect.NewClient[navev1.GetRequest, navev1.Grant](
+			httpClient,
+			baseURL+GrantsGetProcedure,
+			connect.WithSchema(grantsMethods.ByName("Get")),
+			connect.WithClientOptions(opts...),
+		),
+		list: connect.NewClient[navev1.ListRequest, navev1.ListGrantsResponse](
+			httpClient,
+			baseURL+GrantsListProcedure,
+			connect.WithSchema(grantsMethods.ByName("List")),
+			connect.WithClientOptions(opts...),
+		),
+		listRevisions: connect.NewClient[navev1.ListRevisionsRequest, navev1.ListGrantsResponse](
+			httpClient,
+			baseURL+GrantsListRevisionsProcedure,
+			connect.WithSchema(grantsMethods.ByName("ListRevisions")),
+			connect.WithClientOptions(opts...),
+		),
+		delete: connect.NewClient[navev1.DeleteRequest, navev1.DeleteResponse](
+			httpClient,
+			baseURL+GrantsDeleteProcedure,
+			connect.WithSchema(grantsMethods.ByName("Delete")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// grantsClient implements GrantsClient.
+type grantsClient struct {
+	put           *connect.Client[navev1.PutGrantRequest, navev1.PutGrantResponse]
+	get           *connect.Client[navev1.GetRequest, navev1.Grant]
+	list          *connect.Client[navev1.ListRequest, navev1.ListGrantsResponse]
+	listRevisions *connect.Client[navev1.ListRevisionsRequest, navev1.ListGrantsResponse]
+	delete        *connect.Client[navev1.DeleteRequest, navev1.DeleteResponse]
+}
+
+// Put calls nave.v1.Grants.Put.
+func (c *grantsClient) Put(ctx context.Context, req *navev1.PutGrantRequest) (*navev1.PutGrantResponse, error) {
+	response, err := c.put.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Get calls nave.v1.Grants.Get.
+func (c *grantsClient) Get(ctx context.Context, req *navev1.GetRequest) (*navev1.Grant, error) {
+	response, err := c.get.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// List calls nave.v1.Grants.List.
+func (c *grantsClient) List(ctx context.Context, req *navev1.ListRequest) (*navev1.ListGrantsResponse, error) {
+	response, err := c.list.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListRevisions calls nave.v1.Grants.ListRevisions.
+func (c *grantsClient) ListRevisions(ctx context.Context, req *navev1.ListRevisionsRequest) (*navev1.ListGrantsResponse, error) {
+	response, err := c.listRevisions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Delete calls nave.v1.Grants.Delete.
+func (c *grantsClient) Delete(ctx context.Context, req *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
+	response, err := c.delete.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GrantsHandler is an implementation of the nave.v1.Grants service.
+type GrantsHandler interface {
+	Put(context.Context, *navev1.PutGrantRequest) (*navev1.PutGrantResponse, error)
+	Get(context.Context, *navev1.GetRequest) (*navev1.Grant, error)
+	List(context.Context, *navev1.ListRequest) (*navev1.ListGrantsResponse, error)
+	ListRevisions(context.Context, *navev1.ListRevisionsRequest) (*navev1.ListGrantsResponse, error)
+	Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+}
+
+// NewGrantsHandler builds an HTTP handler from the service implementation. It returns the path on
+// which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewGrantsHandler(svc GrantsHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	grantsMethods := navev1.File_api_navev1_definitions_proto.Services().ByName("Grants").Methods()
+	grantsPutHandler := connect.NewUnaryHandlerSimple(
+		GrantsPutProcedure,
+		svc.Put,
+		connect.WithSchema(grantsMethods.ByName("Put")),
+		connect.WithHandlerOptions(opts...),
+	)
+	grantsGetHandler := connect.NewUnaryHandlerSimple(
+		GrantsGetProcedure,
+		svc.Get,
+		connect.WithSchema(grantsMethods.ByName("Get")),
+		connect.WithHandlerOptions(opts...),
+	)
+	grantsListHandler := connect.NewUnaryHandlerSimple(
+		GrantsListProcedure,
+		svc.List,
+		connect.WithSchema(grantsMethods.ByName("List")),
+		connect.WithHandlerOptions(opts...),
+	)
+	grantsListRevisionsHandler := connect.NewUnaryHandlerSimple(
+		GrantsListRevisionsProcedure,
+		svc.ListRevisions,
+		connect.WithSchema(grantsMethods.ByName("ListRevisions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	grantsDeleteHandler := connect.NewUnaryHandlerSimple(
+		GrantsDeleteProcedure,
+		svc.Delete,
+		connect.WithSchema(grantsMethods.ByName("Delete")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/nave.v1.Grants/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case GrantsPutProcedure:
+			grantsPutHandler.ServeHTTP(w, r)
+		case GrantsGetProcedure:
+			grantsGetHandler.ServeHTTP(w, r)
+		case GrantsListProcedure:
+			grantsListHandler.ServeHTTP(w, r)
+		case GrantsListRevisionsProcedure:
+			grantsListRevisionsHandler.ServeHTTP(w, r)
+		case GrantsDeleteProcedure:
+			grantsDeleteHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedGrantsHandler returns CodeUnimplemented from all methods.
+type UnimplementedGrantsHandler struct{}
+
+func (UnimplementedGrantsHandler) Put(context.Context, *navev1.PutGrantRequest) (*navev1.PutGrantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Grants.Put is not implemented"))
+}
+
+func (UnimplementedGrantsHandler) Get(context.Context, *navev1.GetRequest) (*navev1.Grant, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Grants.Get is not implemented"))
+}
+
+func (UnimplementedGrantsHandler) List(context.Context, *navev1.ListRequest) (*navev1.ListGrantsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Grants.List is not implemented"))
+}
+
+func (UnimplementedGrantsHandler) ListRevisions(context.Context, *navev1.ListRevisionsRequest) (*navev1.ListGrantsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Grants.ListRevisions is not implemented"))
+}
+
+func (UnimplementedGrantsHandler) Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Grants.Delete is not implemented"))
 }

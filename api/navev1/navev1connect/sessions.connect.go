@@ -21,6 +21,8 @@ import (
 const _ = connect.IsAtLeastVersion1_13_0
 
 const (
+	// ApprovalsName is the fully-qualified name of the Approvals service.
+	ApprovalsName = "nave.v1.Approvals"
 	// SessionsName is the fully-qualified name of the Sessions service.
 	SessionsName = "nave.v1.Sessions"
 )
@@ -33,6 +35,12 @@ const (
 // reflection-formatted method names, remove the leading slash and convert the remaining slash to a
 // period.
 const (
+	// ApprovalsListProcedure is the fully-qualified name of the Approvals's List RPC.
+	ApprovalsListProcedure = "/nave.v1.Approvals/List"
+	// ApprovalsGetProcedure is the fully-qualified name of the Approvals's Get RPC.
+	ApprovalsGetProcedure = "/nave.v1.Approvals/Get"
+	// ApprovalsAnswerProcedure is the fully-qualified name of the Approvals's Answer RPC.
+	ApprovalsAnswerProcedure = "/nave.v1.Approvals/Answer"
 	// SessionsSignalProcedure is the fully-qualified name of the Sessions's Signal RPC.
 	SessionsSignalProcedure = "/nave.v1.Sessions/Signal"
 	// SessionsGetProcedure is the fully-qualified name of the Sessions's Get RPC.
@@ -49,6 +57,8 @@ const (
 	SessionsResumeProcedure = "/nave.v1.Sessions/Resume"
 	// SessionsTerminateProcedure is the fully-qualified name of the Sessions's Terminate RPC.
 	SessionsTerminateProcedure = "/nave.v1.Sessions/Terminate"
+	// SessionsCancelProcedure is the fully-qualified name of the Sessions's Cancel RPC.
+	SessionsCancelProcedure = "/nave.v1.Sessions/Cancel"
 	// SessionsListDeadLettersProcedure is the fully-qualified name of the Sessions's ListDeadLetters
 	// RPC.
 	SessionsListDeadLettersProcedure = "/nave.v1.Sessions/ListDeadLetters"
@@ -59,6 +69,140 @@ const (
 	// SessionsListSideEventsProcedure is the fully-qualified name of the Sessions's ListSideEvents RPC.
 	SessionsListSideEventsProcedure = "/nave.v1.Sessions/ListSideEvents"
 )
+
+// ApprovalsClient is a client for the nave.v1.Approvals service.
+type ApprovalsClient interface {
+	List(context.Context, *navev1.ListApprovalsRequest) (*navev1.ListApprovalsResponse, error)
+	Get(context.Context, *navev1.GetApprovalRequest) (*navev1.Approval, error)
+	Answer(context.Context, *navev1.AnswerRequest) (*navev1.Approval, error)
+}
+
+// NewApprovalsClient constructs a client for the nave.v1.Approvals service. By default, it uses the
+// Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and sends
+// uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC() or
+// connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewApprovalsClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) ApprovalsClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	approvalsMethods := navev1.File_api_navev1_sessions_proto.Services().ByName("Approvals").Methods()
+	return &approvalsClient{
+		list: connect.NewClient[navev1.ListApprovalsRequest, navev1.ListApprovalsResponse](
+			httpClient,
+			baseURL+ApprovalsListProcedure,
+			connect.WithSchema(approvalsMethods.ByName("List")),
+			connect.WithClientOptions(opts...),
+		),
+		get: connect.NewClient[navev1.GetApprovalRequest, navev1.Approval](
+			httpClient,
+			baseURL+ApprovalsGetProcedure,
+			connect.WithSchema(approvalsMethods.ByName("Get")),
+			connect.WithClientOptions(opts...),
+		),
+		answer: connect.NewClient[navev1.AnswerRequest, navev1.Approval](
+			httpClient,
+			baseURL+ApprovalsAnswerProcedure,
+			connect.WithSchema(approvalsMethods.ByName("Answer")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// approvalsClient implements ApprovalsClient.
+type approvalsClient struct {
+	list   *connect.Client[navev1.ListApprovalsRequest, navev1.ListApprovalsResponse]
+	get    *connect.Client[navev1.GetApprovalRequest, navev1.Approval]
+	answer *connect.Client[navev1.AnswerRequest, navev1.Approval]
+}
+
+// List calls nave.v1.Approvals.List.
+func (c *approvalsClient) List(ctx context.Context, req *navev1.ListApprovalsRequest) (*navev1.ListApprovalsResponse, error) {
+	response, err := c.list.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Get calls nave.v1.Approvals.Get.
+func (c *approvalsClient) Get(ctx context.Context, req *navev1.GetApprovalRequest) (*navev1.Approval, error) {
+	response, err := c.get.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Answer calls nave.v1.Approvals.Answer.
+func (c *approvalsClient) Answer(ctx context.Context, req *navev1.AnswerRequest) (*navev1.Approval, error) {
+	response, err := c.answer.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApprovalsHandler is an implementation of the nave.v1.Approvals service.
+type ApprovalsHandler interface {
+	List(context.Context, *navev1.ListApprovalsRequest) (*navev1.ListApprovalsResponse, error)
+	Get(context.Context, *navev1.GetApprovalRequest) (*navev1.Approval, error)
+	Answer(context.Context, *navev1.AnswerRequest) (*navev1.Approval, error)
+}
+
+// NewApprovalsHandler builds an HTTP handler from the service implementation. It returns the path
+// on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewApprovalsHandler(svc ApprovalsHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	approvalsMethods := navev1.File_api_navev1_sessions_proto.Services().ByName("Approvals").Methods()
+	approvalsListHandler := connect.NewUnaryHandlerSimple(
+		ApprovalsListProcedure,
+		svc.List,
+		connect.WithSchema(approvalsMethods.ByName("List")),
+		connect.WithHandlerOptions(opts...),
+	)
+	approvalsGetHandler := connect.NewUnaryHandlerSimple(
+		ApprovalsGetProcedure,
+		svc.Get,
+		connect.WithSchema(approvalsMethods.ByName("Get")),
+		connect.WithHandlerOptions(opts...),
+	)
+	approvalsAnswerHandler := connect.NewUnaryHandlerSimple(
+		ApprovalsAnswerProcedure,
+		svc.Answer,
+		connect.WithSchema(approvalsMethods.ByName("Answer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/nave.v1.Approvals/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case ApprovalsListProcedure:
+			approvalsListHandler.ServeHTTP(w, r)
+		case ApprovalsGetProcedure:
+			approvalsGetHandler.ServeHTTP(w, r)
+		case ApprovalsAnswerProcedure:
+			approvalsAnswerHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedApprovalsHandler returns CodeUnimplemented from all methods.
+type UnimplementedApprovalsHandler struct{}
+
+func (UnimplementedApprovalsHandler) List(context.Context, *navev1.ListApprovalsRequest) (*navev1.ListApprovalsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Approvals.List is not implemented"))
+}
+
+func (UnimplementedApprovalsHandler) Get(context.Context, *navev1.GetApprovalRequest) (*navev1.Approval, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Approvals.Get is not implemented"))
+}
+
+func (UnimplementedApprovalsHandler) Answer(context.Context, *navev1.AnswerRequest) (*navev1.Approval, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Approvals.Answer is not implemented"))
+}
 
 // SessionsClient is a client for the nave.v1.Sessions service.
 type SessionsClient interface {
@@ -73,6 +217,8 @@ type SessionsClient interface {
 	Resume(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
 	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
 	Terminate(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	// Cancel ends the turn that works on signals up to one, and lets those of them that wait be consumed unworked.
+	Cancel(context.Context, *navev1.CancelRequest) (*navev1.CancelResponse, error)
 	ListDeadLetters(context.Context, *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error)
 	GetDeadLetter(context.Context, *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error)
 	Replay(context.Context, *navev1.ReplayRequest) (*navev1.SignalResponse, error)
@@ -139,6 +285,12 @@ func NewSessionsClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			connect.WithSchema(sessionsMethods.ByName("Terminate")),
 			connect.WithClientOptions(opts...),
 		),
+		cancel: connect.NewClient[navev1.CancelRequest, navev1.CancelResponse](
+			httpClient,
+			baseURL+SessionsCancelProcedure,
+			connect.WithSchema(sessionsMethods.ByName("Cancel")),
+			connect.WithClientOptions(opts...),
+		),
 		listDeadLetters: connect.NewClient[navev1.ListDeadLettersRequest, navev1.ListDeadLettersResponse](
 			httpClient,
 			baseURL+SessionsListDeadLettersProcedure,
@@ -176,6 +328,7 @@ type sessionsClient struct {
 	pause           *connect.Client[navev1.IntentRequest, navev1.IntentResponse]
 	resume          *connect.Client[navev1.IntentRequest, navev1.IntentResponse]
 	terminate       *connect.Client[navev1.IntentRequest, navev1.IntentResponse]
+	cancel          *connect.Client[navev1.CancelRequest, navev1.CancelResponse]
 	listDeadLetters *connect.Client[navev1.ListDeadLettersRequest, navev1.ListDeadLettersResponse]
 	getDeadLetter   *connect.Client[navev1.GetDeadLetterRequest, navev1.DeadLetter]
 	replay          *connect.Client[navev1.ReplayRequest, navev1.SignalResponse]
@@ -250,6 +403,15 @@ func (c *sessionsClient) Terminate(ctx context.Context, req *navev1.IntentReques
 	return nil, err
 }
 
+// Cancel calls nave.v1.Sessions.Cancel.
+func (c *sessionsClient) Cancel(ctx context.Context, req *navev1.CancelRequest) (*navev1.CancelResponse, error) {
+	response, err := c.cancel.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ListDeadLetters calls nave.v1.Sessions.ListDeadLetters.
 func (c *sessionsClient) ListDeadLetters(ctx context.Context, req *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error) {
 	response, err := c.listDeadLetters.CallUnary(ctx, connect.NewRequest(req))
@@ -299,6 +461,8 @@ type SessionsHandler interface {
 	Resume(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
 	// Terminate ends the session for good. Its unsettled signals become dead letters; a later signal makes a new session.
 	Terminate(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error)
+	// Cancel ends the turn that works on signals up to one, and lets those of them that wait be consumed unworked.
+	Cancel(context.Context, *navev1.CancelRequest) (*navev1.CancelResponse, error)
 	ListDeadLetters(context.Context, *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error)
 	GetDeadLetter(context.Context, *navev1.GetDeadLetterRequest) (*navev1.DeadLetter, error)
 	Replay(context.Context, *navev1.ReplayRequest) (*navev1.SignalResponse, error)
@@ -361,6 +525,12 @@ func NewSessionsHandler(svc SessionsHandler, opts ...connect.HandlerOption) (str
 		connect.WithSchema(sessionsMethods.ByName("Terminate")),
 		connect.WithHandlerOptions(opts...),
 	)
+	sessionsCancelHandler := connect.NewUnaryHandlerSimple(
+		SessionsCancelProcedure,
+		svc.Cancel,
+		connect.WithSchema(sessionsMethods.ByName("Cancel")),
+		connect.WithHandlerOptions(opts...),
+	)
 	sessionsListDeadLettersHandler := connect.NewUnaryHandlerSimple(
 		SessionsListDeadLettersProcedure,
 		svc.ListDeadLetters,
@@ -403,6 +573,8 @@ func NewSessionsHandler(svc SessionsHandler, opts ...connect.HandlerOption) (str
 			sessionsResumeHandler.ServeHTTP(w, r)
 		case SessionsTerminateProcedure:
 			sessionsTerminateHandler.ServeHTTP(w, r)
+		case SessionsCancelProcedure:
+			sessionsCancelHandler.ServeHTTP(w, r)
 		case SessionsListDeadLettersProcedure:
 			sessionsListDeadLettersHandler.ServeHTTP(w, r)
 		case SessionsGetDeadLetterProcedure:
@@ -450,6 +622,10 @@ func (UnimplementedSessionsHandler) Resume(context.Context, *navev1.IntentReques
 
 func (UnimplementedSessionsHandler) Terminate(context.Context, *navev1.IntentRequest) (*navev1.IntentResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Terminate is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) Cancel(context.Context, *navev1.CancelRequest) (*navev1.CancelResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Cancel is not implemented"))
 }
 
 func (UnimplementedSessionsHandler) ListDeadLetters(context.Context, *navev1.ListDeadLettersRequest) (*navev1.ListDeadLettersResponse, error) {

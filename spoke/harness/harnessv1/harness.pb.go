@@ -33,6 +33,7 @@ type FromHarness struct {
 	//	*FromHarness_Events
 	//	*FromHarness_Turn
 	//	*FromHarness_Lease
+	//	*FromHarness_Deltas
 	Message       isFromHarness_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -111,6 +112,15 @@ func (x *FromHarness) GetLease() *LeaseRequest {
 	return nil
 }
 
+func (x *FromHarness) GetDeltas() *Deltas {
+	if x != nil {
+		if x, ok := x.Message.(*FromHarness_Deltas); ok {
+			return x.Deltas
+		}
+	}
+	return nil
+}
+
 type isFromHarness_Message interface {
 	isFromHarness_Message()
 }
@@ -131,6 +141,10 @@ type FromHarness_Lease struct {
 	Lease *LeaseRequest `protobuf:"bytes,4,opt,name=lease,proto3,oneof"`
 }
 
+type FromHarness_Deltas struct {
+	Deltas *Deltas `protobuf:"bytes,5,opt,name=deltas,proto3,oneof"`
+}
+
 func (*FromHarness_Hello) isFromHarness_Message() {}
 
 func (*FromHarness_Events) isFromHarness_Message() {}
@@ -138,6 +152,8 @@ func (*FromHarness_Events) isFromHarness_Message() {}
 func (*FromHarness_Turn) isFromHarness_Message() {}
 
 func (*FromHarness_Lease) isFromHarness_Message() {}
+
+func (*FromHarness_Deltas) isFromHarness_Message() {}
 
 type ToHarness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -518,6 +534,119 @@ func (x *Event) GetAttributes() map[string]string {
 	return nil
 }
 
+// Deltas are live only: they may be dropped anywhere.
+type Deltas struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deltas        []*Delta               `protobuf:"bytes,1,rep,name=deltas,proto3" json:"deltas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deltas) Reset() {
+	*x = Deltas{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deltas) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deltas) ProtoMessage() {}
+
+func (x *Deltas) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deltas.ProtoReflect.Descriptor instead.
+func (*Deltas) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Deltas) GetDeltas() []*Delta {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
+}
+
+type Delta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        string                 `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"` // of the event that will supersede it
+	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delta) Reset() {
+	*x = Delta{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delta) ProtoMessage() {}
+
+func (x *Delta) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delta.ProtoReflect.Descriptor instead.
+func (*Delta) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Delta) GetStream() string {
+	if x != nil {
+		return x.Stream
+	}
+	return ""
+}
+
+func (x *Delta) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Delta) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Delta) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // TurnState says what is: the signals of the turn that runs, none between turns.
 type TurnState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -528,7 +657,7 @@ type TurnState struct {
 
 func (x *TurnState) Reset() {
 	*x = TurnState{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[6]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +669,7 @@ func (x *TurnState) String() string {
 func (*TurnState) ProtoMessage() {}
 
 func (x *TurnState) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[6]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +682,7 @@ func (x *TurnState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TurnState.ProtoReflect.Descriptor instead.
 func (*TurnState) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{6}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TurnState) GetSignals() []uint64 {
@@ -566,17 +695,20 @@ func (x *TurnState) GetSignals() []uint64 {
 // Orders say what is wanted; the last ones count. Orders that are too large for one message come in parts.
 type Orders struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Signals       []*Signal              `protobuf:"bytes,1,rep,name=signals,proto3" json:"signals,omitempty"` // in order of acceptance
-	Single        bool                   `protobuf:"varint,2,opt,name=single,proto3" json:"single,omitempty"`  // one signal per turn
-	Stop          bool                   `protobuf:"varint,3,opt,name=stop,proto3" json:"stop,omitempty"`      // end the turn, then end
-	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`      // further signals of the same orders follow in the next message
+	Signals       []*Signal              `protobuf:"bytes,1,rep,name=signals,proto3" json:"signals,omitempty"`                            // in order of acceptance
+	Single        bool                   `protobuf:"varint,2,opt,name=single,proto3" json:"single,omitempty"`                             // one signal per turn
+	Stop          bool                   `protobuf:"varint,3,opt,name=stop,proto3" json:"stop,omitempty"`                                 // end the turn, then end
+	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`                                 // further signals of the same orders follow in the next message
+	CancelUpTo    uint64                 `protobuf:"varint,5,opt,name=cancel_up_to,json=cancelUpTo,proto3" json:"cancel_up_to,omitempty"` // signals up to this sequence are to be consumed without further work
+	CancelReason  string                 `protobuf:"bytes,6,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
+	Answers       []*ApprovalAnswer      `protobuf:"bytes,7,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Orders) Reset() {
 	*x = Orders{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[7]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +720,7 @@ func (x *Orders) String() string {
 func (*Orders) ProtoMessage() {}
 
 func (x *Orders) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[7]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +733,7 @@ func (x *Orders) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Orders.ProtoReflect.Descriptor instead.
 func (*Orders) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{7}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Orders) GetSignals() []*Signal {
@@ -632,6 +764,103 @@ func (x *Orders) GetMore() bool {
 	return false
 }
 
+func (x *Orders) GetCancelUpTo() uint64 {
+	if x != nil {
+		return x.CancelUpTo
+	}
+	return 0
+}
+
+func (x *Orders) GetCancelReason() string {
+	if x != nil {
+		return x.CancelReason
+	}
+	return ""
+}
+
+func (x *Orders) GetAnswers() []*ApprovalAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+type ApprovalAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approval      string                 `protobuf:"bytes,1,opt,name=approval,proto3" json:"approval,omitempty"`
+	Allow         bool                   `protobuf:"varint,2,opt,name=allow,proto3" json:"allow,omitempty"`
+	Option        string                 `protobuf:"bytes,3,opt,name=option,proto3" json:"option,omitempty"` // id
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalAnswer) Reset() {
+	*x = ApprovalAnswer{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalAnswer) ProtoMessage() {}
+
+func (x *ApprovalAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalAnswer.ProtoReflect.Descriptor instead.
+func (*ApprovalAnswer) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ApprovalAnswer) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
+func (x *ApprovalAnswer) GetAllow() bool {
+	if x != nil {
+		return x.Allow
+	}
+	return false
+}
+
+func (x *ApprovalAnswer) GetOption() string {
+	if x != nil {
+		return x.Option
+	}
+	return ""
+}
+
+func (x *ApprovalAnswer) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ApprovalAnswer) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Signal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -641,13 +870,15 @@ type Signal struct {
 	PayloadRef    string                 `protobuf:"bytes,5,opt,name=payload_ref,json=payloadRef,proto3" json:"payload_ref,omitempty"` // object in the bucket that holds a larger payload
 	Sender        string                 `protobuf:"bytes,6,opt,name=sender,proto3" json:"sender,omitempty"`
 	AcceptedAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`
+	Origin        []*Origin              `protobuf:"bytes,8,rep,name=origin,proto3" json:"origin,omitempty"`     // the sessions that led to it, the first one first
+	Approval      string                 `protobuf:"bytes,9,opt,name=approval,proto3" json:"approval,omitempty"` // whose answer it carries
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[8]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +890,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[8]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +903,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{8}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Signal) GetId() string {
@@ -724,6 +955,88 @@ func (x *Signal) GetAcceptedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Signal) GetOrigin() []*Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *Signal) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
+type Origin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Signal        string                 `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Origin) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Origin) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Origin) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Origin) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
 // Ack: events up to this number are durable at the spoke, the harness may forget them.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -734,7 +1047,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[9]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +1059,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[9]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +1072,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{9}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ack) GetUpTo() uint64 {
@@ -779,7 +1092,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +1104,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[10]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +1117,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{10}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LeaseRequest) GetNumber() uint64 {
@@ -827,7 +1140,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1152,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[11]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1165,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{11}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Lease) GetDuration() *durationpb.Duration {
@@ -887,7 +1200,7 @@ type SaveRequest struct {
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1212,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[12]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1225,7 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{12}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SaveRequest) GetHeader() *CheckpointHeader {
@@ -943,7 +1256,7 @@ type CheckpointHeader struct {
 
 func (x *CheckpointHeader) Reset() {
 	*x = CheckpointHeader{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1268,7 @@ func (x *CheckpointHeader) String() string {
 func (*CheckpointHeader) ProtoMessage() {}
 
 func (x *CheckpointHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[13]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1281,7 @@ func (x *CheckpointHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointHeader.ProtoReflect.Descriptor instead.
 func (*CheckpointHeader) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{13}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckpointHeader) GetWorkload() string {
@@ -1021,7 +1334,7 @@ type SaveResponse struct {
 
 func (x *SaveResponse) Reset() {
 	*x = SaveResponse{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1346,7 @@ func (x *SaveResponse) String() string {
 func (*SaveResponse) ProtoMessage() {}
 
 func (x *SaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[14]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1359,7 @@ func (x *SaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveResponse.ProtoReflect.Descriptor instead.
 func (*SaveResponse) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{14}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{18}
 }
 
 type FetchRequest struct {
@@ -1062,7 +1375,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[15]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1387,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[15]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1400,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{15}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FetchRequest) GetWorkload() string {
@@ -1134,7 +1447,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[16]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1459,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[16]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1472,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{16}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FetchResponse) GetData() []byte {
@@ -1200,13 +1513,16 @@ type Workload struct {
 	OnStateLoss        string                 `protobuf:"bytes,26,opt,name=on_state_loss,json=onStateLoss,proto3" json:"on_state_loss,omitempty"`        // fail, continue
 	CheckpointMode     string                 `protobuf:"bytes,27,opt,name=checkpoint_mode,json=checkpointMode,proto3" json:"checkpoint_mode,omitempty"` // turn, interval, idle
 	CheckpointInterval *durationpb.Duration   `protobuf:"bytes,28,opt,name=checkpoint_interval,json=checkpointInterval,proto3" json:"checkpoint_interval,omitempty"`
+	ApprovalHold       *durationpb.Duration   `protobuf:"bytes,29,opt,name=approval_hold,json=approvalHold,proto3" json:"approval_hold,omitempty"`
+	McpServers         []*McpServer           `protobuf:"bytes,30,rep,name=mcp_servers,json=mcpServers,proto3" json:"mcp_servers,omitempty"`
+	Skills             []*Skill               `protobuf:"bytes,31,rep,name=skills,proto3" json:"skills,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Workload) Reset() {
 	*x = Workload{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[17]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1534,7 @@ func (x *Workload) String() string {
 func (*Workload) ProtoMessage() {}
 
 func (x *Workload) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[17]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1547,7 @@ func (x *Workload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workload.ProtoReflect.Descriptor instead.
 func (*Workload) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{17}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Workload) GetId() string {
@@ -1430,6 +1746,147 @@ func (x *Workload) GetCheckpointInterval() *durationpb.Duration {
 	return nil
 }
 
+func (x *Workload) GetApprovalHold() *durationpb.Duration {
+	if x != nil {
+		return x.ApprovalHold
+	}
+	return nil
+}
+
+func (x *Workload) GetMcpServers() []*McpServer {
+	if x != nil {
+		return x.McpServers
+	}
+	return nil
+}
+
+func (x *Workload) GetSkills() []*Skill {
+	if x != nil {
+		return x.Skills
+	}
+	return nil
+}
+
+type McpServer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Command       []string               `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
+	Env           []*EnvVar              `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *McpServer) Reset() {
+	*x = McpServer{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *McpServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*McpServer) ProtoMessage() {}
+
+func (x *McpServer) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use McpServer.ProtoReflect.Descriptor instead.
+func (*McpServer) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *McpServer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *McpServer) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *McpServer) GetEnv() []*EnvVar {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+type Skill struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	Body          string                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Skill) Reset() {
+	*x = Skill{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Skill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Skill) ProtoMessage() {}
+
+func (x *Skill) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Skill.ProtoReflect.Descriptor instead.
+func (*Skill) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Skill) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Skill) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Skill) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
 // Exit is what a harness leaves when it ends.
 type Exit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1441,7 +1898,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1910,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[18]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1923,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{18}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Exit) GetReason() string {
@@ -1493,7 +1950,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1962,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[19]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1975,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{19}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EnvVar) GetName() string {
@@ -1546,7 +2003,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +2015,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[20]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +2028,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{20}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *File) GetPath() string {
@@ -1605,7 +2062,7 @@ type InitScript struct {
 
 func (x *InitScript) Reset() {
 	*x = InitScript{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[21]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +2074,7 @@ func (x *InitScript) String() string {
 func (*InitScript) ProtoMessage() {}
 
 func (x *InitScript) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[21]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +2087,7 @@ func (x *InitScript) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitScript.ProtoReflect.Descriptor instead.
 func (*InitScript) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{21}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InitScript) GetName() string {
@@ -1647,16 +2104,161 @@ func (x *InitScript) GetScript() string {
 	return ""
 }
 
+type SignalRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Workload       string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	Agent          string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"` // name
+	Key            string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`     // of the session
+	Payload        []byte                 `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	IdempotencyKey string                 `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SignalRequest) Reset() {
+	*x = SignalRequest{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalRequest) ProtoMessage() {}
+
+func (x *SignalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
+func (*SignalRequest) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SignalRequest) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *SignalRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *SignalRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SignalRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SignalRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type SignalResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SignalId      string                 `protobuf:"bytes,1,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Duplicate     bool                   `protobuf:"varint,4,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalResponse) Reset() {
+	*x = SignalResponse{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalResponse) ProtoMessage() {}
+
+func (x *SignalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
+func (*SignalResponse) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SignalResponse) GetSignalId() string {
+	if x != nil {
+		return x.SignalId
+	}
+	return ""
+}
+
+func (x *SignalResponse) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SignalResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *SignalResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
 var File_spoke_harness_harnessv1_harness_proto protoreflect.FileDescriptor
 
 const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\n" +
-	"%spoke/harness/harnessv1/harness.proto\x12\x0fnave.harness.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x01\n" +
+	"%spoke/harness/harnessv1/harness.proto\x12\x0fnave.harness.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x02\n" +
 	"\vFromHarness\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.nave.harness.v1.HelloH\x00R\x05hello\x121\n" +
 	"\x06events\x18\x02 \x01(\v2\x17.nave.harness.v1.EventsH\x00R\x06events\x120\n" +
 	"\x04turn\x18\x03 \x01(\v2\x1a.nave.harness.v1.TurnStateH\x00R\x04turn\x125\n" +
-	"\x05lease\x18\x04 \x01(\v2\x1d.nave.harness.v1.LeaseRequestH\x00R\x05leaseB\t\n" +
+	"\x05lease\x18\x04 \x01(\v2\x1d.nave.harness.v1.LeaseRequestH\x00R\x05lease\x121\n" +
+	"\x06deltas\x18\x05 \x01(\v2\x17.nave.harness.v1.DeltasH\x00R\x06deltasB\t\n" +
 	"\amessage\"\xd9\x01\n" +
 	"\tToHarness\x124\n" +
 	"\awelcome\x18\x01 \x01(\v2\x18.nave.harness.v1.WelcomeH\x00R\awelcome\x121\n" +
@@ -1687,14 +2289,31 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"attributes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"%\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"8\n" +
+	"\x06Deltas\x12.\n" +
+	"\x06deltas\x18\x01 \x03(\v2\x16.nave.harness.v1.DeltaR\x06deltas\"_\n" +
+	"\x05Delta\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"%\n" +
 	"\tTurnState\x12\x18\n" +
-	"\asignals\x18\x01 \x03(\x04R\asignals\"{\n" +
+	"\asignals\x18\x01 \x03(\x04R\asignals\"\xfd\x01\n" +
 	"\x06Orders\x121\n" +
 	"\asignals\x18\x01 \x03(\v2\x17.nave.harness.v1.SignalR\asignals\x12\x16\n" +
 	"\x06single\x18\x02 \x01(\bR\x06single\x12\x12\n" +
 	"\x04stop\x18\x03 \x01(\bR\x04stop\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"\xe4\x01\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12 \n" +
+	"\fcancel_up_to\x18\x05 \x01(\x04R\n" +
+	"cancelUpTo\x12#\n" +
+	"\rcancel_reason\x18\x06 \x01(\tR\fcancelReason\x129\n" +
+	"\aanswers\x18\a \x03(\v2\x1f.nave.harness.v1.ApprovalAnswerR\aanswers\"\x82\x01\n" +
+	"\x0eApprovalAnswer\x12\x1a\n" +
+	"\bapproval\x18\x01 \x01(\tR\bapproval\x12\x14\n" +
+	"\x05allow\x18\x02 \x01(\bR\x05allow\x12\x16\n" +
+	"\x06option\x18\x03 \x01(\tR\x06option\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xb1\x02\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1e\n" +
@@ -1706,7 +2325,14 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"payloadRef\x12\x16\n" +
 	"\x06sender\x18\x06 \x01(\tR\x06sender\x12;\n" +
 	"\vaccepted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"acceptedAt\"\x1a\n" +
+	"acceptedAt\x12/\n" +
+	"\x06origin\x18\b \x03(\v2\x17.nave.harness.v1.OriginR\x06origin\x12\x1a\n" +
+	"\bapproval\x18\t \x01(\tR\bapproval\"b\n" +
+	"\x06Origin\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\tR\x06signal\"\x1a\n" +
 	"\x03Ack\x12\x13\n" +
 	"\x05up_to\x18\x01 \x01(\x04R\x04upTo\"&\n" +
 	"\fLeaseRequest\x12\x16\n" +
@@ -1736,7 +2362,7 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x05 \x01(\x03R\x06length\"#\n" +
 	"\rFetchResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\x93\a\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xc0\b\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x18\n" +
@@ -1768,7 +2394,19 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"stateSaved\x12\"\n" +
 	"\ron_state_loss\x18\x1a \x01(\tR\vonStateLoss\x12'\n" +
 	"\x0fcheckpoint_mode\x18\x1b \x01(\tR\x0echeckpointMode\x12J\n" +
-	"\x13checkpoint_interval\x18\x1c \x01(\v2\x19.google.protobuf.DurationR\x12checkpointInterval\"8\n" +
+	"\x13checkpoint_interval\x18\x1c \x01(\v2\x19.google.protobuf.DurationR\x12checkpointInterval\x12>\n" +
+	"\rapproval_hold\x18\x1d \x01(\v2\x19.google.protobuf.DurationR\fapprovalHold\x12;\n" +
+	"\vmcp_servers\x18\x1e \x03(\v2\x1a.nave.harness.v1.McpServerR\n" +
+	"mcpServers\x12.\n" +
+	"\x06skills\x18\x1f \x03(\v2\x16.nave.harness.v1.SkillR\x06skills\"d\n" +
+	"\tMcpServer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\acommand\x18\x02 \x03(\tR\acommand\x12)\n" +
+	"\x03env\x18\x03 \x03(\v2\x17.nave.harness.v1.EnvVarR\x03env\"Q\n" +
+	"\x05Skill\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x12\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\"8\n" +
 	"\x04Exit\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\afailure\x18\x02 \x01(\tR\afailure\"2\n" +
@@ -1782,11 +2420,24 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\n" +
 	"InitScript\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06script\x18\x02 \x01(\tR\x06script2\xe2\x01\n" +
+	"\x06script\x18\x02 \x01(\tR\x06script\"\x96\x01\n" +
+	"\rSignalRequest\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x18\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12'\n" +
+	"\x0fidempotency_key\x18\x05 \x01(\tR\x0eidempotencyKey\"\x86\x01\n" +
+	"\x0eSignalResponse\x12\x1b\n" +
+	"\tsignal_id\x18\x01 \x01(\tR\bsignalId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate2\xad\x02\n" +
 	"\aHarness\x12F\n" +
 	"\x06Attach\x12\x1c.nave.harness.v1.FromHarness\x1a\x1a.nave.harness.v1.ToHarness(\x010\x01\x12E\n" +
 	"\x04Save\x12\x1c.nave.harness.v1.SaveRequest\x1a\x1d.nave.harness.v1.SaveResponse(\x01\x12H\n" +
-	"\x05Fetch\x12\x1d.nave.harness.v1.FetchRequest\x1a\x1e.nave.harness.v1.FetchResponse0\x01B<Z:github.com/nave-dev/nave/spoke/harness/harnessv1;harnessv1b\x06proto3"
+	"\x05Fetch\x12\x1d.nave.harness.v1.FetchRequest\x1a\x1e.nave.harness.v1.FetchResponse0\x01\x12I\n" +
+	"\x06Signal\x12\x1e.nave.harness.v1.SignalRequest\x1a\x1f.nave.harness.v1.SignalResponseB<Z:github.com/nave-dev/nave/spoke/harness/harnessv1;harnessv1b\x06proto3"
 
 var (
 	file_spoke_harness_harnessv1_harness_proto_rawDescOnce sync.Once
@@ -1800,7 +2451,7 @@ func file_spoke_harness_harnessv1_harness_proto_rawDescGZIP() []byte {
 	return file_spoke_harness_harnessv1_harness_proto_rawDescData
 }
 
-var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*FromHarness)(nil),           // 0: nave.harness.v1.FromHarness
 	(*ToHarness)(nil),             // 1: nave.harness.v1.ToHarness
@@ -1808,58 +2459,76 @@ var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*Welcome)(nil),               // 3: nave.harness.v1.Welcome
 	(*Events)(nil),                // 4: nave.harness.v1.Events
 	(*Event)(nil),                 // 5: nave.harness.v1.Event
-	(*TurnState)(nil),             // 6: nave.harness.v1.TurnState
-	(*Orders)(nil),                // 7: nave.harness.v1.Orders
-	(*Signal)(nil),                // 8: nave.harness.v1.Signal
-	(*Ack)(nil),                   // 9: nave.harness.v1.Ack
-	(*LeaseRequest)(nil),          // 10: nave.harness.v1.LeaseRequest
-	(*Lease)(nil),                 // 11: nave.harness.v1.Lease
-	(*SaveRequest)(nil),           // 12: nave.harness.v1.SaveRequest
-	(*CheckpointHeader)(nil),      // 13: nave.harness.v1.CheckpointHeader
-	(*SaveResponse)(nil),          // 14: nave.harness.v1.SaveResponse
-	(*FetchRequest)(nil),          // 15: nave.harness.v1.FetchRequest
-	(*FetchResponse)(nil),         // 16: nave.harness.v1.FetchResponse
-	(*Workload)(nil),              // 17: nave.harness.v1.Workload
-	(*Exit)(nil),                  // 18: nave.harness.v1.Exit
-	(*EnvVar)(nil),                // 19: nave.harness.v1.EnvVar
-	(*File)(nil),                  // 20: nave.harness.v1.File
-	(*InitScript)(nil),            // 21: nave.harness.v1.InitScript
-	nil,                           // 22: nave.harness.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*Deltas)(nil),                // 6: nave.harness.v1.Deltas
+	(*Delta)(nil),                 // 7: nave.harness.v1.Delta
+	(*TurnState)(nil),             // 8: nave.harness.v1.TurnState
+	(*Orders)(nil),                // 9: nave.harness.v1.Orders
+	(*ApprovalAnswer)(nil),        // 10: nave.harness.v1.ApprovalAnswer
+	(*Signal)(nil),                // 11: nave.harness.v1.Signal
+	(*Origin)(nil),                // 12: nave.harness.v1.Origin
+	(*Ack)(nil),                   // 13: nave.harness.v1.Ack
+	(*LeaseRequest)(nil),          // 14: nave.harness.v1.LeaseRequest
+	(*Lease)(nil),                 // 15: nave.harness.v1.Lease
+	(*SaveRequest)(nil),           // 16: nave.harness.v1.SaveRequest
+	(*CheckpointHeader)(nil),      // 17: nave.harness.v1.CheckpointHeader
+	(*SaveResponse)(nil),          // 18: nave.harness.v1.SaveResponse
+	(*FetchRequest)(nil),          // 19: nave.harness.v1.FetchRequest
+	(*FetchResponse)(nil),         // 20: nave.harness.v1.FetchResponse
+	(*Workload)(nil),              // 21: nave.harness.v1.Workload
+	(*McpServer)(nil),             // 22: nave.harness.v1.McpServer
+	(*Skill)(nil),                 // 23: nave.harness.v1.Skill
+	(*Exit)(nil),                  // 24: nave.harness.v1.Exit
+	(*EnvVar)(nil),                // 25: nave.harness.v1.EnvVar
+	(*File)(nil),                  // 26: nave.harness.v1.File
+	(*InitScript)(nil),            // 27: nave.harness.v1.InitScript
+	(*SignalRequest)(nil),         // 28: nave.harness.v1.SignalRequest
+	(*SignalResponse)(nil),        // 29: nave.harness.v1.SignalResponse
+	nil,                           // 30: nave.harness.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
 }
 var file_spoke_harness_harnessv1_harness_proto_depIdxs = []int32{
 	2,  // 0: nave.harness.v1.FromHarness.hello:type_name -> nave.harness.v1.Hello
 	4,  // 1: nave.harness.v1.FromHarness.events:type_name -> nave.harness.v1.Events
-	6,  // 2: nave.harness.v1.FromHarness.turn:type_name -> nave.harness.v1.TurnState
-	10, // 3: nave.harness.v1.FromHarness.lease:type_name -> nave.harness.v1.LeaseRequest
-	3,  // 4: nave.harness.v1.ToHarness.welcome:type_name -> nave.harness.v1.Welcome
-	7,  // 5: nave.harness.v1.ToHarness.orders:type_name -> nave.harness.v1.Orders
-	9,  // 6: nave.harness.v1.ToHarness.ack:type_name -> nave.harness.v1.Ack
-	11, // 7: nave.harness.v1.ToHarness.lease:type_name -> nave.harness.v1.Lease
-	5,  // 8: nave.harness.v1.Events.events:type_name -> nave.harness.v1.Event
-	23, // 9: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
-	22, // 10: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
-	8,  // 11: nave.harness.v1.Orders.signals:type_name -> nave.harness.v1.Signal
-	23, // 12: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	24, // 13: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
-	13, // 14: nave.harness.v1.SaveRequest.header:type_name -> nave.harness.v1.CheckpointHeader
-	24, // 15: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
-	19, // 16: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
-	20, // 17: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
-	21, // 18: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
-	24, // 19: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
-	0,  // 20: nave.harness.v1.Harness.Attach:input_type -> nave.harness.v1.FromHarness
-	12, // 21: nave.harness.v1.Harness.Save:input_type -> nave.harness.v1.SaveRequest
-	15, // 22: nave.harness.v1.Harness.Fetch:input_type -> nave.harness.v1.FetchRequest
-	1,  // 23: nave.harness.v1.Harness.Attach:output_type -> nave.harness.v1.ToHarness
-	14, // 24: nave.harness.v1.Harness.Save:output_type -> nave.harness.v1.SaveResponse
-	16, // 25: nave.harness.v1.Harness.Fetch:output_type -> nave.harness.v1.FetchResponse
-	23, // [23:26] is the sub-list for method output_type
-	20, // [20:23] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	8,  // 2: nave.harness.v1.FromHarness.turn:type_name -> nave.harness.v1.TurnState
+	14, // 3: nave.harness.v1.FromHarness.lease:type_name -> nave.harness.v1.LeaseRequest
+	6,  // 4: nave.harness.v1.FromHarness.deltas:type_name -> nave.harness.v1.Deltas
+	3,  // 5: nave.harness.v1.ToHarness.welcome:type_name -> nave.harness.v1.Welcome
+	9,  // 6: nave.harness.v1.ToHarness.orders:type_name -> nave.harness.v1.Orders
+	13, // 7: nave.harness.v1.ToHarness.ack:type_name -> nave.harness.v1.Ack
+	15, // 8: nave.harness.v1.ToHarness.lease:type_name -> nave.harness.v1.Lease
+	5,  // 9: nave.harness.v1.Events.events:type_name -> nave.harness.v1.Event
+	31, // 10: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
+	30, // 11: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
+	7,  // 12: nave.harness.v1.Deltas.deltas:type_name -> nave.harness.v1.Delta
+	11, // 13: nave.harness.v1.Orders.signals:type_name -> nave.harness.v1.Signal
+	10, // 14: nave.harness.v1.Orders.answers:type_name -> nave.harness.v1.ApprovalAnswer
+	31, // 15: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	12, // 16: nave.harness.v1.Signal.origin:type_name -> nave.harness.v1.Origin
+	32, // 17: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
+	17, // 18: nave.harness.v1.SaveRequest.header:type_name -> nave.harness.v1.CheckpointHeader
+	32, // 19: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
+	25, // 20: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
+	26, // 21: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
+	27, // 22: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
+	32, // 23: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
+	32, // 24: nave.harness.v1.Workload.approval_hold:type_name -> google.protobuf.Duration
+	22, // 25: nave.harness.v1.Workload.mcp_servers:type_name -> nave.harness.v1.McpServer
+	23, // 26: nave.harness.v1.Workload.skills:type_name -> nave.harness.v1.Skill
+	25, // 27: nave.harness.v1.McpServer.env:type_name -> nave.harness.v1.EnvVar
+	0,  // 28: nave.harness.v1.Harness.Attach:input_type -> nave.harness.v1.FromHarness
+	16, // 29: nave.harness.v1.Harness.Save:input_type -> nave.harness.v1.SaveRequest
+	19, // 30: nave.harness.v1.Harness.Fetch:input_type -> nave.harness.v1.FetchRequest
+	28, // 31: nave.harness.v1.Harness.Signal:input_type -> nave.harness.v1.SignalRequest
+	1,  // 32: nave.harness.v1.Harness.Attach:output_type -> nave.harness.v1.ToHarness
+	18, // 33: nave.harness.v1.Harness.Save:output_type -> nave.harness.v1.SaveResponse
+	20, // 34: nave.harness.v1.Harness.Fetch:output_type -> nave.harness.v1.FetchResponse
+	29, // 35: nave.harness.v1.Harness.Signal:output_type -> nave.harness.v1.SignalResponse
+	32, // [32:36] is the sub-list for method output_type
+	28, // [28:32] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_spoke_harness_harnessv1_harness_proto_init() }
@@ -1872,6 +2541,7 @@ func file_spoke_harness_harnessv1_harness_proto_init() {
 		(*FromHarness_Events)(nil),
 		(*FromHarness_Turn)(nil),
 		(*FromHarness_Lease)(nil),
+		(*FromHarness_Deltas)(nil),
 	}
 	file_spoke_harness_harnessv1_harness_proto_msgTypes[1].OneofWrappers = []any{
 		(*ToHarness_Welcome)(nil),
@@ -1885,7 +2555,7 @@ func file_spoke_harness_harnessv1_harness_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_harness_harnessv1_harness_proto_rawDesc), len(file_spoke_harness_harnessv1_harness_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Harness_Attach_FullMethodName = "/nave.harness.v1.Harness/Attach"
 	Harness_Save_FullMethodName   = "/nave.harness.v1.Harness/Save"
 	Harness_Fetch_FullMethodName  = "/nave.harness.v1.Harness/Fetch"
+	Harness_Signal_FullMethodName = "/nave.harness.v1.Harness/Signal"
 )
 
 // HarnessClient is the client API for Harness service.
@@ -38,6 +39,8 @@ type HarnessClient interface {
 	Save(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SaveRequest, SaveResponse], error)
 	// Fetch reads a part of a checkpoint of the caller's own session.
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
+	// Signal sends a signal to another session, as the caller's own session. It is answered when the hub has accepted it.
+	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
 }
 
 type harnessClient struct {
@@ -93,6 +96,16 @@ func (c *harnessClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Harness_FetchClient = grpc.ServerStreamingClient[FetchResponse]
 
+func (c *harnessClient) Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignalResponse)
+	err := c.cc.Invoke(ctx, Harness_Signal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HarnessServer is the server API for Harness service.
 // All implementations must embed UnimplementedHarnessServer
 // for forward compatibility.
@@ -105,6 +118,8 @@ type HarnessServer interface {
 	Save(grpc.ClientStreamingServer[SaveRequest, SaveResponse]) error
 	// Fetch reads a part of a checkpoint of the caller's own session.
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
+	// Signal sends a signal to another session, as the caller's own session. It is answered when the hub has accepted it.
+	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
 	mustEmbedUnimplementedHarnessServer()
 }
 
@@ -123,6 +138,9 @@ func (UnimplementedHarnessServer) Save(grpc.ClientStreamingServer[SaveRequest, S
 }
 func (UnimplementedHarnessServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Fetch not implemented")
+}
+func (UnimplementedHarnessServer) Signal(context.Context, *SignalRequest) (*SignalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Signal not implemented")
 }
 func (UnimplementedHarnessServer) mustEmbedUnimplementedHarnessServer() {}
 func (UnimplementedHarnessServer) testEmbeddedByValue()                 {}
@@ -170,13 +188,36 @@ func _Harness_Fetch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Harness_FetchServer = grpc.ServerStreamingServer[FetchResponse]
 
+func _Harness_Signal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HarnessServer).Signal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Harness_Signal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HarnessServer).Signal(ctx, req.(*SignalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Harness_ServiceDesc is the grpc.ServiceDesc for Harness service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Harness_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "nave.harness.v1.Harness",
 	HandlerType: (*HarnessServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Signal",
+			Handler:    _Harness_Signal_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Attach",
