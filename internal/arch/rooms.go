@@ -20,8 +20,9 @@ type room struct {
 	others []string // prefixes of modules from elsewhere; nil: any, empty: the standard library only
 }
 
-// shared may be used by everything but api and the cores. internal/run owns goroutines, ulid makes ids, fault plants faults.
-var shared = []string{"internal/run", "internal/boottime", "internal/fault", "internal/ulid", "internal/version", "internal/realpart"}
+// shared may be used by everything but api and the cores. internal/run owns goroutines, ulid makes ids, fault plants faults,
+// unixsocket says who calls.
+var shared = []string{"internal/run", "internal/boottime", "internal/fault", "internal/ulid", "internal/version", "internal/realpart", "internal/unixsocket"}
 
 var (
 	stdlib    = []string{}
