@@ -156,7 +156,9 @@ func (l *loop) confirm(s *session, d api.Desired, records []record) {
 	of := said{d.Cancelled, d.Answers}
 	switch {
 	case s.Epoch == d.Epoch:
-		s.Said = of
+		if !d.Release { // which says nothing else
+			s.Said = of
+		}
 		if s.Confirmed = true; fresh {
 			s.Since = l.helloAt
 		}
