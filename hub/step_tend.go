@@ -130,6 +130,7 @@ func (m *machine) tend(o *output, s *session, now time.Time) {
 // endApproval ends a request that nobody answered.
 func (m *machine) endApproval(o *output, s *session, now time.Time, a api.Approval, state api.ApprovalState, typ api.EventType, why string) {
 	a.State, a.Reason, a.AnsweredAt = state, why, now
+	a.Detached = a.Detached || state == api.ApprovalWithdrawn // its turn is over
 	m.remember(s, a)
 	o.mutate(s.Org, Mutation{PutApproval: &a})
 	m.report(o, s, now, api.Event{Type: typ, Text: why, Attributes: map[string]string{api.AttrApproval: string(a.ID)}}, nil)
