@@ -26,8 +26,8 @@ type Sessions interface {
 	// Events hands the events from a number on to send, in order, at most limit of them (0: all). With follow it goes on with
 	// what comes, until ctx ends. An error of send is returned as it is.
 	Events(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error) error
-	// Explain returns a session and its latest decisions, newest first.
-	Explain(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, []api.Decision, error)
+	// Explain returns a session with its latest decisions and what it runs, and with present what placement would decide now.
+	Explain(ctx context.Context, org api.OrgID, id api.SessionID, present bool) (hub.Explanation, error)
 }
 
 // Limits bound what callers may ask for. Zero fields have the defaults.

@@ -317,7 +317,11 @@ func (m *memorySessions) Events(ctx context.Context, org api.OrgID, id api.Sessi
 	return ctx.Err()
 }
 
-func (m *memorySessions) Explain(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, []api.Decision, error) {
+func (m *memorySessions) Explain(ctx context.Context, org api.OrgID, id api.SessionID, present bool) (hub.Explanation, error) {
 	v, err := m.Session(ctx, org, id)
-	return v, []api.Decision{{Session: id, Summary: "nothing fits"}}, err
+	x := hub.Explanation{Session: v, Decisions: []api.Decision{{Session: id, Summary: "nothing fits"}}}
+	if present {
+		x.Present = &api.Decision{Session: id, Summary: "nothing would fit"}
+	}
+	return x, err
 }
