@@ -77,8 +77,9 @@ type Config struct {
 	Payloads Payloads
 	Rejoin   Rejoiner // default: Fleet
 	Auth     *hub.Authenticator
-	Version  string                  // of the hub, as it tells callers
-	Ready    func() map[string]error // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
+	Facts    func(context.Context, api.OrgID) hub.StatusFacts // what a status is judged by, but for the version; returns within 15 s
+	Version  string                                           // of the hub, as it tells callers
+	Ready    func() map[string]error                          // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
 	Limits   Limits
 	Metrics  *prometheus.Registry // gets the API's metrics and is served at /metrics; default: one of its own
 	Log      *slog.Logger         // default: nothing is logged
@@ -86,8 +87,8 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.History == nil || c.Payloads == nil || c.Auth == nil {
-		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, History, Payloads and Auth are needed")
+	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.History == nil || c.Payloads == nil || c.Auth == nil || c.Facts == nil {
+		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, History, Payloads, Auth and Facts are needed")
 	}
 	if c.Rejoin == nil {
 		c.Rejoin = c.Fleet
