@@ -58,7 +58,7 @@ func (b *bench) nave(args ...string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
 	env := map[string]string{"NAVE_CONFIG": filepath.Join(b.dir, "config.yaml")}
 	a := &app{in: strings.NewReader(b.stdin), out: &sink{w: &out}, errOut: &errOut, env: func(k string) string { return env[k] },
-		now: func() time.Time { return testNow }, terminal: b.terminal, colours: b.terminal, interactive: b.asking}
+		now: func() time.Time { return testNow }, height: func() int { return 0 }, interval: 10 * time.Millisecond, terminal: b.terminal, colours: b.terminal, interactive: b.asking}
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
 	code = a.run(ctx, args)
