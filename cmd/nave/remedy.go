@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/nave-dev/nave/api"
@@ -30,6 +31,16 @@ func (a *app) remedy(err error) string {
 		return known.remedy
 	case errors.As(err, &u):
 		return "see nave --help"
+	}
+	var e *api.Error
+	if !errors.As(err, &e) { // of this machine
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return "check the path"
+		case errors.Is(err, fs.ErrPermission):
+			return "check who may read and write it"
+		}
+		return fmt.Sprintf("see %s --help", a.path())
 	}
 	code := api.CodeOf(err)
 	switch code {

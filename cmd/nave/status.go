@@ -77,7 +77,7 @@ func (a *app) status(ctx context.Context, c *client.Client) error {
 		if lost = a.unreachable(err); lost == nil || ctx.Err() != nil {
 			return err
 		}
-		res = &navev1.StatusResponse{Checks: []*navev1.Check{lost}}
+		res, err = &navev1.StatusResponse{Checks: []*navev1.Check{lost}}, nil
 	}
 	if a.output == formatJSON {
 		err = a.printJSON(res)

@@ -22,6 +22,7 @@ type table struct {
 }
 
 func (t *table) row(cells ...string) {
+	cells = slices.Clone(cells) // the caller's stay as they are
 	for i, c := range cells {
 		if cells[i] = clean(c, false); c == "" {
 			cells[i] = "-"

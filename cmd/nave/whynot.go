@@ -40,7 +40,7 @@ func (a *app) whyNot(res *navev1.ExplainResponse, cluster string) error {
 	case then.GetChosen():
 		a.say("At the last decision (%s) %s was chosen: %s.", at(last), cluster, scored(then))
 	default:
-		a.say("At the last decision (%s) %s", at(last), found(last, then))
+		a.say("At the last decision (%s) %s", at(last), found(last, then, tense{"was", "fitted", "had"}))
 	}
 	present := res.GetPresent()
 	switch {
@@ -51,11 +51,11 @@ func (a *app) whyNot(res *navev1.ExplainResponse, cluster string) error {
 	case now.GetChosen():
 		a.say("Now it would be chosen: %s.", scored(now))
 	default:
-		a.say("Now %s", found(present, now))
+		a.say("Now %s", found(present, now, tense{"is", "fits", "has"}))
 	}
 	if now != nil && now.GetReason() != "" {
 		if e, ok := excluded[now.GetReason()]; ok {
-			a.note("%s", fmt.Sprintf(slotted(e.remedy), cluster))
+			a.say("What would help: %s.", fmt.Sprintf(slotted(e.remedy), cluster))
 		}
 	}
 	switch {
@@ -98,8 +98,11 @@ func scored(c *navev1.Candidate) string {
 	return said
 }
 
+// tense is how a decision is told: one of the past, or what would be now.
+type tense struct{ is, fits, has string }
+
 // found says why a decision did not take a candidate.
-func found(d *navev1.Decision, c *navev1.Candidate) string {
+func found(d *navev1.Decision, c *navev1.Candidate, t tense) string {
 	if r := c.GetReason(); r != "" {
 		because := fmt.Sprintf("the rule %q excluded it", r)
 		if e, ok := excluded[r]; ok {
@@ -108,16 +111,16 @@ func found(d *navev1.Decision, c *navev1.Candidate) string {
 		if c.GetDetail() != "" {
 			because += " (" + c.GetDetail() + ")"
 		}
-		return fmt.Sprintf("%s was excluded by %s: %s.", c.GetCluster(), r, because)
+		return fmt.Sprintf("%s %s excluded by %s: %s.", c.GetCluster(), t.is, r, because)
 	}
-	said := fmt.Sprintf("%s fitted, with %s", c.GetCluster(), scored(c))
+	said := fmt.Sprintf("%s %s, with %s", c.GetCluster(), t.fits, scored(c))
 	best := slices.IndexFunc(d.GetCandidates(), (*navev1.Candidate).GetChosen)
 	if best < 0 {
-		return said + "; none was chosen."
+		return said + "; none " + t.is + " chosen."
 	}
 	b := d.GetCandidates()[best]
 	if b.GetScore() == c.GetScore() {
-		return fmt.Sprintf("%s; %s had as many, and the tie fell to it.", said, b.GetCluster())
+		return fmt.Sprintf("%s; %s %s as many, and the tie falls to it.", said, b.GetCluster(), t.has)
 	}
-	return fmt.Sprintf("%s; %s had %s.", said, b.GetCluster(), scored(b))
+	return fmt.Sprintf("%s; %s %s %s.", said, b.GetCluster(), t.has, scored(b))
 }
