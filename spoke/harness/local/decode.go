@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -103,7 +104,7 @@ func object(body []byte, fields map[string]any) error {
 		into, known := fields[name]
 		switch {
 		case !known:
-			return api.Invalid(fmt.Sprintf("%.60s", name), "there is no such field")
+			return api.Invalid(cmp.Or(fmt.Sprintf("%.60s", name), "body"), "there is no field %.60q", name)
 		case slices.Contains(seen, name):
 			return api.Invalid(name, "it is there twice")
 		}

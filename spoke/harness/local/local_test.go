@@ -1,6 +1,7 @@
 package local_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -113,7 +114,7 @@ func TestCallsReachTheBackendAsTheyWereMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	signals, notes := b.got()
-	if diff := cmp.Diff(want, signals); diff != "" {
+	if diff := cmp.Diff(want, signals, cmp.Comparer(bytes.Equal)); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]note{{"half done", map[string]string{"part": "1/2"}}}, notes); diff != "" {

@@ -41,6 +41,7 @@ type Server struct {
 	c     Config
 	calls chan struct{} // bound callsAtOnce: full while as many calls run as may; the others are refused
 	conns atomic.Int64
+	peer  func(net.Conn) (unixsocket.Credentials, error)
 
 	listens chan struct{} // closed when it does
 	once    sync.Once
@@ -54,7 +55,7 @@ func New(c Config) (*Server, error) {
 	if err := unixsocket.Check("Path", c.Path); err != nil {
 		return nil, err
 	}
-	return &Server{c: c, calls: make(chan struct{}, callsAtOnce), listens: make(chan struct{})}, nil
+	return &Server{c: c, calls: make(chan struct{}, callsAtOnce), peer: unixsocket.Peer, listens: make(chan struct{})}, nil
 }
 
 // Ready is closed when calls are taken.
@@ -110,7 +111,7 @@ func (g *guarded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		peer, err := unixsocket.Peer(conn)
+		peer, err := g.s.peer(conn)
 		switch {
 		case err != nil || peer.UID != g.uid && peer.UID != 0:
 			g.s.c.Log.Warn("local call refused", "uid", peer.UID, "pid", peer.PID, "err", err)
