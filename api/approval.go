@@ -68,7 +68,7 @@ type Approval struct {
 
 	Taken    bool     // the turn that asked got the answer
 	Detached bool     // that turn ended without the answer: the answer becomes a signal
-	Moot     bool     // somebody cancelled that turn: nobody needs the answer
+	Moot     bool     // nobody needs the answer: somebody cancelled that turn, or its signal became a dead letter
 	Signal   SignalID // that carries the answer; empty when none does
 }
 
