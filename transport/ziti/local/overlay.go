@@ -68,7 +68,7 @@ func (o *Overlay) Wait(ctx context.Context) (Endpoint, error) {
 // Serving says which of the processes did not serve when they were looked at last. It does not block.
 func (o *Overlay) Serving() error {
 	if which := o.lacking.Load(); which != nil {
-		return fmt.Errorf("%s does not serve; it is started again by itself", *which)
+		return fmt.Errorf("%s does not serve", *which)
 	}
 	return nil
 }
