@@ -124,8 +124,8 @@ func (a *app) rollback(ctx context.Context, c *client.Client, k *kind, name stri
 	}
 	d := document{kind: k, noun: n}
 	if outcome == navev1.Outcome_OUTCOME_UPDATED && !dryRun && made != nil && a.output == formatText {
-		_, err := fmt.Fprintln(a.out, d.name(), clean(fmt.Sprintf("rolled back to revision %d: revision %d", to, made.GetMeta().GetRevision()), false))
-		return err
+		a.say("%s rolled back to revision %d: revision %d", d.name(), to, made.GetMeta().GetRevision())
+		return a.out.err
 	}
 	return a.printOutcome(d, outcomeWord(outcome), dryRun)
 }
