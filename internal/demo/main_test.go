@@ -40,7 +40,7 @@ func TestExternalDemoSeesAPlantedFault(t *testing.T) {
 // planted runs the demo with the planted fault and returns what it says.
 func planted(t *testing.T, flags ...string) string {
 	t.Helper()
-	for _, p := range []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor} {
+	for _, p := range []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor, realpart.Scribe} {
 		realpart.Need(t, p)
 	}
 	here, err := os.Getwd()
