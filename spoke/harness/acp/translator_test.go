@@ -11,8 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	sdk "github.com/coder/acp-go-sdk"
 	"github.com/cockroachdb/datadriven"
+	sdk "github.com/coder/acp-go-sdk"
 	"pgregory.net/rapid"
 
 	"github.com/nave-dev/nave/api"
