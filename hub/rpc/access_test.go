@@ -37,6 +37,8 @@ var needs = map[string]hub.Role{
 	"Sessions/Get":    hub.RoleViewer, "Sessions/List": hub.RoleViewer, "Sessions/Events": hub.RoleViewer, "Sessions/Explain": hub.RoleViewer,
 	"Sessions/Pause": hub.RoleOperator, "Sessions/Resume": hub.RoleOperator, "Sessions/Terminate": hub.RoleOperator, "Sessions/Replay": hub.RoleOperator,
 	"Sessions/ListDeadLetters": hub.RoleViewer, "Sessions/GetDeadLetter": hub.RoleViewer, "Sessions/ListSideEvents": hub.RoleViewer,
+	"Sessions/Cancel": hub.RoleOperator,
+	"Approvals/List":  hub.RoleViewer, "Approvals/Get": hub.RoleViewer, "Approvals/Answer": hub.RoleOperator,
 	"Clusters/Rejoin": hub.RoleAdmin,
 	"System/Info":     hub.RoleViewer,
 }
