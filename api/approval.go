@@ -45,6 +45,11 @@ const (
 	ApprovalWithdrawn ApprovalState = "Withdrawn" // its session ended, or its signal became a dead letter
 )
 
+// ApprovalStates lists the states.
+func ApprovalStates() []ApprovalState {
+	return []ApprovalState{ApprovalOpen, ApprovalApproved, ApprovalDenied, ApprovalExpired, ApprovalWithdrawn}
+}
+
 // Approval is a permission that an agent asked a person for. Its session's owner keeps it.
 type Approval struct {
 	ID          ApprovalID

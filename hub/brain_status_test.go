@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,12 +44,24 @@ func TestFactsOfAStatus(t *testing.T) {
 	s.send(api.SpokeMessage{Held: []api.Held{h}, Capacity: &full})
 	s.released(fails)
 	s.held(fails, api.HeldGone, "")
+	b.phase(fails, api.PhaseDormant, 1)
 	waits := []api.SessionID{b.accept("waits", "", "x").Session, b.accept("waits too", "", "x").Session}
+	src, asked := api.Source{Epoch: d.Epoch, Attempt: 1}, time.Now().UTC()
+	s.number[src] += 2
+	s.send(api.SpokeMessage{Events: []api.EventBatch{{Session: dies.Session, Source: src, Events: []api.Event{
+		{SourceNumber: 1, Type: api.EventTurn, Time: asked, Signals: []uint64{1}},
+		{SourceNumber: 2, Type: api.EventAsked, Time: asked, Signals: []uint64{1}, Attributes: map[string]string{api.AttrFingerprint: "f", api.AttrTitle: "t",
+			api.AttrApproval: string(api.NewApprovalID(dies.Session, 1, "f", 0)), api.AttrOptions: `[{"id":"y","name":"Yes","kind":"allow_once"}]`}}}}}})
+	eventually(t, "the approval is open", func() string {
+		if a := facts().Approvals; a == nil || a.Open != 1 || a.Oldest.Before(asked.Add(-time.Second)) || time.Until(a.Oldest) > 0 {
+			return fmt.Sprint(a)
+		}
+		return ""
+	})
 	for range 2 {
 		s.send(api.SpokeMessage{Events: []api.EventBatch{s.turn(d, api.OutcomeFailed, 1)}})
 	}
 	s.gets(dies.Session, 0)
-	b.phase(fails, api.PhaseDormant, 1)
 	b.phase(waits[1], api.PhasePlacing, 1)
 
 	eventually(t, "everything is counted", func() string {
@@ -58,10 +71,11 @@ func TestFactsOfAStatus(t *testing.T) {
 			Sessions: hub.SessionFacts{Phases: map[api.Phase]int{api.PhaseRunning: 1, api.PhaseDormant: 1, api.PhasePlacing: 2}, Pending: 3,
 				Waiting: []hub.SessionGroup{{Reason: lost, Count: 2, Example: min(waits[0], waits[1])}},
 				Failed:  hub.SessionGroup{Count: 1, Example: fails, Reason: f.Sessions.Failed.Reason}},
-			Clusters: []hub.ClusterFact{{Name: "aws", Health: api.HealthLive, Version: "test", Sessions: 1}, {Name: "away", Health: api.HealthLost}},
-			Dead:     hub.DeadFacts{Count: 1, Example: dies.Signal},
-			Limit:    api.MaxPendingPerOrg,
-		}, hub.StatusFacts{Sessions: f.Sessions, Clusters: []hub.ClusterFact{clusterFact(f, "aws"), clusterFact(f, "away")}, Dead: f.Dead, Limit: f.Limit})
+			Clusters:  []hub.ClusterFact{{Name: "aws", Health: api.HealthLive, Version: "test", Sessions: 1}, {Name: "away", Health: api.HealthLost}},
+			Approvals: &hub.ApprovalFacts{}, // its signal is dead: it was withdrawn
+			Dead:      hub.DeadFacts{Count: 1, Example: dies.Signal},
+			Limit:     api.MaxPendingPerOrg,
+		}, hub.StatusFacts{Sessions: f.Sessions, Clusters: []hub.ClusterFact{clusterFact(f, "aws"), clusterFact(f, "away")}, Approvals: f.Approvals, Dead: f.Dead, Limit: f.Limit})
 	})
 	if f := facts(); f.Counted != nil || f.Sessions.Failed.Reason == "" || len(f.Clusters) != 2 || time.Since(f.Now) > time.Minute {
 		t.Errorf("%+v", f)

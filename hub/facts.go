@@ -13,8 +13,8 @@ const (
 	groupsSorted = 100             // reasons that are told apart
 )
 
-// Facts gathers what a status is judged by, for one organization: clusters, sessions and dead letters. What cannot be found
-// out in time is in the facts as an error. Version, parts, approvals and disk are the caller's to add.
+// Facts gathers what a status is judged by, for one organization: clusters, sessions, approvals and dead letters. What cannot be found
+// out in time is in the facts as an error. Version, parts and disk are the caller's to add.
 func (h *Hub) Facts(ctx context.Context, org api.OrgID) StatusFacts {
 	f := StatusFacts{Now: time.Now().UTC(), Limit: h.cfg.Limits.PendingPerOrg}
 	assigned := h.countSessions(ctx, org, &f)
@@ -43,7 +43,7 @@ func (h *Hub) countSessions(ctx context.Context, org api.OrgID, f *StatusFacts) 
 	ctx, cancel := context.WithTimeout(ctx, factsWithin)
 	defer cancel()
 	assigned, waiting := map[api.ClusterID]int{}, map[string]SessionGroup{}
-	s := SessionFacts{Phases: map[api.Phase]int{}}
+	s, open := SessionFacts{Phases: map[api.Phase]int{}}, ApprovalFacts{}
 	// A shard that answers too late still counts into s, which nobody looks at then.
 	f.Counted = h.query(ctx, func(m *machine) {
 		for _, x := range m.sessions {
@@ -52,6 +52,9 @@ func (h *Hub) countSessions(ctx context.Context, org api.OrgID, f *StatusFacts) 
 			}
 			s.Phases[x.Phase]++
 			s.Pending += len(x.pending)
+			for i := range x.approvals {
+				open.add(&x.approvals[i])
+			}
 			if x.Assignment != nil {
 				assigned[x.Assignment.Cluster]++
 			}
@@ -79,7 +82,7 @@ func (h *Hub) countSessions(ctx context.Context, org api.OrgID, f *StatusFacts) 
 		g.Reason = reason
 		s.Waiting = append(s.Waiting, g)
 	}
-	f.Sessions = s
+	f.Sessions, f.Approvals = s, &open
 	return assigned
 }
 
@@ -87,6 +90,16 @@ func (h *Hub) countSessions(ctx context.Context, org api.OrgID, f *StatusFacts) 
 func (g *SessionGroup) add(id api.SessionID) {
 	if g.Count++; g.Example == "" || id < g.Example {
 		g.Example = id
+	}
+}
+
+// add counts an approval that is open.
+func (f *ApprovalFacts) add(a *api.Approval) {
+	if a.State != api.ApprovalOpen {
+		return
+	}
+	if f.Open++; f.Oldest.IsZero() || a.AskedAt.Before(f.Oldest) {
+		f.Oldest = a.AskedAt
 	}
 }
 

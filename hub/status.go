@@ -63,8 +63,8 @@ type StatusFacts struct {
 
 	Clusters  []ClusterFact
 	Sessions  SessionFacts
-	Counted   error // why sessions were not counted; nil: they were
-	Approvals *ApprovalFacts
+	Counted   error          // why sessions were not counted; nil: they were
+	Approvals *ApprovalFacts // nil: not counted
 	Dead      DeadFacts
 	Limit     int        // unsettled signals that the organization may have
 	Disk      *DiskFacts // nil: not looked at

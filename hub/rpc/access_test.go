@@ -37,6 +37,8 @@ var needs = map[string]hub.Role{
 	"Sessions/Get":    hub.RoleViewer, "Sessions/List": hub.RoleViewer, "Sessions/Events": hub.RoleViewer, "Sessions/Explain": hub.RoleViewer,
 	"Sessions/Pause": hub.RoleOperator, "Sessions/Resume": hub.RoleOperator, "Sessions/Terminate": hub.RoleOperator, "Sessions/Replay": hub.RoleOperator,
 	"Sessions/ListDeadLetters": hub.RoleViewer, "Sessions/GetDeadLetter": hub.RoleViewer, "Sessions/ListSideEvents": hub.RoleViewer,
+	"Sessions/Cancel": hub.RoleOperator,
+	"Approvals/List":  hub.RoleViewer, "Approvals/Get": hub.RoleViewer, "Approvals/Answer": hub.RoleOperator,
 	"Clusters/Rejoin": hub.RoleAdmin,
 	"Grants/Put":      hub.RoleAdmin, "Grants/Delete": hub.RoleAdmin,
 	"Grants/Get": hub.RoleViewer, "Grants/List": hub.RoleViewer, "Grants/ListRevisions": hub.RoleViewer,

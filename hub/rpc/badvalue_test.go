@@ -170,10 +170,21 @@ var badValues = map[string]bad{
 	"Sessions/Events from":                {reason: "0 means 1, and a number beyond the end waits for it"},
 	"Sessions/Events follow":              {reason: "both values are good"},
 	"Sessions/Events limit":               {reason: "0 means no limit, and any number may be one"},
+	"Sessions/Events deltas":              {reason: "both values are good"},
+	"Sessions/Cancel up_to":               {value: 9, at: "up_to"},
+	"Approvals/Get id":                    {value: "there", at: "id"},
+	"Approvals/Answer id":                 {value: someULID + "-aaaaaaaa", at: "id", code: api.CodeNotFound},
+	"Approvals/Answer approve":            {value: false, at: "id", code: api.CodeConflict},
+	"Approvals/Answer option":             {value: "maybe", at: "option"},
+	"Approvals/Answer reason":             {value: strings.Repeat("x", 1025), at: "reason"},
+	"Approvals/List agent":                {value: "nosuch", at: "agent", code: api.CodeNotFound},
+	"Approvals/List session_id":           {value: "there", at: "session_id"},
+	"Approvals/List closed":               {reason: "both values are good"},
 }
 
 const (
 	someULID       = "01JDBZ0000000000000000000A"
+	someApproval   = someULID + "-abcdefgh"
 	goodPublicKey  = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==" // the generator of P-256
 	environmentDoc = `{"image": "registry.example/agent:1", "command": ["run"], "flavor": "small", "runtime_class": "gvisor",
 		"volumes": [{"name": "work", "mount": "/work", "size_bytes": "1048576", "class": "fast", "time_to_live": "3600s"}],
@@ -214,6 +225,10 @@ var goodRequests = map[string]string{
 	"System/Info":           `{}`,
 	"System/Status":         `{}`,
 
+	"Sessions/Cancel":          `{"session_id": "` + someULID + `", "note": "n", "up_to": 1}`,
+	"Approvals/List":           `{"agent": "present", "session_id": "` + someULID + `", "closed": true, "page_size": 10}`,
+	"Approvals/Get":            `{"id": "` + someApproval + `"}`,
+	"Approvals/Answer":         `{"id": "` + someApproval + `", "approve": true, "option": "y", "reason": "r"}`,
 	"Clusters/Rejoin":          `{"name": "present", "token_lifetime": "60s", "force": "present"}`,
 	"Sessions/Pause":           `{"session_id": "` + someULID + `", "note": "n"}`,
 	"Sessions/Resume":          `{"session_id": "` + someULID + `", "note": "n"}`,
@@ -243,6 +258,8 @@ func (w *world) furnish(token string) {
 		}
 	}
 	w.sessions.views = []hub.SessionView{{Session: api.Session{ID: someULID, Org: api.DefaultOrg, AgentName: "present", Phase: api.PhaseDormant}}}
+	w.sessions.approvals = []hub.ApprovalView{{AgentName: "present", Key: "k", Approval: api.Approval{ID: someApproval, Session: someULID, Org: api.DefaultOrg,
+		State: api.ApprovalApproved, Option: "y", By: "ann", Options: []api.ApprovalOption{{ID: "y", Name: "Yes", Kind: api.OptionAllowOnce}}}}}
 	w.history.dead = []hub.SettledSignal{{Signal: api.Signal{ID: someULID, Session: someULID, Payload: []byte("p")}, Outcome: "dead"}}
 }
 
@@ -257,7 +274,7 @@ func (w *world) state() string {
 	}
 	cs, err := w.store.Clusters(w.t.Context())
 	must(w.t, err)
-	text, err := json.Marshal(append(all, cs, w.overlay.identities, w.sessions.signals, w.sessions.changes, w.sessions.replays))
+	text, err := json.Marshal(append(all, cs, w.overlay.identities, w.sessions.signals, w.sessions.changes, w.sessions.replays, w.sessions.cancels, w.sessions.approvals))
 	must(w.t, err)
 	return string(text)
 }

@@ -71,7 +71,7 @@ func newWorld(t *testing.T, change func(*rpcConfig)) *world {
 	must(t, err)
 	auth, err := hub.NewAuthenticator(w.store, nil)
 	must(t, err)
-	cfg := rpc.Config{Catalog: w.catalog, Fleet: w.fleet, Sessions: w.sessions, Intents: w.sessions, History: w.history, Payloads: w.history, Rejoin: &memoryRejoin{w: w}, Auth: auth, Facts: w.facts, Version: "v0.0.0-test", Log: log}
+	cfg := rpc.Config{Catalog: w.catalog, Fleet: w.fleet, Sessions: w.sessions, Intents: w.sessions, Approvals: w.sessions, History: w.history, Payloads: w.history, Rejoin: &memoryRejoin{w: w}, Auth: auth, Facts: w.facts, Version: "v0.0.0-test", Log: log}
 	if change != nil {
 		change(&cfg)
 	}
@@ -238,14 +238,17 @@ func (o *memoryOverlay) DeleteIdentity(_ context.Context, id string) error {
 
 // memorySessions keeps sessions, with the contract of rpc.Sessions.
 type memorySessions struct {
-	mu       sync.Mutex
-	views    []hub.SessionView
-	signals  []hub.SignalRequest
-	changes  []hub.IntentRequest
-	replays  []string // who replayed
-	events   []api.Event
-	assigned map[api.ClusterID]int
-	fail     func(ctx context.Context) error // called first by every method, where set
+	mu        sync.Mutex
+	views     []hub.SessionView
+	signals   []hub.SignalRequest
+	changes   []hub.IntentRequest
+	replays   []string // who replayed
+	cancels   []hub.CancelRequest
+	deltas    []api.Delta
+	approvals []hub.ApprovalView
+	events    []api.Event
+	assigned  map[api.ClusterID]int
+	fail      func(ctx context.Context) error // called first by every method, where set
 }
 
 func (m *memorySessions) status(id api.ClusterID) api.ClusterStatus {
