@@ -1,12 +1,15 @@
 package harness_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
@@ -166,8 +169,15 @@ func TestAgentThatCannotLoad(t *testing.T) {
 			t.Errorf("turn %d said %q", n+1, said(events))
 		}
 	}
-	if n := r.count(api.EventLog); n != 1 {
-		t.Errorf("%d log events", n)
+	said := 0
+	r.await("the end of the second turn", func(e api.Event) bool {
+		if e.Attributes[api.AttrBy] == "harness" && strings.Contains(e.Text, "cannot load a session") {
+			said++
+		}
+		return e.Type == api.EventTurnDone && e.Signals[0] == 2
+	})
+	if said != 1 {
+		t.Errorf("it was said %d times", said)
 	}
 }
 
@@ -352,5 +362,166 @@ func TestCancelledCommand(t *testing.T) {
 	}
 	if n := r.count(api.EventTurn); n != 1 {
 		t.Errorf("%d turns began", n)
+	}
+}
+
+// talkWithClock is a rig whose clock can be put forward.
+func talkWithClock(t *testing.T) (*rig, func(time.Duration)) {
+	r := newTalk(t, "")
+	file := filepath.Join(r.dir, "clock")
+	ahead := func(d time.Duration) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(file+".new", []byte(d.String()), 0o600), os.Rename(file+".new", file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ahead(0)
+	r.env = append(r.env, "NAVE_TEST_CLOCK="+file)
+	return r, ahead
+}
+
+// asked waits for the nth request for permission.
+func (r *rig) asked(n int) api.Event {
+	r.t.Helper()
+	var asked api.Event
+	r.await("a request for permission", func(e api.Event) bool {
+		if e.Type == api.EventAsked {
+			asked, n = e, n-1
+		}
+		return n == 0
+	})
+	return asked
+}
+
+func allow(id api.ApprovalID, option string) api.ApprovalAnswer {
+	return api.ApprovalAnswer{Approval: id, Allow: true, Option: option, By: "ada", Reason: "fine"}
+}
+
+func TestApprovals(t *testing.T) {
+	r := newTalk(t, "")
+	r.begin()
+	o := orders(sig(5, 0, "ask push\nask push\nask drop"))
+	r.door.Tell(r.id, o)
+	first := r.asked(1)
+	id := api.ApprovalID(first.Attributes[api.AttrApproval])
+	if want := api.NewApprovalID(r.id.Session, 5, first.Attributes[api.AttrFingerprint], 0); id != want {
+		t.Errorf("id %s, want %s", id, want)
+	}
+	wantOptions := `[{"id":"always","name":"Always","kind":"allow_always"},{"id":"yes","name":"Yes","kind":"allow_once"},{"id":"no","name":"No","kind":"reject_once"}]`
+	if first.Attributes[api.AttrTitle] != "push" || first.Attributes[api.AttrHold] != "30m0s" || first.Attributes[api.AttrOptions] != wantOptions || !strings.Contains(first.Text, "push") {
+		t.Errorf("request %+v", first)
+	}
+	o.Answers = append(o.Answers, allow(id, "always"))
+	r.door.Tell(r.id, o)
+	second := api.ApprovalID(r.asked(2).Attributes[api.AttrApproval])
+	if want := api.NewApprovalID(r.id.Session, 5, first.Attributes[api.AttrFingerprint], 1); second != want {
+		t.Errorf("the same again has the id %s, want %s", second, want)
+	}
+	o.Answers = append(o.Answers, allow(second, "gone")) // not an option any more
+	r.door.Tell(r.id, o)
+	third := api.ApprovalID(r.asked(3).Attributes[api.AttrApproval])
+	o.Answers = append(o.Answers, api.ApprovalAnswer{Approval: third, Option: "no"})
+	r.door.Tell(r.id, o)
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone {
+		t.Errorf("turn record %+v", record)
+	}
+	if got := r.said(); !cmp.Equal(got, []string{"got always", "got yes", "got no"}) && !cmp.Equal(got, []string{"got alwaysgot yesgot no"}) {
+		t.Errorf("said %q", got)
+	}
+	var taken []string
+	r.await("the record", func(e api.Event) bool {
+		if e.Type == api.EventTaken {
+			taken = append(taken, e.Attributes[api.AttrApproval]+" "+e.Attributes[api.AttrDecision]+" "+e.Attributes[api.AttrOption])
+		}
+		return e.Type == api.EventTurnDone
+	})
+	if diff := cmp.Diff([]string{string(id) + " approved always", string(second) + " approved yes", string(third) + " denied no"}, taken); diff != "" {
+		t.Errorf("taken (-want +got)\n%s", diff)
+	}
+}
+
+// A turn that died with a request asks with the same id, and has its answer at once.
+func TestApprovalOfAnAttemptThatDied(t *testing.T) {
+	r := newTalk(t, "")
+	r.begin()
+	o := orders(sig(1, 0, "ask push"))
+	r.door.Tell(r.id, o)
+	id := api.ApprovalID(r.asked(1).Attributes[api.AttrApproval])
+	r.killed()
+	r.again("", "")
+	o.Answers = []api.ApprovalAnswer{allow(id, "yes")}
+	r.door.Tell(r.id, o)
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeDone || r.asked(1).Attributes[api.AttrApproval] != string(id) || r.count(api.EventTaken) != 1 {
+		t.Errorf("turn record %+v", record)
+	}
+}
+
+// Nobody answers while it is held: the turn ends, and the answer comes as a signal. The next turn gets it without asking.
+func TestApprovalHold(t *testing.T) {
+	r, ahead := talkWithClock(t)
+	r.w.ApprovalHold = durationpb.New(time.Hour)
+	r.begin()
+	r.door.Tell(r.id, orders(sig(1, 0, "ask push")))
+	asked := r.asked(1)
+	id := asked.Attributes[api.AttrApproval]
+	ahead(time.Hour - time.Minute)
+	if n := len(r.turnRecords()); n != 0 {
+		t.Fatalf("%d turn records while it is held", n)
+	}
+	ahead(time.Hour)
+	record := r.records(1)[0]
+	if want := "nobody answered approval " + id + " within 1h0m0s; the answer will come as a signal"; record.Outcome != api.OutcomeCancelled || record.Text != want {
+		t.Errorf("turn record %+v", record)
+	}
+	answer := sig(2, 0, `{"approval":"`+id+`","decision":"approved","option":{"id":"yes","name":"Yes","kind":"allow_once"},"title":"push","fingerprint":"`+asked.Attributes[api.AttrFingerprint]+`","by":"ada","reason":"go"}`)
+	answer.Approval = api.ApprovalID(id)
+	if record = r.next(orders(answer, sig(3, 0, "prompt\nask push"))); record.Outcome != api.OutcomeDone {
+		t.Errorf("turn record %+v", record)
+	}
+	said := r.said()
+	want := "Your request for permission \"push\" was approved by ada, with \"Yes\". The reason given: go"
+	if last := said[len(said)-1]; !strings.Contains(strings.Join(said, ""), want) || !strings.HasSuffix(last, "got yes") {
+		t.Errorf("said %q", said)
+	}
+	if n := r.count(api.EventAsked); n != 1 || r.count(api.EventTaken) != 1 {
+		t.Errorf("%d requests, %d taken", n, r.count(api.EventTaken))
+	}
+}
+
+func (r *rig) turnRecords() []api.Event {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	var out []api.Event
+	for _, e := range r.h.events {
+		if e.Type == api.EventTurnDone {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// The limit does not count the time in which people think.
+func TestTurnLimitOfConversations(t *testing.T) {
+	r, ahead := talkWithClock(t)
+	r.w.TurnLimit = durationpb.New(time.Minute)
+	r.begin()
+	o := orders(sig(1, 0, "ask push\nwait"))
+	r.door.Tell(r.id, o)
+	asked := r.asked(1)
+	ahead(20 * time.Minute)
+	o.Answers = []api.ApprovalAnswer{allow(api.ApprovalID(asked.Attributes[api.AttrApproval]), "yes")}
+	r.door.Tell(r.id, o)
+	r.await("the answer was taken", func(e api.Event) bool { return e.Type == api.EventTaken })
+	r.eventually("the agent goes on", func() bool {
+		r.h.mu.Lock()
+		defer r.h.mu.Unlock()
+		return len(r.h.deltas) > 0 && strings.HasSuffix(r.h.deltas[len(r.h.deltas)-1].Text, "waiting")
+	})
+	if n := len(r.turnRecords()); n != 0 {
+		t.Fatalf("%d turn records within the limit", n)
+	}
+	ahead(21*time.Minute + time.Second)
+	if record := r.records(1)[0]; record.Outcome != api.OutcomeFailed || !strings.HasPrefix(record.Text, "the turn took longer than its limit of 1m0s") {
+		t.Errorf("turn record %+v", record)
 	}
 }
