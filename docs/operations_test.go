@@ -310,4 +310,3 @@ func TestFailuresNameTheirTests(t *testing.T) {
 		t.Errorf("only %d rows", rows)
 	}
 }
-

@@ -43,7 +43,7 @@ func TestPages(t *testing.T) {
 //
 //	run               commands for a shell; wait="TEXT": repeated until they print the text; fails: the last one fails
 //	start=NAME        one program that goes on running; until="TEXT": what it says when it is ready
-//	file=PATH         the content of a file
+//	file=PATH         the content of a file; build=PATH: of a Go program, which is built
 //	output            what the commands of the block before have printed
 //	skip              commands that only people can run
 type block struct {
@@ -98,6 +98,9 @@ func (w *world) page(file string, skipped, atLeast int) {
 			path := w.Path(b.attr["file"])
 			w.must(os.MkdirAll(filepath.Dir(path), 0o700))
 			w.must(os.WriteFile(path, []byte(b.code), 0o600))
+			if b.attr["build"] != "" {
+				w.build(path, w.Path(b.attr["build"]))
+			}
 		case "start":
 			words := strings.Fields(b.code)
 			p, err := w.Start(b.attr["start"], words[0], words[1:]...)
@@ -108,12 +111,33 @@ func (w *world) page(file string, skipped, atLeast int) {
 			w.run(b)
 		case "skip":
 			left++
+			w.gets(b)
 		default:
 			w.t.Fatalf("%s:%d: %q is nothing that a test can do", file, b.line, b.what)
 		}
 	}
 	if ran < atLeast || left != skipped {
 		w.t.Errorf("%s: %d pieces of code were run and %d left out, want at least %d and exactly %d", file, ran, left, atLeast, skipped)
+	}
+}
+
+// gets checks that the libraries that a reader is told to get are those of this repository.
+func (w *world) gets(b *block) {
+	w.t.Helper()
+	for _, m := range regexp.MustCompile(`(?m)^go get (\S+)@(\S+)$`).FindAllStringSubmatch(b.code, -1) {
+		if !strings.Contains(read(filepath.Join("..", "..", "go.mod")), m[1]+" "+m[2]+"\n") {
+			w.t.Errorf("%s:%d: %s %s is not what this repository uses", b.page, b.line, m[1], m[2])
+		}
+	}
+}
+
+// build builds a program with the libraries of this repository, where a reader gets them by the network.
+func (w *world) build(source, program string) {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.within(), "go", "build", "-o", program, source)
+	cmd.Dir = filepath.Join("..", "..")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("build %s: %v\n%s", source, err, out)
 	}
 }
 
