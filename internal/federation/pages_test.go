@@ -1,6 +1,7 @@
 package federation_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -19,7 +21,8 @@ var pages = []struct {
 	blocks  int // that are run, at least
 }{
 	{"docs/getting-started.md", 2, 14},
-	{"docs/agents/command.md", 0, 4},
+	{"docs/agents/command.md", 0, 6},
+	{"docs/agents/acp.md", 1, 6},
 }
 
 // tour is the folder that pages name. Here it is the federation's.
@@ -41,7 +44,7 @@ func TestPages(t *testing.T) {
 
 // block is a piece of code of a page. Behind its language stands what it is:
 //
-//	run               commands for a shell; wait="TEXT": repeated until they print the text; fails: the last one fails
+//	run               commands for a shell; wait="TEXT": repeated until they print the text; fails: one of them does, the last
 //	start=NAME        one program that goes on running; until="TEXT": what it says when it is ready
 //	file=PATH         the content of a file; build=PATH: of a Go program, which is built
 //	output            what the commands of the block before have printed
@@ -160,18 +163,23 @@ func (w *world) run(b *block) {
 	wait, repeat := b.attr["wait"]
 	_, fails := b.attr["fails"]
 	var out string
-	err := w.Await(w.within(), fmt.Sprintf("%s:%d", b.page, b.line), func() (bool, error) {
-		cmd := exec.CommandContext(w.t.Context(), "/bin/sh", "-c", script)
+	var ended error
+	ctx, stop := context.WithTimeoutCause(w.t.Context(), patience, fmt.Errorf("not within %v", patience))
+	defer stop()
+	err := w.Await(ctx, fmt.Sprintf("%s:%d", b.page, b.line), func() (bool, error) {
+		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the shell, and what it waits for
 		cmd.Dir, cmd.Env = w.Path(), append(w.Env(), "PATH="+w.Bin("")+":"+os.Getenv("PATH"))
 		b, err := cmd.CombinedOutput()
-		out = string(b)
-		if repeat {
-			return strings.Contains(squeeze(out), squeeze(wait)), err
-		}
-		return true, nil
+		out, ended = string(b), err
+		return !repeat || strings.Contains(squeeze(out), squeeze(wait)) && err == nil, nil
 	})
-	if err == nil && !repeat && fails != strings.Contains(out, "error: ") {
-		err = fmt.Errorf("the commands were to fail: %v", fails)
+	if err == nil && fails != (ended != nil) {
+		err = fmt.Errorf("the last command is to fail: %v, and it ended with: %v", fails, ended)
+	}
+	if err == nil {
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		w.t.Fatalf("%s:%d: %v; the commands printed:\n%s", b.page, b.line, err, out)
