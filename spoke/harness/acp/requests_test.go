@@ -79,8 +79,10 @@ func TestRequestsOfTheAgent(t *testing.T) {
 				h.answer(p, stopped)
 				h.read()
 			}, func(t *testing.T, c acp.Config, _ *record) {
-				if stop, err := prompted(t, c, tt.ask); err != nil || stop.Reason != "end_turn" {
-					t.Errorf("Prompt = %+v, %v", stop, err)
+				begin := time.Now()
+				stop, err := prompted(t, c, tt.ask)
+				if err != nil || stop.Reason != "end_turn" || time.Since(begin) != 0 {
+					t.Errorf("Prompt = %+v, %v after %v; nothing here has to wait", stop, err, time.Since(begin))
 				}
 			})
 			if d := cmp.Diff(tt.want, got); d != "" {
