@@ -38,9 +38,6 @@ require (
 )
 
 require (
-)
-
-require (
 	github.com/Jeffail/gabs v1.4.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
