@@ -34,6 +34,7 @@ import (
 //	fail            it answers with an error
 //	once            it goes on at the first time alone; later the turn ends here
 //	crash           it prints to its standard error and exits with 3
+//	stay            its program does not end when its standard input does
 //	wait            it waits until it is cancelled
 //	deaf            it waits and hears nothing, not even SIGTERM
 //
@@ -180,6 +181,8 @@ func (a *testAgent) do(ctx context.Context, id sdk.SessionId, word, rest string,
 		fmt.Fprintln(os.Stderr, "first line")
 		fmt.Fprintln(os.Stderr, "out of memory")
 		os.Exit(3)
+	case "stay":
+		a.deaf.Store(true)
 	case "wait":
 		if err := a.say(ctx, id, "waiting"); err != nil {
 			return "", err

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -73,8 +74,8 @@ func TestConversation(t *testing.T) {
 		t.Errorf("tools (-want +got)\n%s", diff)
 	}
 	// The conversation goes on in the next process, and in one of another attempt; what is replayed then is no event.
-	events, _ = r.turn(2, "history")
-	if diff := cmp.Diff([]string{"server files,prompt\ncall make\nsay done,history"}, said(events)); diff != "" {
+	events, _ = r.turn(2, "history\nprompt")
+	if diff := cmp.Diff([]string{"server files,prompt\ncall make\nsay done,history\nprompthistory\nprompt"}, said(events)); diff != "" {
 		t.Errorf("the second turn said (-want +got)\n%s", diff)
 	}
 	r.door.Tell(r.id, spoke.Orders{})
@@ -85,9 +86,11 @@ func TestConversation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	r.w.Instructions = "be slow"
 	r.again("", saved)
-	events, _ = r.turn(3, "history")
-	if diff := cmp.Diff([]string{"server files,prompt\ncall make\nsay done,history,history"}, said(events)); diff != "" {
+	events, _ = r.turn(3, "prompt\nhistory")
+	want := "Your instructions have changed. From now on they are:\n\nbe slow|prompt\nhistory" + "server files,prompt\ncall make\nsay done,history\nprompt,prompt\nhistory"
+	if diff := cmp.Diff([]string{want}, said(events)); diff != "" {
 		t.Errorf("the next attempt said (-want +got)\n%s", diff)
 	}
 	// The session is gone from the agent's directory.
@@ -160,6 +163,35 @@ func TestConversationLost(t *testing.T) {
 	}
 }
 
+// An agent that ended in the first turn of a session may have kept nothing of it: the next one begins anew, and that is no loss.
+// Once it has answered it is.
+func TestConversationThatWasNeverAnswered(t *testing.T) {
+	r := newTalk(t, "forget")
+	r.begin()
+	if record := r.next(orders(sig(1, 0, "crash"))); record.Outcome != api.OutcomeFailed {
+		t.Fatalf("turn record %+v", record)
+	}
+	if record := r.next(orders(sig(1, 1, "prompt"))); record.Outcome != api.OutcomeDone || !cmp.Equal(r.said(), []string{"be quick|prompt"}) {
+		t.Errorf("said %q, turn record %+v", r.said(), record)
+	}
+	r.door.Tell(r.id, orders(sig(2, 0, "say never")))
+	if code, exit := r.wait(); code != 1 || !strings.Contains(exit.Reason, "there is no such session") {
+		t.Errorf("exit %d, %v", code, exit)
+	}
+}
+
+// What is overdue is killed, whatever the patience is.
+func TestDeafConversationAfterItsLease(t *testing.T) {
+	r, ahead := talkWithClock(t)
+	r.env = append(r.env, "NAVE_TEST_PATIENCE=10m")
+	r.beginWithout()
+	r.door.Lease(r.id, boottime.Now()+time.Hour)
+	r.door.Tell(r.id, orders(sig(1, 0, "once\nsay on\ndeaf")))
+	r.eventually("the agent is deaf", func() bool { return len(r.deaf()) == 1 })
+	ahead(10 * time.Second) // the machine slept
+	r.cutThenDone("stood still")
+}
+
 // An agent that cannot load begins anew each turn; that is said once.
 func TestAgentThatCannotLoad(t *testing.T) {
 	r := newTalk(t, "noload")
@@ -218,7 +250,7 @@ func TestOutcomesOfConversations(t *testing.T) {
 	if got := r.next(orders(sig(1, 1, "fail"))); got.Outcome != api.OutcomeFailed || !strings.Contains(got.Text, "the model is away") {
 		t.Errorf("an error: %+v", got)
 	}
-	got := r.next(orders(sig(1, 2, "stop refusal")))
+	got := r.next(orders(sig(1, 2, "stay\nstop refusal")))
 	if got.Outcome != api.OutcomeDone || got.Attributes[api.AttrStopReason] != "refusal" || got.Text != "the agent refused to go on" {
 		t.Errorf("a refusal: %+v", got)
 	}

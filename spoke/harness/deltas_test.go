@@ -73,3 +73,18 @@ func TestDeltasAreBounded(t *testing.T) {
 		t.Fatalf("%d bytes are held after all were taken", d.bytes)
 	}
 }
+
+// The event that has a text whole takes the place of its pieces.
+func TestEventsSupersedeDeltas(t *testing.T) {
+	h := newTestHarness(t)
+	s := &sink{h: h, alive: t.Context()}
+	s.Delta(piece("m1", 0, "one"))
+	s.Delta(piece("m2", 0, "two"))
+	s.Event(acp.Event{Type: api.EventMessage, Text: "one", Attributes: map[string]string{api.AttrStream: "m1"}})
+	if got := h.deltas.take(); len(got) != 1 || got[0].Stream != "m2" {
+		t.Errorf("deltas %v", got)
+	}
+	if batch, _, _ := h.out.after(0); len(batch) != 1 || batch[0].Text != "one" || batch[0].Attributes[api.AttrStream] != "m1" {
+		t.Errorf("events %v", batch)
+	}
+}

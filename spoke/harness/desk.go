@@ -43,8 +43,7 @@ func (d *desk) ask(ctx context.Context, r acp.PermissionRequest) (acp.Choice, er
 	d.mu.Unlock()
 	if got == nil {
 		d.put(asked(id, r, d.hold))
-		d.answers() // a turn that is run again may have its answer already
-		d.notify()
+		d.notify() // the orders may have its answer already, when the turn is run again
 		select {
 		case a := <-came:
 			got = &a

@@ -186,3 +186,43 @@ func TestPauses(t *testing.T) {
 		}
 	}
 }
+
+// What is dropped is consumed by a record that a checkpoint is still to cover.
+func TestDropped(t *testing.T) {
+	for mode, waits := range map[api.CheckpointMode]bool{api.CheckpointTurn: true, api.CheckpointIdle: false} {
+		h := newTestHarness(t)
+		h.w.CheckpointMode = string(mode)
+		h.drop([]*harnessv1.Signal{{Sequence: 3}, {Sequence: 4}}, "enough")
+		if !h.work.dirty || (h.work.open != nil) != waits || h.work.turned {
+			t.Errorf("%s: dirty %v, the record waits: %v", mode, h.work.dirty, h.work.open != nil)
+		}
+		if waits {
+			h.record("c1")
+		}
+		batch, _, _ := h.out.after(0)
+		if len(batch) != 1 || batch[0].Outcome != "cancelled" || batch[0].Text != "enough" || len(batch[0].Signals) != 2 || !h.work.consumed.has(3) || !h.work.consumed.has(4) {
+			t.Errorf("%s: events %v", mode, batch)
+		}
+	}
+}
+
+// The marker is gone before the agent's program begins.
+func TestOpeningTakesTheMarkerAway(t *testing.T) {
+	h := newTestHarness(t)
+	s := h.work.state
+	if _, err := s.restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.take(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.store.Marker(); !ok {
+		t.Fatal("there is no marker after a take")
+	}
+	if err := h.begin(task{kind: taskOpen}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.store.Marker(); ok {
+		t.Error("the marker is there when the agent's program begins")
+	}
+}

@@ -3,7 +3,6 @@ package linktest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -86,32 +85,10 @@ func testSignalCutOff(t *testing.T, n Network) {
 		return api.Accepted{}, context.Cause(ctx)
 	}}
 	s, a := linked(t, n, h)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	for _, tt := range []struct {
-		what string
-		end  func()
-		ok   func(error) bool
-	}{
-		{"the caller's end", cancel, func(err error) bool { return errors.Is(err, context.Canceled) }},
-		{"the link's end", func() { a.endNow <- api.Errorf(api.CodeLimit, "over") }, func(err error) bool { return api.CodeOf(err) == api.CodeUnavailable }},
-	} {
-		ended := make(chan error, 1)
-		g := run.NewGroup(context.WithoutCancel(t.Context()))
-		g.Go("signal", func(context.Context) error {
-			_, err := s.signal(ctx, signal(nil))
-			ended <- err
-			return nil
-		})
-		next(t, "the signal's beginning", began)
-		tt.end()
-		if err := next(t, "the end at the spoke", ended); !tt.ok(err) {
-			t.Errorf("%s: %v", tt.what, err)
-		}
-		next(t, "the end at the hub", over)
-		must(t, "signal task", g.Wait())
-		ctx = t.Context()
-	}
+	cutOff(t, a, began, over, func(ctx context.Context) error {
+		_, err := s.signal(ctx, signal(nil))
+		return err
+	})
 	next(t, "the end", s.ends)
 	h.link()
 	next(t, "welcome", s.welcome)

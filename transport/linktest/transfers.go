@@ -106,6 +106,21 @@ func testSaveCutOff(t *testing.T, n Network) {
 	}}
 	s, a := linked(t, n, h)
 	header, content := checkpoint(100, 8<<20)
+	cutOff(t, a, began, over, func(ctx context.Context) error { return s.link.SaveCheckpoint(ctx, header, bytes.NewReader(content)) })
+	next(t, "the end", s.ends)
+	h.link()
+	next(t, "welcome", s.welcome)
+	h.save = func(context.Context, api.CheckpointHeader, io.Reader) error { return nil }
+	must(t, "save again", s.link.SaveCheckpoint(t.Context(), header, bytes.NewReader(content)))
+	if err := newSpoke(t, n).link.SaveCheckpoint(t.Context(), header, bytes.NewReader(content)); api.CodeOf(err) != api.CodeUnavailable {
+		t.Errorf("without a link: %v", err)
+	}
+}
+
+// cutOff checks that a call which the hub does not answer ends with its caller, and then that it ends with its link. began and
+// over tell of the hub's part of it.
+func cutOff(t *testing.T, a *attachment, began <-chan struct{}, over <-chan error, call func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for _, tt := range []struct {
@@ -120,26 +135,18 @@ func testSaveCutOff(t *testing.T, n Network) {
 	} {
 		ended := make(chan error, 1)
 		g := run.NewGroup(context.WithoutCancel(t.Context()))
-		g.Go("save", func(context.Context) error {
-			ended <- s.link.SaveCheckpoint(ctx, header, bytes.NewReader(content))
+		g.Go("call", func(context.Context) error {
+			ended <- call(ctx)
 			return nil
 		})
-		next(t, "the upload's beginning", began)
+		next(t, "the call's beginning", began)
 		tt.end()
 		if err := next(t, "the end at the spoke", ended); !tt.ok(err) {
 			t.Errorf("%s: %v", tt.what, err)
 		}
 		next(t, "the end at the hub", over)
-		must(t, "save task", g.Wait())
+		must(t, "call task", g.Wait())
 		ctx = t.Context()
-	}
-	next(t, "the end", s.ends)
-	h.link()
-	next(t, "welcome", s.welcome)
-	h.save = func(context.Context, api.CheckpointHeader, io.Reader) error { return nil }
-	must(t, "save again", s.link.SaveCheckpoint(t.Context(), header, bytes.NewReader(content)))
-	if err := newSpoke(t, n).link.SaveCheckpoint(t.Context(), header, bytes.NewReader(content)); api.CodeOf(err) != api.CodeUnavailable {
-		t.Errorf("without a link: %v", err)
 	}
 }
 
