@@ -45,6 +45,11 @@ const (
 	ApprovalWithdrawn ApprovalState = "Withdrawn" // its session ended, or its signal became a dead letter
 )
 
+// ApprovalStates lists the states.
+func ApprovalStates() []ApprovalState {
+	return []ApprovalState{ApprovalOpen, ApprovalApproved, ApprovalDenied, ApprovalExpired, ApprovalWithdrawn}
+}
+
 // Approval is a permission that an agent asked a person for. Its session's owner keeps it.
 type Approval struct {
 	ID          ApprovalID
@@ -61,13 +66,14 @@ type Approval struct {
 	HeldUntil   time.Time // until then the workload waits for the answer; afterwards it comes as a signal
 
 	State      ApprovalState
-	Option     string // id of the option that was chosen
-	By         string // who answered
-	Reason     string // that they gave; at most 1 KiB
-	AnsweredAt time.Time
+	Option     string    // id of the option that was chosen
+	By         string    // who answered
+	Reason     string    // that they gave; at most 1 KiB
+	AnsweredAt time.Time // or when it ended without an answer
 
 	Taken    bool     // the turn that asked got the answer
 	Detached bool     // that turn ended without the answer: the answer becomes a signal
+	Moot     bool     // nobody needs the answer: somebody cancelled that turn, or its signal became a dead letter
 	Signal   SignalID // that carries the answer; empty when none does
 }
 

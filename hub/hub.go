@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +20,7 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 )
 
-// Config is what a hub needs. Every port is required but the vault.
+// Config is what a hub needs. Every port is required but vault and granter.
 type Config struct {
 	Shards   ShardStore
 	Archive  Archive
@@ -31,6 +30,7 @@ type Config struct {
 	Bucket   Bucket
 	Vault    Vault // default: checkpoints are refused
 	Resolver Resolver
+	Granter  Granter // default: nothing is granted
 
 	LeaseTTL time.Duration // of a cluster; default DefaultLeaseTTL, MinLeaseTTL to MaxLeaseTTL
 	Beat     time.Duration // between heartbeats; default a fifth of LeaseTTL, at most two fifths
@@ -116,6 +116,7 @@ type Hub struct {
 	garbage  *collector
 	feed     *feed
 	quota    *quota
+	senders  *senders
 	metrics  *metrics
 	loaded   atomic.Int32 // shards that are owned and loaded
 
@@ -128,7 +129,7 @@ func New(cfg Config) (*Hub, error) {
 		return nil, err
 	}
 	cfg.Limits.Lease = cfg.LeaseTTL
-	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), metrics: newMetrics(), mailSessions: mailSessions}
+	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), senders: newSenders(cfg.Limits), metrics: newMetrics(), mailSessions: mailSessions}
 	h.commits = newCommitter(cfg.Shards, h.metrics)
 	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.metrics, h.post)
 	h.fleet = newLiveness(h)
@@ -215,43 +216,4 @@ func (h *Hub) entropy() (e [10]byte, err error) {
 		return e, &api.Error{Code: api.CodeInternal, Op: "make id", Err: err}
 	}
 	return e, nil
-}
-
-// feed wakes readers that wait for a session's log to grow. Level: a wake says "look again", no more.
-type feed struct {
-	mu      sync.Mutex
-	waiting map[api.SessionID]map[chan struct{}]bool // guarded by mu; channels of capacity 1
-}
-
-func newFeed() *feed { return &feed{waiting: map[api.SessionID]map[chan struct{}]bool{}} }
-
-// subscribe returns a channel that gets a value after each growth, and the function that ends it.
-func (f *feed) subscribe(s api.SessionID) (<-chan struct{}, func()) {
-	ch := make(chan struct{}, 1)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.waiting[s] == nil {
-		f.waiting[s] = map[chan struct{}]bool{}
-	}
-	f.waiting[s][ch] = true
-	return ch, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.waiting[s], ch)
-		if len(f.waiting[s]) == 0 {
-			delete(f.waiting, s)
-		}
-	}
-}
-
-// notify wakes a session's readers. It never blocks: a reader that has a wake waiting needs no second one.
-func (f *feed) notify(s api.SessionID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for ch := range f.waiting[s] {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
 }

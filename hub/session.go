@@ -13,22 +13,32 @@ import (
 
 // Signal accepts a message to a session. It returns when the signal is durable, or refused.
 func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error) {
-	if err := api.ValidateName("agent", r.Agent); err != nil {
+	if err := checkSignal(r); err != nil {
 		return api.Accepted{}, err
+	}
+	r.Origin = nil
+	return h.receive(ctx, r)
+}
+
+// checkSignal checks the form of a message.
+func checkSignal(r SignalRequest) error {
+	if err := api.ValidateName("agent", r.Agent); err != nil {
+		return err
 	}
 	if err := api.ValidateSessionKey("key", r.Key); err != nil {
-		return api.Accepted{}, err
+		return err
 	}
 	if len(r.Payload) == 0 {
-		return api.Accepted{}, api.Invalid("payload", "is empty: say something to the agent")
+		return api.Invalid("payload", "is empty: say something to the agent")
 	}
 	if len(r.Payload) > api.MaxPayload {
-		return api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "payload",
-			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
+		return &api.Error{Code: api.CodeLimit, Field: "payload", Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
 	}
-	if err := api.ValidateIdempotencyKey("idempotency_key", r.IdempotencyKey); err != nil {
-		return api.Accepted{}, err
-	}
+	return api.ValidateIdempotencyKey("idempotency_key", r.IdempotencyKey)
+}
+
+// receive takes a message whose form was checked.
+func (h *Hub) receive(ctx context.Context, r SignalRequest) (api.Accepted, error) {
 	agent, err := h.cfg.Resolver.Agent(ctx, r.Org, r.Agent)
 	if err != nil {
 		return api.Accepted{}, err
@@ -46,7 +56,7 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 // arrival is a signal at the door, without its ids.
 func arrival(r SignalRequest, agent api.ObjectID) evSignal {
 	return evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, dryRun: r.DryRun,
-		signal: api.Signal{IdempotencyKey: r.IdempotencyKey, Payload: r.Payload, PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
+		signal: api.Signal{IdempotencyKey: r.IdempotencyKey, Payload: r.Payload, PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender, Origin: r.Origin}}
 }
 
 // accept makes the ids and brings the signal to its shard.
@@ -102,7 +112,7 @@ func (h *Hub) queryShard(ctx context.Context, shard api.Shard, read func(*machin
 }
 
 func (s *session) view() SessionView {
-	v := SessionView{Session: s.Session, Pending: len(s.pending)}
+	v := SessionView{Session: s.Session, Pending: len(s.pending), Asking: s.open()}
 	for i := range s.pending {
 		if s.pending[i].Consumed() {
 			v.Consumed++
@@ -178,10 +188,20 @@ const eventsPage = 500
 // Events sends a session's log from a number on, in order, and with follow goes on with what comes until ctx ends. limit 0
 // is none.
 func (h *Hub) Events(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error) error {
+	return h.follow(ctx, org, id, from, follow, limit, send, nil)
+}
+
+// Live follows as Events does, and also sends text while it is written. What a slow reader does not take of that is dropped;
+// the event that has it whole comes in any case.
+func (h *Hub) Live(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error {
+	return h.follow(ctx, org, id, from, true, limit, send, pour)
+}
+
+func (h *Hub) follow(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error {
 	if _, err := h.Session(ctx, org, id); err != nil {
 		return err
 	}
-	wake, unsubscribe := h.feed.subscribe(id)
+	r, unsubscribe := h.feed.subscribe(id, pour != nil)
 	defer unsubscribe()
 	next, left := max(from, 1), int(limit)
 	for {
@@ -208,20 +228,24 @@ func (h *Hub) Events(ctx context.Context, org api.OrgID, id api.SessionID, from 
 		case !follow:
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-wake:
+		if err := r.wait(ctx, pour); err != nil {
+			return err
 		}
 	}
 }
 
-// Explain returns a session and its decisions, newest first.
-func (h *Hub) Explain(ctx context.Context, org api.OrgID, id api.SessionID) (SessionView, []api.Decision, error) {
-	v, err := h.Session(ctx, org, id)
-	if err != nil {
-		return SessionView{}, nil, err
+// wait returns when the log has grown. Until then it passes deltas on.
+func (r *reader) wait(ctx context.Context, pour func(api.Delta) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-r.wake:
+			return nil
+		case d := <-r.deltas:
+			if err := pour(d); err != nil {
+				return err
+			}
+		}
 	}
-	d, err := h.cfg.Reader.Decisions(ctx, org, id, 20)
-	return v, d, err
 }

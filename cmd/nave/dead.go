@@ -18,11 +18,16 @@ func (a *app) signalsCommand() *cobra.Command {
 		Long: `Signals shows dead letters, the latest first: signals that the agent failed on as often as its max_deliveries allows,
 and those that were not settled when their session was terminated. "nave signals show ID" prints what one said, and
 "nave replay ID" sends it again.`,
+		Example: `  nave signals --dead --agent auditor
+  nave signals show 01JDKQ7V3M5R8N2C4T6W9XYZAB`,
 		RunE: a.do(func(ctx context.Context, _ []string) error {
 			if !dead {
 				return usage("say which: --dead shows the dead letters; what waits in a session is counted by nave sessions")
 			}
-			return a.with(func(c *client.Client) error { return a.listDead(ctx, c, req) })
+			return a.show(ctx, false, func(ctx context.Context, c *client.Client) (*listing, error) {
+				all, err := deadLetters(ctx, c, req)
+				return a.deadList(all), err
+			})
 		}, formatTable, formatJSON, formatName),
 	}
 	f := cmd.Flags()
@@ -33,34 +38,23 @@ and those that were not settled when their session was terminated. "nave signals
 	return cmd
 }
 
-func (a *app) listDead(ctx context.Context, c *client.Client, req *navev1.ListDeadLettersRequest) error {
-	all, err := client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.DeadLetter, string, error) {
+func deadLetters(ctx context.Context, c *client.Client, req *navev1.ListDeadLettersRequest) ([]*navev1.DeadLetter, error) {
+	return client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.DeadLetter, string, error) {
 		req.PageToken = token
 		res, err := c.Sessions.ListDeadLetters(ctx, req)
 		return res.GetDeadLetters(), res.GetNextPageToken(), err
 	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case a.output == formatJSON:
-		return a.printJSON(&navev1.ListDeadLettersResponse{DeadLetters: all})
-	case len(all) == 0:
-		a.note("no dead letters")
-		return nil
-	case a.output == formatName:
-		for _, d := range all {
-			fmt.Fprintln(a.out, clean(d.GetSignalId(), false))
-		}
-		return nil
-	}
-	t := a.table("ID", "AGENT", "KEY", "SESSION", "SEQUENCE", "DEAD", "DELIVERIES", "REPLAYED", "REASON")
+}
+
+func (a *app) deadList(all []*navev1.DeadLetter) *listing {
+	l := &listing{none: "no dead letters", header: []string{"ID", "AGENT", "KEY", "SESSION", "SEQUENCE", "DEAD", "DELIVERIES", "REPLAYED", "REASON"},
+		moving: []string{"DEAD"}, page: &navev1.ListDeadLettersResponse{DeadLetters: all}}
 	for _, d := range all {
-		t.row(d.GetSignalId(), d.GetAgent(), d.GetKey(), d.GetSessionId(), fmt.Sprint(d.GetSequence()), a.age(d.GetSettledAt()),
-			fmt.Sprint(d.GetDeliveries()), d.GetReplayedAs(), d.GetReason())
+		l.items = append(l.items, item{key: d.GetSignalId(), name: d.GetSignalId(), message: d,
+			cells: []string{d.GetSignalId(), d.GetAgent(), d.GetKey(), d.GetSessionId(), fmt.Sprint(d.GetSequence()), a.age(d.GetSettledAt()),
+				fmt.Sprint(d.GetDeliveries()), d.GetReplayedAs(), d.GetReason()}})
 	}
-	t.print(a.out)
-	return nil
+	return l
 }
 
 func (a *app) deadShowCommand() *cobra.Command {
@@ -98,6 +92,7 @@ func (a *app) replayCommand() *cobra.Command {
 		Use: "replay ID", Short: "Send a dead letter again", Args: cobra.ExactArgs(1),
 		Long: `Replay sends a dead letter again, as a new signal to the same agent and key. Doing it twice is one signal. It prints
 the session and the sequence of the signal in it.`,
+		Example: "  nave replay 01JDKQ7V3M5R8N2C4T6W9XYZAB",
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			return a.with(func(c *client.Client) error {
 				res, err := c.Sessions.Replay(ctx, &navev1.ReplayRequest{SignalId: args[0]})

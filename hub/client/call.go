@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"strings"
@@ -35,6 +36,7 @@ type caller struct {
 	token        string
 	organization string
 	timeout      time.Duration
+	attempts     int
 	log          *slog.Logger
 }
 
@@ -52,12 +54,17 @@ func (c *caller) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			req.Header().Set("Authorization", "Bearer "+c.token)
 		}
 		repeat := repeatable(req.Spec().Procedure, msg)
+		var last error
 		for attempt := 1; ; attempt++ {
 			res, err := next(ctx, req)
 			if err = decode(ctx, err); err == nil {
 				return res, nil
 			}
-			if !repeat || api.CodeOf(err) != api.CodeUnavailable || attempt == maxAttempts {
+			if last != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+				return nil, last // says more than that the time was over during this attempt
+			}
+			last = err
+			if !repeat || api.CodeOf(err) != api.CodeUnavailable || attempt == c.attempts {
 				return nil, err
 			}
 			c.log.Debug("repeating call", "call", req.Spec().Procedure, "attempt", attempt, "error", err)
@@ -123,9 +130,9 @@ func pause(ctx context.Context, attempt int) bool {
 func repeatable(procedure string, msg proto.Message) bool {
 	method := procedure[strings.LastIndexByte(procedure, '/')+1:]
 	switch method {
-	case "Get", "List", "ListRevisions", "Explain", "Info", "Enroll", "ListDeadLetters", "GetDeadLetter", "ListSideEvents":
+	case "Get", "List", "ListRevisions", "Explain", "Info", "Enroll", "ListDeadLetters", "GetDeadLetter", "ListSideEvents", "Status":
 		return true
-	case "Pause", "Resume", "Terminate", "Replay": // they say what is to be
+	case "Pause", "Resume", "Terminate", "Replay", "Cancel", "Answer": // they say what is to be
 		return true
 	}
 	if msg == nil {

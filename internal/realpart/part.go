@@ -20,7 +20,8 @@ const (
 	NaveHarness Part = "nave-harness"
 	NaveOverlay Part = "nave-overlay" // an OpenZiti controller and routers
 	NaveCLI     Part = "nave"         // the command line
-	Auditor     Part = "auditor"      // the agent of the quickstart
+	Auditor     Part = "auditor"      // an agent of the quickstart
+	Scribe      Part = "scribe"       // another one, of the Agent Client Protocol
 	PostgreSQL  Part = "postgresql"   // the server program; initdb and the rest lie beside it
 	Terraform   Part = "terraform"
 	Chromium    Part = "chromium"
@@ -43,6 +44,7 @@ var table = []row{
 	ours(NaveOverlay, "NAVE_OVERLAY_BIN"),
 	ours(NaveCLI, ""),
 	ours(Auditor, ""),
+	ours(Scribe, ""),
 	{PostgreSQL, "NAVE_POSTGRES_BIN", []string{"/usr/lib/postgresql/*/bin/postgres"}, nil, "make deps"},
 	{Terraform, "TF_ACC_TERRAFORM_PATH", nil, []string{"terraform"}, "install terraform 1.5 or newer, see https://developer.hashicorp.com/terraform/install"},
 	{Chromium, "NAVE_CHROMIUM_BIN", nil, []string{"chromium", "chromium-browser", "google-chrome"}, "apt-get install chromium"},
