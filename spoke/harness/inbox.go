@@ -19,8 +19,12 @@ func newInbox() *inbox {
 	return &inbox{orders: &harnessv1.Orders{}, changed: make(chan struct{}, 1), ordered: make(chan struct{}, 1)}
 }
 
+// order takes orders over. A cancellation only rises: a spoke that was started again does not know it until the hub says it.
 func (in *inbox) order(o *harnessv1.Orders) {
 	in.mu.Lock()
+	if last := in.orders; o.CancelUpTo < last.CancelUpTo {
+		o.CancelUpTo, o.CancelReason = last.CancelUpTo, last.CancelReason
+	}
 	in.orders = o
 	in.mu.Unlock()
 	token(in.ordered)
