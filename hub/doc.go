@@ -6,6 +6,9 @@
 // Events that come back from a spoke pass the same loop, are numbered by their session's owner and appended to the archive:
 // the record of a turn that is done consumes its signals, a checkpoint in the bucket that covers the turn settles them.
 //
+// What an agent asks people for is an approval, kept under its session's shard: it follows the archived events of the session,
+// and an answer goes to the workload as a level, or becomes a signal when the turn has ended without it.
+//
 // All that a shard's loop reaches is in [CorePorts]; a [Core] is such a loop without goroutines, for simulators.
 //
 // Invariants:
@@ -22,6 +25,9 @@
 //  8. An epoch ends when its spoke says that nothing is left and the archive has all its events, or, for a session that was
 //     terminated, when its right to act has ended for sure.
 //  9. What follows from one event fits one transaction of the store.
+//  10. An approval is answered once. Its answer goes to the epoch alone that asked last, and is either taken by the turn that is
+//     consumed or becomes one signal, unless nobody needs it any more.
+//  11. Text while it is written changes nothing and waits for nobody: all of it may be lost.
 //
 // The package sees storage, overlay and links only through ports.go. Its goroutines belong to [Hub.Run].
 package hub
