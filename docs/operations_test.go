@@ -310,3 +310,14 @@ func TestFailuresNameTheirTests(t *testing.T) {
 		t.Errorf("only %d rows", rows)
 	}
 }
+
+// TestUpgradeNamesTheArchive: each migration makes a version of the archive.
+func TestUpgradeNamesTheArchive(t *testing.T) {
+	migrations, err := filepath.Glob(filepath.Join(root, "hub/archive/migrations/sqlite/*.sql"))
+	if err != nil || len(migrations) == 0 {
+		t.Fatal(migrations, err)
+	}
+	if !strings.Contains(text(t, "operations/upgrade.md"), fmt.Sprintf("| archive | %d |", len(migrations))) {
+		t.Errorf("operations/upgrade.md does not say that the archive has version %d", len(migrations))
+	}
+}
