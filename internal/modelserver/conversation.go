@@ -57,12 +57,22 @@ type Result struct {
 	Text string
 }
 
-// Last is the last message, or an empty one.
+// Last is what was said last, or an empty message. What a system message adds behind it does not count: some agents put
+// one behind each of the user's.
 func (c Conversation) Last() Message {
-	if len(c.Messages) == 0 {
-		return Message{}
+	if i := c.last(); i >= 0 {
+		return c.Messages[i]
 	}
-	return c.Messages[len(c.Messages)-1]
+	return Message{}
+}
+
+func (c Conversation) last() int {
+	for i := len(c.Messages) - 1; i >= 0; i-- {
+		if c.Messages[i].Role != System {
+			return i
+		}
+	}
+	return -1
 }
 
 // Offers reports whether a tool is offered.

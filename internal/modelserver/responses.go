@@ -1,6 +1,7 @@
 package modelserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,14 @@ type responseItem struct {
 	Arguments string  `json:"arguments"`
 	Input     string  `json:"input"` // of a custom tool's call
 	Output    content `json:"output"`
+
+	Tools []responseTool `json:"tools"` // of additional_tools
+}
+
+// responseTool is a tool that is offered; the maker's own have no name.
+type responseTool struct {
+	Type string `json:"type"`
+	Name string `json:"name"`
 }
 
 func (responses) decode(body []byte) (question, error) {
@@ -28,10 +37,7 @@ func (responses) decode(body []byte) (question, error) {
 		Instructions string          `json:"instructions"`
 		Previous     string          `json:"previous_response_id"`
 		Input        json.RawMessage `json:"input"`
-		Tools        []struct {
-			Type string `json:"type"`
-			Name string `json:"name"`
-		} `json:"tools"`
+		Tools        []responseTool  `json:"tools"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		return question{}, err
@@ -48,17 +54,16 @@ func (responses) decode(body []byte) (question, error) {
 	} else if err := json.Unmarshal(in.Input, &items); err != nil {
 		return question{}, fmt.Errorf("input: %w", err)
 	}
+	tools := in.Tools
 	for i, item := range items {
+		tools = append(tools, item.Tools...)
 		if err := item.add(&q.conversation); err != nil {
 			return question{}, fmt.Errorf("input[%d]: %w", i, err)
 		}
 	}
 	var names []string
-	for _, t := range in.Tools {
-		if t.Name == "" {
-			t.Name = t.Type // the maker's own tools have no name
-		}
-		names = append(names, t.Name)
+	for _, t := range tools {
+		names = append(names, cmp.Or(t.Name, t.Type))
 	}
 	q.conversation.offer(names)
 	return q, nil
@@ -97,7 +102,7 @@ func (item responseItem) add(c *Conversation) error {
 			return fmt.Errorf("output: %w", err)
 		}
 		c.result(item.CallID, text)
-	case "reasoning": // what the model thought is nothing that it said
+	case "reasoning", "additional_tools": // nothing that was said
 	case "item_reference":
 		return errors.New("item_reference: this server stores no items; send them with store set to false")
 	default:

@@ -96,15 +96,13 @@ const Unknown = "I do not know."
 // that is not the last one.
 func Recall(words, from, to string) func(Conversation) Answer {
 	return func(c Conversation) Answer {
-		if len(c.Messages) > 0 {
-			for _, m := range c.Messages[:len(c.Messages)-1] {
-				if m.Role != User {
-					continue
-				}
-				if _, behind, ok := strings.Cut(m.Text, from); ok {
-					if fact, _, ok := strings.Cut(behind, to); ok {
-						return Answer{Text: []string{words, fact}}
-					}
+		for _, m := range c.Messages[:max(0, c.last())] {
+			if m.Role != User {
+				continue
+			}
+			if _, behind, ok := strings.Cut(m.Text, from); ok {
+				if fact, _, ok := strings.Cut(behind, to); ok {
+					return Answer{Text: []string{words, fact}}
 				}
 			}
 		}

@@ -40,6 +40,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	requests []Request
+	open     int      // answers that are being given
 	refused  []string // what was wrong with requests that could not be understood
 }
 
@@ -86,6 +87,16 @@ func (s *Server) Refused() []string {
 	return slices.Clone(s.refused)
 }
 
+// Answering is how many answers are being given now. An agent that was cancelled leaves none.
+func (s *Server) Answering() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
+// drain bounds how long Run waits for answers that are being cut.
+const drain = 5 * time.Second
+
 // Run serves until ctx ends. Answers that are being given are cut.
 func (s *Server) Run(ctx context.Context) error {
 	g := run.NewGroup(ctx)
@@ -98,7 +109,9 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	g.Go("close", func(ctx context.Context) error {
 		<-ctx.Done()
-		return srv.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), drain)
+		defer cancel()
+		return errors.Join(srv.Shutdown(ctx), srv.Close()) // the answers' contexts have ended with the group's
 	})
 	return g.Wait()
 }
@@ -117,6 +130,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	counting := path == string(Messages)+"/count_tokens"
 	switch {
+	case r.Method == http.MethodHead: // some agents look first whether anybody is there
+		w.WriteHeader(http.StatusOK)
 	case !s.mayAsk(r):
 		s.refuse(w, orChat(d), http.StatusUnauthorized, "the key is missing or not the right one")
 	case path == "models" && r.Method == http.MethodGet:
@@ -175,7 +190,9 @@ func (s *Server) converse(w http.ResponseWriter, r *http.Request, d dialect, cou
 		s.requests = append(s.requests, Request{Conversation: q.conversation, Stream: q.stream, Body: string(body)})
 	}
 	n := len(s.requests)
+	s.open++
 	s.mu.Unlock()
+	defer s.answered()
 	if full {
 		s.refuse(w, d, http.StatusTooManyRequests, fmt.Sprintf("the server has recorded %d requests and takes no more", s.cfg.Keep))
 		return
@@ -198,6 +215,12 @@ func (s *Server) converse(w http.ResponseWriter, r *http.Request, d dialect, cou
 			reply(w, http.StatusOK, d.whole(m, a))
 		}
 	}
+}
+
+func (s *Server) answered() {
+	s.mu.Lock()
+	s.open--
+	s.mu.Unlock()
 }
 
 // refuse answers what cannot be answered, and notes it.
