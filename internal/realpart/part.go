@@ -21,6 +21,7 @@ const (
 	NaveOverlay Part = "nave-overlay" // an OpenZiti controller and routers
 	NaveCLI     Part = "nave"         // the command line
 	Auditor     Part = "auditor"      // the agent of the quickstart
+	OpenCode    Part = "opencode"     // an agent that nobody here wrote
 	PostgreSQL  Part = "postgresql"   // the server program; initdb and the rest lie beside it
 	Terraform   Part = "terraform"
 	Chromium    Part = "chromium"
@@ -43,6 +44,7 @@ var table = []row{
 	ours(NaveOverlay, "NAVE_OVERLAY_BIN"),
 	ours(NaveCLI, ""),
 	ours(Auditor, ""),
+	{OpenCode, "NAVE_OPENCODE_BIN", []string{"bin/opencode"}, nil, "make agents"},
 	{PostgreSQL, "NAVE_POSTGRES_BIN", []string{"/usr/lib/postgresql/*/bin/postgres"}, nil, "make deps"},
 	{Terraform, "TF_ACC_TERRAFORM_PATH", nil, []string{"terraform"}, "install terraform 1.5 or newer, see https://developer.hashicorp.com/terraform/install"},
 	{Chromium, "NAVE_CHROMIUM_BIN", nil, []string{"chromium", "chromium-browser", "google-chrome"}, "apt-get install chromium"},
