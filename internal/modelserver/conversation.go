@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// API is one of the three doors.
+// API is one of the four doors.
 type API string
 
 // The doors, by the path behind the base URL.
@@ -14,6 +14,7 @@ const (
 	Chat      API = "chat/completions"
 	Responses API = "responses"
 	Messages  API = "messages"
+	Google    API = "models" // behind /v1beta
 )
 
 // Role says who speaks in a message.

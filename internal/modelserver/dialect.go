@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// dialect is one of the three ways to speak.
+// dialect is one of the four ways to speak.
 type dialect interface {
 	decode(body []byte) (question, error)    // an error is the client's
 	whole(m meta, a Answer) object           // the answer as one document

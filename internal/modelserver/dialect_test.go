@@ -13,7 +13,7 @@ import (
 	"github.com/nave-dev/nave/internal/modelserver"
 )
 
-// asked is one conversation as the three dialects write it: a user, a call with its result, and what the user asks next.
+// asked is one conversation as the four dialects write it: a user, a call with its result, and what the user asks next.
 var asked = map[modelserver.API]string{
 	modelserver.Chat: `{"model": "m", "stream": true, "tools": [{"type": "function", "function": {"name": "write"}}, {"type": "function", "function": {"name": "bash"}}],
 		"messages": [{"role": "system", "content": "Be brief."},
@@ -39,9 +39,15 @@ var asked = map[modelserver.API]string{
 		{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "written"}, {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "ran"}]}]},
 		{"role": "assistant", "content": "Done."},
 		{"role": "user", "content": "Which?"}]}`,
+	modelserver.Google: `{"systemInstruction": {"parts": [{"text": "Be brief."}]}, "tools": [{"functionDeclarations": [{"name": "write"}, {"name": "bash"}]}],
+		"contents": [{"role": "user", "parts": [{"text": "The colour is teal."}, {"text": "Write it."}]},
+		{"role": "model", "parts": [{"text": "I write."}, {"functionCall": {"id": "c1", "name": "write", "args": {"a":1}}}, {"functionCall": {"id": "c2", "name": "bash", "args": {}}}]},
+		{"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "write", "response": {"output": "written"}}}, {"functionResponse": {"id": "c2", "name": "bash", "response": {"output": "ran"}}}]},
+		{"role": "model", "parts": [{"text": "Done."}]},
+		{"role": "user", "parts": [{"text": "Which?"}]}]}`,
 }
 
-// TestDecode: the three doors understand the same conversation in the same way.
+// TestDecode: the four doors understand the same conversation in the same way.
 func TestDecode(t *testing.T) {
 	want := modelserver.Conversation{Model: "m", Tools: []string{"bash", "write"}, Messages: []modelserver.Message{
 		{Role: modelserver.System, Text: "Be brief."},
@@ -54,7 +60,11 @@ func TestDecode(t *testing.T) {
 	for api, body := range asked {
 		t.Run(string(api), func(t *testing.T) {
 			s := serve(t, modelserver.Config{Script: modelserver.Rules(modelserver.Rule{When: modelserver.Asked("Which"), Then: modelserver.Recall("It is ", "colour is ", ".")})})
-			status, _, text := post(t, s, string(api), body)
+			door := string(api)
+			if api == modelserver.Google {
+				door = "models/m:streamGenerateContent"
+			}
+			status, _, text := post(t, s, door, body)
 			if status != 200 || !strings.Contains(text, "It is ") || !strings.Contains(text, "teal") {
 				t.Errorf("answered %d %s", status, text)
 			}

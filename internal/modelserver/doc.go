@@ -1,9 +1,9 @@
 // Package modelserver is a model for tests: a server on loopback that speaks what agents speak to models, and answers by a
 // script.
 //
-// The way of a request: an agent posts a conversation to one of three doors, OpenAI Chat Completions
-// (/v1/chat/completions), OpenAI Responses (/v1/responses) or Anthropic Messages (/v1/messages); the door's dialect decodes
-// it into a [Conversation]; it is recorded; the [Script] decides the [Answer]; the dialect writes it, as a stream of events
+// The way of a request: an agent posts a conversation to one of four doors, OpenAI Chat Completions
+// (/v1/chat/completions), OpenAI Responses (/v1/responses), Anthropic Messages (/v1/messages) or the Gemini API
+// (/v1beta/models/MODEL:generateContent and :streamGenerateContent); the door's dialect decodes it into a [Conversation]; it is recorded; the [Script] decides the [Answer]; the dialect writes it, as a stream of events
 // or as one document. /v1/models lists the one model, and /v1/messages/count_tokens counts.
 //
 // Invariants:

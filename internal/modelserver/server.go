@@ -20,7 +20,7 @@ import (
 type Config struct {
 	Script   Script           // required
 	Listener net.Listener     // required; loopback only. Run closes it
-	Key      string           // that requests are to carry, as a bearer token or in x-api-key; empty: none is asked for
+	Key      string           // that requests are to carry, as a bearer token, in x-api-key or in x-goog-api-key; empty: none is asked for
 	Models   []string         // that /v1/models lists; default "scripted"
 	Longest  time.Duration    // of one answer; default 2 min
 	Keep     int              // requests that are recorded and answered; default 1,000
@@ -70,7 +70,7 @@ func New(cfg Config) (*Server, error) {
 // URL is the base that the doors lie behind; it ends in /v1.
 func (s *Server) URL() string { return s.Root() + "/v1" }
 
-// Root is the URL without the version: Anthropic's clients add it themselves.
+// Root is the URL without the version: the clients of Anthropic and Google add it themselves.
 func (s *Server) Root() string { return "http://" + s.cfg.Listener.Addr().String() }
 
 // Requests are the conversations that were asked, in the order in which they came.
@@ -118,7 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // ServeHTTP implements http.Handler. Clients know the doors with and without the version in front.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v1"), "/")
+	path := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v1beta"), "/v1"), "/")
 	var d dialect
 	switch API(strings.TrimSuffix(path, "/count_tokens")) {
 	case Chat:
@@ -127,6 +127,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d = responses{}
 	case Messages:
 		d = messages{}
+	default:
+		if g, ok := googleDoor(path); ok {
+			d = g
+		}
 	}
 	counting := path == string(Messages)+"/count_tokens"
 	switch {
@@ -153,7 +157,7 @@ func orChat(d dialect) dialect {
 }
 
 func (s *Server) mayAsk(r *http.Request) bool {
-	return s.cfg.Key == "" || r.Header.Get("X-Api-Key") == s.cfg.Key || r.Header.Get("Authorization") == "Bearer "+s.cfg.Key
+	return s.cfg.Key == "" || r.Header.Get("X-Api-Key") == s.cfg.Key || r.Header.Get("X-Goog-Api-Key") == s.cfg.Key || r.Header.Get("Authorization") == "Bearer "+s.cfg.Key
 }
 
 // models lists the models in a form that clients of both makers read.
