@@ -87,6 +87,9 @@ type Delta struct {
 	Text    string
 }
 
+// MaxDeltaBytes bounds the text of one delta.
+const MaxDeltaBytes = 4 << 10
+
 // EventBatch is a run of events of one source, dense and in order. Session, Source and Cluster of the events are the
 // batch's.
 type EventBatch struct {

@@ -93,7 +93,7 @@ func (r *chanceRun) work(d *chanceDisk, o spoke.Orders, now time.Duration, onlin
 		r.restore(d)
 	case r.turn != nil:
 		e := api.Event{Type: api.EventTurnDone, Signals: r.turn, Outcome: outcome, Attributes: map[string]string{}}
-		if outcome == api.OutcomeDone {
+		if outcome.Consumes() {
 			d.state = append(slices.Clone(d.state), r.turn...)
 			for _, n := range r.turn {
 				r.consumed[n] = true

@@ -118,7 +118,7 @@ func (h *chanceHub) event(source api.Source, e api.Event) {
 		h.change()
 	}
 	switch {
-	case e.Type == api.EventTurnDone && e.Outcome == api.OutcomeDone:
+	case e.Type == api.EventTurnDone && e.Outcome.Consumes():
 		each(func(s *chanceSignal) {
 			if slices.Contains(e.Signals, s.n) && !s.settled && s.number == 0 {
 				s.by, s.number = source, e.SourceNumber

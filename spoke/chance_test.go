@@ -461,6 +461,7 @@ func story(t *rapid.T, seen map[string]int) {
 			}
 		},
 		"fails": func(*rapid.T) { c.act(api.OutcomeFailed) },
+		"stops": func(*rapid.T) { c.act(api.OutcomeCancelled) },
 		"carry": func(t *rapid.T) { c.carry(rapid.IntRange(1, 20).Draw(t, "messages")) },
 		"pass":  func(t *rapid.T) { c.pass(seconds(t, 20), rapid.Bool().Draw(t, "act")) },
 		"wait":  func(t *rapid.T) { c.pass(seconds(t, 90), false) },

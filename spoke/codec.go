@@ -150,7 +150,8 @@ func signalsOut(ss []api.Signal) []*pb.Signal {
 	var out []*pb.Signal
 	for _, s := range ss {
 		out = append(out, &pb.Signal{Id: string(s.ID), Sequence: s.Sequence, IdempotencyKey: s.IdempotencyKey, PayloadHash: s.PayloadHash[:], Payload: s.Payload,
-			PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timestamppb.New(s.AcceptedAt), Deliveries: s.Deliveries})
+			PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timestamppb.New(s.AcceptedAt), Deliveries: s.Deliveries, Origin: originOut(s.Origin),
+			Approval: string(s.Approval)})
 	}
 	return out
 }
@@ -159,9 +160,26 @@ func signalsIn(session string, ps []*pb.Signal) []api.Signal {
 	var out []api.Signal
 	for _, p := range ps {
 		s := api.Signal{ID: api.SignalID(p.Id), Session: api.SessionID(session), Sequence: p.Sequence, IdempotencyKey: p.IdempotencyKey, Payload: p.Payload,
-			PayloadRef: p.PayloadRef, Sender: p.Sender, AcceptedAt: p.AcceptedAt.AsTime(), Deliveries: p.Deliveries}
+			PayloadRef: p.PayloadRef, Sender: p.Sender, AcceptedAt: p.AcceptedAt.AsTime(), Deliveries: p.Deliveries, Origin: originIn(p.Origin),
+			Approval: api.ApprovalID(p.Approval)}
 		copy(s.PayloadHash[:], p.PayloadHash)
 		out = append(out, s)
+	}
+	return out
+}
+
+func originOut(chain []api.Origin) []*pb.Origin {
+	var out []*pb.Origin
+	for _, o := range chain {
+		out = append(out, &pb.Origin{Session: string(o.Session), Agent: o.Agent, Key: o.Key, Signal: string(o.Signal)})
+	}
+	return out
+}
+
+func originIn(chain []*pb.Origin) []api.Origin {
+	var out []api.Origin
+	for _, o := range chain {
+		out = append(out, api.Origin{Session: api.SessionID(o.Session), Agent: o.Agent, Key: o.Key, Signal: api.SignalID(o.Signal)})
 	}
 	return out
 }

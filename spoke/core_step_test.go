@@ -17,11 +17,11 @@ import (
 //	cut [denied]                           the connection ends
 //	beats on|off                           heartbeats are answered
 //	renew sent=DURATION                    one is answered
-//	want epoch=N signals=(N,...) [release] [full] [none] [stop-after=DURATION|never] [checkpoint=DIGIT] [mode=MODE] [generation=N]
+//	want epoch=N signals=(N,...) [release] [full] [none] [stop-after=DURATION|never] [checkpoint=DIGIT] [mode=MODE] [generation=N] [cancelled=N] [answers=(NAME,...)]
 //	ack upto=N attempt=N [generation=N]    the hub has taken events
 //	takeover                               the next update is of the next generation
 //	attach                                 the harness of what runs connects, and asks for its lease every 2s from now on
-//	report EVENT [signals=(N,...)] [outcome=OUTCOME] [checkpoint=DIGIT] [from=FROM] [text=TEXT] [failure=KIND] [epoch=N] [attempt=N]
+//	report EVENT [signals=(N,...)] [outcome=OUTCOME] [checkpoint=DIGIT] [from=FROM] [text=TEXT] [failure=KIND] [approval=own|other] [epoch=N] [attempt=N]
 //	freeze                                 the harness asks no more
 //	end [exit=TEXT]                        what runs ends by itself
 //	runtime [refuses] [stands] [stuck]     how it behaves from now on
@@ -142,6 +142,12 @@ func (w *coreWorld) want(c *datadriven.TestData) {
 	if w.has(c, "release") {
 		d = release(sessionA, e)
 	}
+	if upTo := w.one(c, "cancelled", 0); upTo > 0 {
+		d.Cancelled = api.Cancellation{UpTo: upTo, Reason: "ann said so"}
+	}
+	for _, name := range strings.FieldsFunc(w.arg(c, "answers"), func(r rune) bool { return r == ',' }) {
+		d.Answers = append(d.Answers, api.ApprovalAnswer{Approval: api.ApprovalID(name), Allow: true, Option: "yes"})
+	}
 	u := api.ShardUpdate{Position: api.Position{Shard: 7, Head: api.Head{Generation: api.Generation{Incarnation: 1, N: w.one(c, "generation", w.gen+1)}, Batch: w.batch}}, Sessions: []api.Desired{d}}
 	if u.Full = w.has(c, "full"); w.has(c, "none") {
 		u.Sessions = nil
@@ -156,6 +162,12 @@ func (w *coreWorld) report(c *datadriven.TestData) {
 		if v := w.arg(c, key); v != "" {
 			e.Attributes[attribute] = v
 		}
+	}
+	switch w.arg(c, "approval") {
+	case "own":
+		e.Attributes[api.AttrApproval] = string(api.NewApprovalID(sessionA, 1, "print", 0))
+	case "other":
+		e.Attributes[api.AttrApproval] = string(api.NewApprovalID(api.NewSessionID(time.Unix(2, 0), 7, [10]byte{9}), 1, "print", 0))
 	}
 	if digit := w.arg(c, "checkpoint"); digit != "" {
 		e.Attributes[api.AttrCheckpoint] = strings.Repeat(digit, 64)

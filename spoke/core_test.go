@@ -119,7 +119,14 @@ func (d coreDoor) Tell(id spoke.WorkloadID, o spoke.Orders) {
 	for _, s := range o.Signals {
 		ns = append(ns, s.Sequence)
 	}
-	d.w.print("orders for %s: signals %v%s%s", short(id), ns, flag(o.Single, ", one at a time"), flag(o.Stop, ", stop"))
+	text := fmt.Sprintf("orders for %s: signals %v%s%s", short(id), ns, flag(o.Single, ", one at a time"), flag(o.Stop, ", stop"))
+	if o.Cancelled.UpTo > 0 {
+		text += fmt.Sprintf(", cancelled up to %d: %s", o.Cancelled.UpTo, o.Cancelled.Reason)
+	}
+	for _, a := range o.Answers {
+		text += fmt.Sprintf(", %s answered with %s", a.Approval, a.Option)
+	}
+	d.w.print("%s", text)
 }
 
 func (d coreDoor) Lease(id spoke.WorkloadID, until time.Duration) { d.w.leases[id] = until }

@@ -15,8 +15,10 @@
 //  5. plan does no I/O, reads no clock and starts nothing.
 //  6. Nothing of a session acts here once its right has run out without an answer of the hub: see [right]. That is in the
 //     journal before the stop begins, and a lapsed epoch is never started again.
-//  7. An attempt begins only for an epoch that the hub named to this process, while its answers are fresh.
-//  8. A signal that a turn consumed is kept until a durable checkpoint covers the turn: a state from before it makes the
+//  7. What the hub says of cancellations and answers goes on as it was said last, and is not kept over a restart: the hub says
+//     it again. Deltas pass by the loop and the journal.
+//  8. An attempt begins only for an epoch that the hub named to this process, while its answers are fresh.
+//  9. A signal that a turn consumed is kept until a durable checkpoint covers the turn: a state from before it makes the
 //     signal deliverable again, without the hub. See [progress].
 //
 // [Core] is the same loop without goroutines, for a simulator. The package sees runtime, journal, link and harnesses only through ports.go. Its goroutines belong to [Spoke.Run].

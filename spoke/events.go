@@ -60,12 +60,17 @@ func (s *session) asked() bool {
 }
 
 // checkEvent refuses what a harness must not report.
-func checkEvent(e api.Event, number uint64) error {
+func checkEvent(session api.SessionID, e api.Event, number uint64) error {
 	if e.SourceNumber != number {
 		return api.Invalid("event.source_number", "%d: want %d, the next one", e.SourceNumber, number)
 	}
 	switch e.Type {
-	case api.EventStarted, api.EventEnded, api.EventTurn, api.EventMessage, api.EventTool, api.EventLog:
+	case api.EventStarted, api.EventEnded, api.EventTurn, api.EventMessage, api.EventTool, api.EventLog,
+		api.EventThought, api.EventResult, api.EventPlan, api.EventUsage, api.EventNote:
+	case api.EventAsked, api.EventTaken:
+		if err := checkApproval(session, e); err != nil {
+			return err
+		}
 	case api.EventSaved:
 		if !checkpointOf(e).Valid() {
 			return api.Invalid("event.attributes.checkpoint", "%.80q: want the id of a checkpoint", checkpointOf(e))
@@ -82,14 +87,29 @@ func checkEvent(e api.Event, number uint64) error {
 		if c := checkpointOf(e); c != "" && !c.Valid() {
 			return api.Invalid("event.attributes.checkpoint", "%.80q: want the id of a checkpoint, or none", c)
 		}
-		if e.Outcome != api.OutcomeDone && e.Outcome != api.OutcomeFailed && e.Outcome != api.OutcomeCut {
-			return api.Invalid("event.outcome", "%q: want %q, %q or %q", e.Outcome, api.OutcomeDone, api.OutcomeFailed, api.OutcomeCut)
+		if !e.Outcome.Consumes() && e.Outcome != api.OutcomeFailed && e.Outcome != api.OutcomeCut {
+			return api.Invalid("event.outcome", "%q: want %q, %q, %q or %q", e.Outcome, api.OutcomeDone, api.OutcomeCancelled, api.OutcomeFailed, api.OutcomeCut)
 		}
 	default:
 		return api.Invalid("event.type", "%.60q is not reported by a harness", e.Type)
 	}
 	if n := eventSize(e); n > api.MaxEventBytes+4096 {
 		return api.Invalid("event.text", "the event has %d bytes: at most %d are allowed", n, api.MaxEventBytes)
+	}
+	return nil
+}
+
+// checkApproval refuses an approval of another session, and one that is larger than the hub keeps.
+func checkApproval(session api.SessionID, e api.Event) error {
+	id := api.ApprovalID(e.Attributes[api.AttrApproval])
+	if of, err := id.Session(); err != nil || of != session {
+		return api.Invalid("event.attributes.approval", "%.60q: want the id of an approval of session %s", id, session)
+	}
+	if n := len(e.Attributes[api.AttrTitle]); n > api.MaxApprovalTitle {
+		return api.Invalid("event.attributes.title", "%d bytes: at most %d are allowed", n, api.MaxApprovalTitle)
+	}
+	if n := len(e.Text); n > api.MaxApprovalDetail {
+		return api.Invalid("event.text", "%d bytes of an approval: at most %d are allowed", n, api.MaxApprovalDetail)
 	}
 	return nil
 }

@@ -153,16 +153,22 @@ func (l *loop) confirm(s *session, d api.Desired, records []record) {
 		w, ok := r.(wantedRecord)
 		return ok && w.Desired.Session == d.Session && w.Desired.Epoch == d.Epoch
 	})
+	of := said{d.Cancelled, d.Answers}
 	switch {
 	case s.Epoch == d.Epoch:
+		if !d.Release { // which says nothing else
+			s.Said = of
+		}
 		if s.Confirmed = true; fresh {
 			s.Since = l.helloAt
 		}
 		if d.Release { // the hub repeats what it did not hear the answer to
 			s.Reported = nil
 		}
-	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch && (fresh || !s.NextConfirmed):
-		s.NextConfirmed, s.NextSince = true, l.helloAt
+	case s.Next != nil && s.Next.Desired.Epoch == d.Epoch:
+		if s.NextSaid = of; fresh || !s.NextConfirmed {
+			s.NextConfirmed, s.NextSince = true, l.helloAt
+		}
 	}
 	l.touch(d.Session)
 }

@@ -17,6 +17,7 @@ type metrics struct {
 	append   prometheus.Histogram
 
 	lapses, startFailures prometheus.Counter
+	deltas, deltasDropped prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -29,13 +30,16 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		records:       prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_spoke_journal_records_total", Help: "Records appended to the journal."}),
 		lapses:        prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_spoke_lapses_total", Help: "Epochs whose right to act ended because the hub was not heard in time."}),
 		startFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_spoke_start_failures_total", Help: "Attempts that ended before a turn began and that nobody asked to end."}),
+		deltas:        prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_spoke_deltas_total", Help: "Deltas queued for the hub."}),
+		deltasDropped: prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_spoke_deltas_dropped_total", Help: "Deltas dropped: over a bound, without a link, or while other messages wait."}),
 		append: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nave_spoke_journal_append_seconds", Help: "Time of one append to the journal, sync included.",
 			Buckets: prometheus.ExponentialBuckets(50e-6, 4, 8)}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.kept, m.events, m.settled, m.attempts, m.records, m.append, m.lapses, m.startFailures} {
+	for _, c := range []prometheus.Collector{m.sessions, m.kept, m.events, m.settled, m.attempts, m.records, m.append, m.lapses, m.startFailures, m.deltas,
+		m.deltasDropped} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metric: %w", err)
 		}

@@ -41,6 +41,9 @@ type observed struct {
 	Holds         time.Duration // until when its harness was told at most that its agent may act; 0: not that we know
 	AskedAt       time.Duration // when it asked last
 
+	Said     said // what the hub said last of the present epoch
+	NextSaid said // and of the one that waits
+
 	Refusal  string // what the runtime says that it cannot honour
 	Room     int    // workloads of the flavor that fit still
 	RoomSeen bool   // the capacity is known
@@ -49,6 +52,13 @@ type observed struct {
 	Sent      bool      // every event is queued on the present connection
 	Reported  *api.Held // queued on the present connection
 	Told      *Orders   // given to the door for the present attempt
+}
+
+// said is what the hub tells of a session's epoch besides its signals. It is a level: each update that names the epoch
+// replaces it. It is not journaled, because the hub says it anew with each connection.
+type said struct {
+	Cancelled api.Cancellation
+	Answers   []api.ApprovalAnswer
 }
 
 type stopCall struct {
@@ -67,7 +77,7 @@ func (c stopCall) again(w Workload, grace, now time.Duration) bool {
 // renew forgets what is of one epoch and keeps what is of the session's workloads.
 func (o *observed) renew() {
 	*o = observed{Known: o.Known, List: o.List, Listed: o.Listed, Evidence: o.Evidence, Stops: o.Stops, Connected: o.Connected,
-		Right: o.Right, Since: o.NextSince, Confirmed: o.NextConfirmed}
+		Right: o.Right, Since: o.NextSince, Confirmed: o.NextConfirmed, Said: o.NextSaid}
 }
 
 // note keeps since when there is no work. It is called after every change.

@@ -91,7 +91,7 @@ func plan(d *desired, o *observed, now time.Duration) []action {
 		if until, ok := leaseOf(d, o, now); ok && until != o.Leased {
 			as = append(as, lease{d.workload(), until})
 		}
-		if orders := ordersOf(d); o.Told == nil || !sameOrders(*o.Told, orders) {
+		if orders := ordersOf(d, o); o.Told == nil || !sameOrders(*o.Told, orders) {
 			as = append(as, tell{d.workload(), orders})
 		}
 	}
@@ -205,13 +205,14 @@ func stateOf(d *desired) api.StateWant {
 	return api.StateWant{Latest: d.Latest, Saved: d.Saved, OnLoss: a.OnStateLoss, Mode: a.Checkpoint.Mode, Interval: a.Checkpoint.Interval}
 }
 
-func ordersOf(d *desired) Orders {
+func ordersOf(d *desired, o *observed) Orders {
 	signals := d.deliverable()
-	return Orders{Signals: signals, Single: d.Failed || len(signals) > 0 && signals[0].Deliveries > 0, Stop: d.stopping()}
+	return Orders{Signals: signals, Single: d.Failed || len(signals) > 0 && signals[0].Deliveries > 0, Stop: d.stopping(),
+		Cancelled: o.Said.Cancelled, Answers: o.Said.Answers}
 }
 
 func sameOrders(a, b Orders) bool {
-	return a.Single == b.Single && a.Stop == b.Stop &&
+	return a.Single == b.Single && a.Stop == b.Stop && a.Cancelled == b.Cancelled && slices.Equal(a.Answers, b.Answers) &&
 		slices.EqualFunc(a.Signals, b.Signals, func(x, y api.Signal) bool {
 			return x.ID == y.ID && x.Sequence == y.Sequence && x.Deliveries == y.Deliveries
 		})

@@ -102,7 +102,8 @@ type Link interface {
 	// ends.
 	Run(ctx context.Context, h LinkHandler) error
 	// Send queues a message on the present connection. It never blocks: CodeUnavailable without a connection, CodeLimit
-	// when the queue is full; the sender then says everything again with the next hello.
+	// when the queue is full; the sender then says everything again with the next hello. A message of deltas, which are alone
+	// in it, is refused from a quarter of that on. Several goroutines may call it.
 	Send(m api.SpokeMessage) error
 }
 
@@ -123,6 +124,13 @@ type Vault interface {
 	SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error
 	// FetchCheckpoint writes a part of a checkpoint of the source's session; length 0 means to the end.
 	FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error
+}
+
+// Messenger sends signals of sessions.
+type Messenger interface {
+	// Signal returns when the hub has accepted the signal, which the session sends by the workload that the source names.
+	// CodeUnavailable without a connection, and when it is lost meanwhile: with the same idempotency key it is safe to repeat.
+	Signal(ctx context.Context, session api.SessionID, source api.Source, s api.AgentSignal) (api.Accepted, error)
 }
 
 // Door is what harnesses connect to.
@@ -151,6 +159,11 @@ type Orders struct {
 	Signals []api.Signal // to be worked on, in order; those that it has consumed it leaves alone
 	Single  bool         // one signal per turn: the one before failed
 	Stop    bool         // finish or interrupt the turn, then end
+
+	// What follows is as the hub said it to this process last. Before it has named the session it is empty, whatever an
+	// earlier process was told.
+	Cancelled api.Cancellation     // signals up to it are to be consumed without further work
+	Answers   []api.ApprovalAnswer // to what the workload asked; in a shared slice
 }
 
 // DoorHandler takes what harnesses say. Calls for one workload come one after another.
@@ -161,6 +174,9 @@ type DoorHandler interface {
 	// Events takes over events, dense from the last number on; when it returns nil they are durable and the harness may
 	// forget them.
 	Events(ctx context.Context, id WorkloadID, events []api.Event) error
+	// Deltas takes over pieces of text, within their bounds, and how many were dropped on the way. It never blocks, and may
+	// drop them.
+	Deltas(id WorkloadID, deltas []api.Delta, dropped int)
 	// Detached: the harness is not connected any more.
 	Detached(id WorkloadID)
 }

@@ -96,7 +96,7 @@ func full(id api.SessionID, source api.Source) []record {
 		{Type: api.EventSaved, Attributes: digit("a")},
 		{Type: api.EventTurnDone, Outcome: api.OutcomeDone, Signals: []uint64{2, 5}, Attributes: digit("b")},
 		{Type: api.EventState, Signals: []uint64{5}, Attributes: digit("b")},
-		{Type: api.EventTurnDone, Outcome: api.OutcomeDone, Signals: []uint64{3}},
+		{Type: api.EventTurnDone, Outcome: api.OutcomeCancelled, Signals: []uint64{3}},
 		{Type: api.EventTurnDone, Outcome: api.OutcomeFailed, Signals: []uint64{4}},
 		{Type: api.EventTurn, Signals: []uint64{4}},
 		{Type: api.EventEnded, Attributes: map[string]string{api.AttrFailure: string(api.StartFailureConfig)}},
@@ -106,7 +106,8 @@ func full(id api.SessionID, source api.Source) []record {
 	}
 	var signals []api.Signal
 	for n := uint64(1); n <= 5; n++ {
-		signals = append(signals, api.Signal{ID: api.SignalID("s"), Session: id, Sequence: n, AcceptedAt: time.Unix(3, 0).UTC()})
+		signals = append(signals, api.Signal{ID: api.SignalID("s"), Session: id, Sequence: n, AcceptedAt: time.Unix(3, 0).UTC(), Approval: "approval",
+			Origin: []api.Origin{{Session: "o", Agent: "agent", Key: "key", Signal: "before"}, {Session: "p", Agent: "other", Key: "key", Signal: "then"}}})
 	}
 	return []record{
 		inboxRecord{Session: id, Epoch: source.Epoch, Put: signals},

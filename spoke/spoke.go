@@ -170,6 +170,16 @@ func (h *doorHandler) Events(ctx context.Context, id WorkloadID, events []api.Ev
 	return (*linkHandler)(h.s).tell(ctx, func(answer func(error)) Input { return Events(id, events, answer) })
 }
 
+// Deltas go to the link at once: no state depends on them, and what is journaled does not wait behind them.
+func (h *doorHandler) Deltas(_ WorkloadID, deltas []api.Delta, dropped int) {
+	if len(deltas) > 0 && h.s.cfg.Link.Send(api.SpokeMessage{Deltas: deltas}) != nil {
+		dropped += len(deltas)
+		deltas = nil
+	}
+	h.s.metrics.deltas.Add(float64(len(deltas)))
+	h.s.metrics.deltasDropped.Add(float64(dropped))
+}
+
 func (h *doorHandler) Detached(id WorkloadID) {
 	select {
 	case h.s.in <- Detached(id):

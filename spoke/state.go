@@ -231,7 +231,7 @@ func sortSignals(ss []api.Signal) []api.Signal {
 func signalBytes(ss []api.Signal) int64 {
 	n := 0
 	for _, s := range ss {
-		n += len(s.Payload) + 256
+		n += len(s.Payload) + 256 + 256*len(s.Origin)
 	}
 	return int64(n)
 }

@@ -257,7 +257,7 @@ func (l *loop) events(id WorkloadID, events []api.Event) error {
 		return nil
 	}
 	for i, e := range events {
-		if err := checkEvent(e, last+1+uint64(i)); err != nil {
+		if err := checkEvent(id.Session, e, last+1+uint64(i)); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // A signal in the inbox is, by what was journaled last:
 //
 //	the event                                       Done  Since  Uncovered
-//	turn.ended, done, names it                      yes   yes    yes
+//	turn.ended, done or cancelled, names it         yes   yes    yes
 //	turn.ended with a checkpoint                          no
 //	checkpoint.saved                                      no     no
 //	state.restored, the one that was wanted, Since  no    no     no         forgotten
@@ -106,13 +106,13 @@ func (d *desired) turns(r eventsRecord) {
 func (d *desired) turnEnded(e api.Event) {
 	d.TurnOpen, d.Turn, d.StartFailures = false, nil, 0
 	d.Failed = e.Outcome == api.OutcomeFailed || d.Failed && e.Outcome != api.OutcomeDone
-	if e.Outcome == api.OutcomeDone {
+	if e.Outcome.Consumes() {
 		d.Failures = 0
 	}
 	for i := range d.Inbox {
 		switch n := d.Inbox[i].Sequence; {
 		case !slices.Contains(e.Signals, n):
-		case e.Outcome == api.OutcomeDone:
+		case e.Outcome.Consumes():
 			d.Done[n], d.Uncovered[n], d.Since[n] = true, true, true
 		case e.Outcome == api.OutcomeFailed && !d.Done[n]:
 			d.Inbox = slices.Clone(d.Inbox) // orders that were told share the slice

@@ -59,6 +59,7 @@ func (st *state) wanted(d api.Desired, labels map[string]string) ([]record, erro
 	s := st.sessions[d.Session]
 	if s == nil || s.Epoch.Compare(d.Epoch) < 0 && (s.Next == nil || s.Next.Desired.Epoch.Compare(d.Epoch) < 0) {
 		w := wantedRecord{Desired: d}
+		w.Desired.Cancelled, w.Desired.Answers = api.Cancellation{}, nil // see [said]
 		if d.Release {
 			w.Desired.Revision, w.Desired.Signals = nil, nil
 		}

@@ -34,6 +34,7 @@ for name in nave-hub nave-spoke nave-harness nave terraform-provider-nave; do
 	program "$name" "cmd/$name"
 done
 program auditor examples/agents/auditor
+program scribe examples/agents/scribe
 if ((built == 0)); then
 	echo "  no program has a folder yet"
 fi

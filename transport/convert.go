@@ -168,10 +168,10 @@ func desiredTo(d api.Desired) (*linkv1.Desired, error) {
 		return nil, err
 	}
 	out := &linkv1.Desired{Session: string(d.Session), Organization: string(d.Org), Key: d.Key, Epoch: epochTo(d.Epoch), Release: d.Release, Revision: rev,
-		Checkpoint: string(d.Checkpoint)}
+		Checkpoint: string(d.Checkpoint), CancelUpTo: d.Cancelled.UpTo, CancelReason: d.Cancelled.Reason, Answers: answersTo(d.Answers)}
 	for _, s := range d.Signals {
 		out.Signals = append(out.Signals, &linkv1.Signal{Id: string(s.ID), Sequence: s.Sequence, Payload: s.Payload, PayloadRef: s.PayloadRef,
-			Sender: s.Sender, AcceptedAt: timestamppb.New(s.AcceptedAt), Deliveries: s.Deliveries})
+			Sender: s.Sender, AcceptedAt: timestamppb.New(s.AcceptedAt), Deliveries: s.Deliveries, Origin: originTo(s.Origin), Approval: string(s.Approval)})
 	}
 	return out, nil
 }
@@ -182,10 +182,12 @@ func desiredFrom(d *linkv1.Desired) (api.Desired, error) {
 		return api.Desired{}, err
 	}
 	out := api.Desired{Session: api.SessionID(d.GetSession()), Org: api.OrgID(d.GetOrganization()), Key: d.GetKey(), Epoch: epochFrom(d.GetEpoch()), Release: d.GetRelease(), Revision: rev,
-		Checkpoint: api.CheckpointID(d.GetCheckpoint())}
+		Checkpoint: api.CheckpointID(d.GetCheckpoint()), Cancelled: api.Cancellation{UpTo: d.GetCancelUpTo(), Reason: d.GetCancelReason()},
+		Answers: answersFrom(d.GetAnswers())}
 	for _, s := range d.GetSignals() {
 		out.Signals = append(out.Signals, api.Signal{ID: api.SignalID(s.GetId()), Session: out.Session, Sequence: s.GetSequence(), Payload: s.GetPayload(),
-			PayloadRef: s.GetPayloadRef(), Sender: s.GetSender(), AcceptedAt: s.GetAcceptedAt().AsTime(), Deliveries: s.GetDeliveries()})
+			PayloadRef: s.GetPayloadRef(), Sender: s.GetSender(), AcceptedAt: s.GetAcceptedAt().AsTime(), Deliveries: s.GetDeliveries(),
+			Origin: originFrom(s.GetOrigin()), Approval: api.ApprovalID(s.GetApproval())})
 	}
 	return out, nil
 }
@@ -237,7 +239,7 @@ func hubMessageFrom(m *linkv1.HubMessage) (api.HubMessage, error) {
 }
 
 func spokeMessageTo(m api.SpokeMessage) *linkv1.SpokeMessage {
-	out := &linkv1.SpokeMessage{Held: heldTo(m.Held), Capacity: capacityTo(m.Capacity)}
+	out := &linkv1.SpokeMessage{Held: heldTo(m.Held), Capacity: capacityTo(m.Capacity), Deltas: deltasTo(m.Deltas)}
 	for _, b := range m.Events {
 		batch := &linkv1.EventBatch{Session: string(b.Session), Source: sourceTo(b.Source)}
 		for _, e := range b.Events {
@@ -254,7 +256,11 @@ func spokeMessageFrom(m *linkv1.SpokeMessage) (api.SpokeMessage, error) {
 	if err != nil {
 		return api.SpokeMessage{}, err
 	}
-	out := api.SpokeMessage{Held: held, Capacity: capacityFrom(m.GetCapacity())}
+	deltas, err := deltasFrom(m.GetDeltas())
+	if err != nil {
+		return api.SpokeMessage{}, err
+	}
+	out := api.SpokeMessage{Held: held, Capacity: capacityFrom(m.GetCapacity()), Deltas: deltas}
 	for _, b := range m.GetEvents() {
 		batch := api.EventBatch{Session: api.SessionID(b.GetSession()), Source: sourceFrom(b.GetSource())}
 		for _, e := range b.GetEvents() {

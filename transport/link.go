@@ -19,6 +19,7 @@ import (
 // Bounds of the spoke's side.
 const (
 	sendQueue     = 1024                   // messages that wait for the stream; past it Send refuses
+	deltaQueue    = sendQueue / 4          // past it Send refuses deltas
 	firstPause    = 500 * time.Millisecond // before the second dial; doubles with full jitter. Spokes that lose their links together come back over it
 	longestPause  = 10 * time.Second
 	connectWithin = 15 * time.Second       // dial, credentials, hello, welcome
@@ -58,6 +59,7 @@ type Handler interface {
 type Link struct {
 	cfg       LinkConfig
 	transfers chan struct{} // full while as many checkpoints travel as may
+	signals   chan struct{} // full while as many signals of sessions wait for their answer as may
 
 	mu   sync.Mutex
 	conn *connection // guarded by mu; nil without a connection
@@ -84,7 +86,7 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Link{cfg: cfg, transfers: make(chan struct{}, maxTransfers)}, nil
+	return &Link{cfg: cfg, transfers: make(chan struct{}, maxTransfers), signals: make(chan struct{}, maxSignals)}, nil
 }
 
 // Run keeps a connection to the hub until ctx ends. After a loss it waits a random part of a pause that doubles up to ten
@@ -121,12 +123,15 @@ func (l *Link) Run(ctx context.Context, h Handler) error {
 	return nil
 }
 
-// Send queues a message on the present connection. It never blocks.
+// Send queues a message on the present connection. It never blocks. What carries deltas is refused while other messages wait.
 func (l *Link) Send(m api.SpokeMessage) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn == nil {
 		return errNoLink()
+	}
+	if n := len(l.conn.send); len(m.Deltas) > 0 && n >= deltaQueue {
+		return api.Errorf(api.CodeLimit, "%d messages wait for the hub: no deltas join them", n)
 	}
 	select {
 	case l.conn.send <- m:

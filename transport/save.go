@@ -148,12 +148,17 @@ func (s *Server) transfer(ctx context.Context, f func(context.Context, Attachmen
 	default:
 		return api.Errorf(api.CodeLimit, "%d checkpoints travel on this link, the limit", cap(l.transfers))
 	}
+	// Not waited for beyond the link: what f reads and writes ends with the stream, after this returns.
+	_, err = whileLinked(ctx, l.over, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx, l.att) })
+	return err
+}
+
+// whileLinked runs a call that ends with its link.
+func whileLinked[T any](ctx, over context.Context, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(l.over, func() { cancel(errLinkOver) })()
-	// Not waited for beyond the link: what f reads and writes ends with the stream, after this returns.
-	_, err = run.Bounded(ctx, func() (struct{}, error) { return struct{}{}, f(ctx, l.att) }, nil)
-	return err
+	defer context.AfterFunc(over, func() { cancel(errLinkOver) })()
+	return run.Bounded(ctx, func() (T, error) { return f(ctx) }, nil)
 }
 
 // received reads the bytes that a stream brings.

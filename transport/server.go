@@ -48,6 +48,8 @@ type Attachment interface {
 	// SaveCheckpoint takes the manifest and then the pack from content, which ends with io.EOF after exactly the header's
 	// bytes, and returns nil when they are verified and durable. It may return without reading all.
 	SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error
+	// Signal sends a signal as a session of the spoke, and returns when it is durable. Calls come from several goroutines.
+	Signal(ctx context.Context, session api.SessionID, source api.Source, s api.AgentSignal) (api.Accepted, error)
 	// FetchCheckpoint writes length bytes of a part from offset on; length 0 means to the end.
 	FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error
 }
@@ -67,6 +69,7 @@ type openLink struct {
 	over      context.Context // ended with the link
 	end       context.CancelCauseFunc
 	transfers chan struct{} // full while as many checkpoints travel as may: more than a spoke sends, whose ends we may hear late
+	signals   chan struct{} // the same of signals of sessions
 }
 
 // NewServer makes a server.
@@ -212,7 +215,7 @@ func (s *Server) keep(id string, att Attachment) (*openLink, error) {
 	if s.links[id] == nil && len(s.links) >= s.cfg.MaxLinks {
 		return nil, api.Errorf(api.CodeLimit, "%d links are open, the limit", len(s.links))
 	}
-	l := &openLink{att: att, transfers: make(chan struct{}, 2*maxTransfers)}
+	l := &openLink{att: att, transfers: make(chan struct{}, 2*maxTransfers), signals: make(chan struct{}, 2*maxSignals)}
 	l.over, l.end = context.WithCancelCause(context.Background())
 	s.links[id] = l
 	return l, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/boottime"
+	"github.com/nave-dev/nave/internal/unixsocket"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/door"
 	"github.com/nave-dev/nave/spoke/process"
@@ -33,7 +34,7 @@ func wire(ctx context.Context, o options, log *slog.Logger) (parts, error) {
 }
 
 // wireRuntime makes the runtime and the door that its workloads' harnesses connect to.
-func (p *parts) wireRuntime(o options, m *membership, vault spoke.Vault, log *slog.Logger) error {
+func (p *parts) wireRuntime(o options, m *membership, hub *transport.Link, log *slog.Logger) error {
 	socket, err := socketPath(o.DataDir)
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func (p *parts) wireRuntime(o options, m *membership, vault spoke.Vault, log *sl
 	if err != nil {
 		return err
 	}
-	d, err := door.New(door.Config{Socket: socket, Verify: rt.Verify, Vault: vault, Clock: boottime.Now, Log: log})
+	d, err := door.New(door.Config{Socket: socket, Verify: rt.Verify, Vault: hub, Messenger: hub, Clock: boottime.Now, Log: log})
 	if err != nil {
 		return err
 	}
@@ -52,19 +53,16 @@ func (p *parts) wireRuntime(o options, m *membership, vault spoke.Vault, log *sl
 	return nil
 }
 
-// maxSocket is the longest path that a unix socket can have.
-const maxSocket = 107
-
 // socketPath is where harnesses find the spoke: the same over restarts, since they outlive it.
 func socketPath(dataDir string) (string, error) {
 	path := filepath.Join(dataDir, "run", "door.sock")
-	if len(path) > maxSocket {
-		return "", api.Invalid("--data-dir", "%s is too long: a unix socket below it would have %d bytes, at most %d work", dataDir, len(path), maxSocket)
+	if len(path) > unixsocket.MaxPath {
+		return "", api.Invalid("--data-dir", "%s is too long: a unix socket below it would have %d bytes, at most %d work", dataDir, len(path), unixsocket.MaxPath)
 	}
 	return path, os.MkdirAll(filepath.Dir(path), 0o700)
 }
 
-// wireLink makes the link to the hub over the overlay, and returns it as the way to the bucket. The hub is believed by the
+// wireLink makes the link to the hub over the overlay, and returns it as the way of checkpoints and of signals of sessions. The hub is believed by the
 // certificate that the overlay enrolled.
 func (p *parts) wireLink(m *membership, log *slog.Logger) (*transport.Link, error) {
 	node, err := ziti.OpenNode(ziti.NodeConfig{Identity: m.identity, Log: log})

@@ -20,8 +20,9 @@ type room struct {
 	others []string // prefixes of modules from elsewhere; nil: any, empty: the standard library only
 }
 
-// shared may be used by everything but api and the cores. internal/run owns goroutines, ulid makes ids, fault plants faults.
-var shared = []string{"internal/run", "internal/boottime", "internal/fault", "internal/ulid", "internal/version", "internal/realpart"}
+// shared may be used by everything but api and the cores. internal/run owns goroutines, ulid makes ids, fault plants faults,
+// unixsocket says who calls.
+var shared = []string{"internal/run", "internal/boottime", "internal/fault", "internal/ulid", "internal/version", "internal/realpart", "internal/unixsocket"}
 
 var (
 	stdlib    = []string{}
@@ -50,6 +51,7 @@ var rooms = []room{
 
 	{folder: "spoke", ours: list("api", "spoke/journalv1", shared)},
 	{folder: "spoke/*", ours: list("api", "api/navev1", "spoke", "spoke/harness/harnessv1", shared)},
+	{folder: "spoke/harness/acp", ours: list("api", "internal/run"), others: list("github.com/coder/acp-go-sdk")},
 	{folder: "spoke/harness/harnessv1", ours: list("api/navev1"), others: generated},
 	{folder: "spoke/harness/checkpoint", ours: list("api", "internal/run", "spoke/harness/checkpoint/manifestv1")},
 	{folder: "spoke/harness/checkpoint/manifestv1", others: generated},
@@ -60,8 +62,8 @@ var rooms = []room{
 	{folder: "console", others: stdlib},
 	{folder: "cmd", ours: list("...")},
 	{folder: "kind-tests", ours: list("...")},
-	{folder: "examples"}, // stand-alone programs, as a user would write them
-	{folder: "tools"},    // a module of its own
+	{folder: "examples", tests: list("api", "spoke/harness/acp")}, // stand-alone programs, as a user would write them
+	{folder: "tools"},                                             // a module of its own
 
 	{folder: "internal", ours: list("...")}, // sim, demo and golden see everything
 	{folder: "internal/run", others: stdlib},

@@ -109,8 +109,21 @@ func (s *server) caller(ctx context.Context, workload string) (spoke.WorkloadID,
 	return id, nil
 }
 
+// attached confirms that the caller is the harness of the workload that it names, and that this one is attached.
+func (s *server) attached(ctx context.Context, workload string) (spoke.WorkloadID, error) {
+	id, err := s.caller(ctx, workload)
+	if err != nil {
+		return id, err
+	}
+	if !s.d.isTaken(id) {
+		return id, status.Errorf(codes.Unavailable, "the harness of workload %s is not attached", id)
+	}
+	return id, nil
+}
+
 // receive takes events until the stream ends. It returns nil when the harness closed it in order.
 func (s *server) receive(stream attachment, id spoke.WorkloadID, r *room, durable uint64) error {
+	gate := newGate()
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -124,6 +137,10 @@ func (s *server) receive(stream attachment, id spoke.WorkloadID, r *room, durabl
 			s.d.c.Log.Debug("turn state", "workload", id, "signals", m.Turn.Signals)
 		case *harnessv1.FromHarness_Lease:
 			s.d.ask(r, m.Lease.Number)
+		case *harnessv1.FromHarness_Deltas:
+			if pass, dropped := gate.pass(id, m.Deltas.Deltas, time.Now()); len(pass) > 0 || dropped > 0 {
+				s.h.Deltas(id, pass, dropped)
+			}
 		case *harnessv1.FromHarness_Events:
 			events, err := decode(id, m.Events.Events, durable)
 			if err != nil {

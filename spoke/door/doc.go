@@ -15,7 +15,9 @@
 //  5. Tell, Lease and Forget never wait for a harness.
 //  6. A request for a lease is answered with what is left of the spoke's last word at that instant, before anything else. Before
 //     the first word it waits: a spoke that was just started says nothing that would end what an earlier one allowed.
-//  7. Checkpoints pass through in bounded pieces, four at a time, and only between a session and its own harness while that is
+//  7. Deltas are dropped where they are too many, too large or not wanted; they never hold up events, leases or orders.
+//  8. A signal that a session sends passes only while its own harness is attached, sixteen at a time.
+//  9. Checkpoints pass through in bounded pieces, four at a time, and only between a session and its own harness while that is
 //     attached.
 //
 // The package never imports a runtime or the journal. Its goroutines belong to [Door.Run] and to the gRPC server inside it.

@@ -3,11 +3,8 @@ package door
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,12 +14,10 @@ import (
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/boottime"
 	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/internal/unixsocket"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
-
-// maxSocketPath is what the address of a unix socket can hold.
-const maxSocketPath = 107
 
 // Config is what a door needs.
 type Config struct {
@@ -33,6 +28,8 @@ type Config struct {
 	Verify func(id spoke.WorkloadID, pid int) error
 	// Vault takes and gives checkpoints. Nil: there is none, and every transfer is refused as unavailable.
 	Vault spoke.Vault
+	// Messenger sends signals of sessions. Nil: there is none, and every one is refused as unavailable.
+	Messenger spoke.Messenger
 	// Clock counts leases. Default the boot-time clock.
 	Clock func() time.Duration
 	// Log is required.
@@ -40,13 +37,11 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	switch {
-	case c.Verify == nil || c.Log == nil:
+	if c.Verify == nil || c.Log == nil {
 		return api.Invalid("Verify", "and Log are required")
-	case !filepath.IsAbs(c.Socket):
-		return api.Invalid("Socket", "%q: want an absolute path", c.Socket)
-	case len(c.Socket) > maxSocketPath:
-		return api.Invalid("Socket", "%q has %d bytes: the system allows %d, use a shorter directory", c.Socket, len(c.Socket), maxSocketPath)
+	}
+	if err := unixsocket.Check("Socket", c.Socket); err != nil {
+		return err
 	}
 	if c.Clock == nil {
 		c.Clock = boottime.Now
@@ -58,6 +53,7 @@ func (c *Config) validate() error {
 type Door struct {
 	c         Config
 	transfers *queue // of checkpoints
+	signals   *queue // of sessions
 
 	mu    sync.Mutex
 	rooms map[spoke.WorkloadID]*room // guarded by mu
@@ -70,12 +66,13 @@ func New(c Config) (*Door, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	return &Door{c: c, transfers: newQueue(transfersAtOnce, transfersWaiting), rooms: make(map[spoke.WorkloadID]*room)}, nil
+	return &Door{c: c, transfers: newQueue("transfers of checkpoints", transfersAtOnce, transfersWaiting),
+		signals: newQueue("signals", signalsAtOnce, signalsWaiting), rooms: make(map[spoke.WorkloadID]*room)}, nil
 }
 
 // Run implements [spoke.Door].
 func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
-	l, err := d.listen()
+	l, err := unixsocket.Listen("Socket", d.c.Socket)
 	if err != nil {
 		return err
 	}
@@ -103,30 +100,6 @@ func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
 		return err
 	}
 	return ctx.Err()
-}
-
-// listen takes the socket over from a door that is gone.
-func (d *Door) listen() (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(d.c.Socket), 0o700); err != nil {
-		return nil, fmt.Errorf("make the socket's directory: %w", err)
-	}
-	if conn, err := net.DialTimeout("unix", d.c.Socket, time.Second); err == nil {
-		conn.Close()
-		return nil, &api.Error{Code: api.CodeInUse, Field: "Socket", Err: fmt.Errorf("another spoke serves %s: end it, or use another directory", d.c.Socket)}
-	}
-	if err := os.Remove(d.c.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the old socket: %w", err)
-	}
-	l, err := net.Listen("unix", d.c.Socket)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	// Who connects before this is refused by the handshake all the same.
-	if err := os.Chmod(d.c.Socket, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("protect the socket: %w", err)
-	}
-	return l, nil
 }
 
 // Tell implements [spoke.Door].

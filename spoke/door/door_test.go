@@ -39,6 +39,8 @@ type handler struct {
 	mu     sync.Mutex
 	calls  []string
 	events []api.Event
+	deltas []api.Delta
+	drops  int           // deltas
 	gone   chan struct{} // one token per Detached
 }
 
@@ -61,6 +63,12 @@ func (h *handler) Events(_ context.Context, _ spoke.WorkloadID, events []api.Eve
 		h.events = append(h.events, events...)
 	}
 	return h.fail
+}
+
+func (h *handler) Deltas(_ spoke.WorkloadID, deltas []api.Delta, dropped int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deltas, h.drops = append(h.deltas, deltas...), h.drops+dropped
 }
 
 func (h *handler) Detached(spoke.WorkloadID) {

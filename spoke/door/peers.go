@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+
+	"github.com/nave-dev/nave/internal/unixsocket"
 )
 
-// peers are transport credentials by which the kernel says who connects: SO_PEERCRED of unix(7), which names the process
-// that called connect.
+// peers are transport credentials by which the kernel says who connects.
 type peers struct{ uid uint32 }
 
 // peerInfo is what is known of a connection.
@@ -26,26 +26,14 @@ func (peerInfo) AuthType() string { return "peercred" }
 
 // ServerHandshake implements [credentials.TransportCredentials]: it refuses other users.
 func (p peers) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	uc, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil, nil, errors.New("not a unix socket")
-	}
-	raw, err := uc.SyscallConn()
+	cred, err := unixsocket.Peer(conn)
 	if err != nil {
 		return nil, nil, err
 	}
-	var cred *syscall.Ucred
-	var cerr error
-	err = raw.Control(func(fd uintptr) {
-		cred, cerr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	})
-	if err := errors.Join(err, cerr); err != nil {
-		return nil, nil, fmt.Errorf("read the peer's credentials: %w", err)
+	if cred.UID != p.uid {
+		return nil, nil, fmt.Errorf("user %d may not connect", cred.UID)
 	}
-	if cred.Uid != p.uid {
-		return nil, nil, fmt.Errorf("user %d may not connect", cred.Uid)
-	}
-	info := peerInfo{pid: int(cred.Pid)}
+	info := peerInfo{pid: cred.PID}
 	info.SecurityLevel = credentials.PrivacyAndIntegrity
 	return conn, info, nil
 }

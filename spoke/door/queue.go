@@ -10,14 +10,17 @@ import (
 
 // queue lets a few in at a time; the others wait in the order in which they came.
 type queue struct {
-	most int // that may wait
+	what string // waits: a plural
+	most int    // that may wait
 
 	mu      sync.Mutex
 	free    int             // guarded by mu
 	waiting []chan struct{} // closed when it is one's turn; guarded by mu
 }
 
-func newQueue(atOnce, most int) *queue { return &queue{free: atOnce, most: most} }
+func newQueue(what string, atOnce, most int) *queue {
+	return &queue{what: what, free: atOnce, most: most}
+}
 
 // enter waits for one's turn, until ctx ends. Who came in leaves by [queue.leave].
 func (q *queue) enter(ctx context.Context) error {
@@ -29,7 +32,7 @@ func (q *queue) enter(ctx context.Context) error {
 	}
 	if len(q.waiting) >= q.most {
 		q.mu.Unlock()
-		return api.Errorf(api.CodeUnavailable, "%d transfers of checkpoints wait already: repeat later", q.most)
+		return api.Errorf(api.CodeUnavailable, "%d %s wait already: repeat later", q.most, q.what)
 	}
 	turn := make(chan struct{})
 	q.waiting = append(q.waiting, turn)

@@ -15,7 +15,7 @@ import (
 // Those who wait come in their order; one that gives up leaves its place to the next one.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2, 4)
+		q := newQueue("calls", 2, 4)
 		g := run.NewGroup(t.Context())
 		var got []string
 		enter := func(name string) context.CancelFunc {

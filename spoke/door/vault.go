@@ -36,6 +36,9 @@ func (s *server) Save(stream grpc.ClientStreamingServer[harnessv1.SaveRequest, h
 		return err
 	}
 	id, err := s.attached(stream.Context(), m.GetHeader().GetWorkload())
+	if err == nil {
+		err = s.hasVault()
+	}
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,9 @@ func (s *server) Save(stream grpc.ClientStreamingServer[harnessv1.SaveRequest, h
 // Fetch reads a part of a checkpoint of an attached harness's session from the vault.
 func (s *server) Fetch(m *harnessv1.FetchRequest, stream grpc.ServerStreamingServer[harnessv1.FetchResponse]) error {
 	id, err := s.attached(stream.Context(), m.Workload)
+	if err == nil {
+		err = s.hasVault()
+	}
 	if err != nil {
 		return err
 	}
@@ -73,19 +79,11 @@ func (s *server) Fetch(m *harnessv1.FetchRequest, stream grpc.ServerStreamingSer
 	return asStatus(err)
 }
 
-// attached confirms that the caller is the harness of the workload that it names, and that this one is attached.
-func (s *server) attached(ctx context.Context, workload string) (spoke.WorkloadID, error) {
-	id, err := s.caller(ctx, workload)
-	if err != nil {
-		return id, err
-	}
+func (s *server) hasVault() error {
 	if s.d.c.Vault == nil {
-		return id, status.Error(codes.Unavailable, "this spoke has no way to a bucket")
+		return status.Error(codes.Unavailable, "this spoke has no way to a bucket")
 	}
-	if !s.d.isTaken(id) {
-		return id, status.Errorf(codes.Unavailable, "the harness of workload %s is not attached", id)
-	}
-	return id, nil
+	return nil
 }
 
 // transfer waits for its turn, then runs f.
@@ -175,13 +173,14 @@ func (w *outgoing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// statusOf says which status carries a code of the vault to a harness. A code that is not here is an internal one.
+// statusOf says which status carries a code to a harness. A code that is not here is an internal one.
 var statusOf = map[api.Code]codes.Code{
 	api.CodeInvalid: codes.InvalidArgument, api.CodeNotFound: codes.NotFound, api.CodeDenied: codes.PermissionDenied, api.CodeLimit: codes.ResourceExhausted,
 	api.CodeUnavailable: codes.Unavailable, api.CodeFailed: codes.FailedPrecondition, api.CodeUnsupported: codes.Unimplemented,
+	api.CodeExists: codes.AlreadyExists, api.CodeConflict: codes.Aborted, api.CodeUnauthenticated: codes.Unauthenticated,
 }
 
-// asStatus renders an error of the vault. One that is a status already stays as it is.
+// asStatus renders an error of the vault or the messenger. One that is a status already stays as it is.
 func asStatus(err error) error {
 	if err == nil {
 		return nil

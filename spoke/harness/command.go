@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -35,13 +36,27 @@ type RequestSignal struct {
 	Payload    string `json:"payload"`
 	Encoding   string `json:"encoding,omitempty"`    // "base64" when the payload is not UTF-8
 	PayloadRef string `json:"payload_ref,omitempty"` // where a larger payload is; the payload is empty then
+	Approval   string `json:"approval,omitempty"`    // the payload is the answer to this request for permission
+
+	Origin []RequestOrigin `json:"origin,omitempty"` // the sessions that led to it, the first one first
+}
+
+// RequestOrigin is one session in the chain that led to a signal.
+type RequestOrigin struct {
+	Session string `json:"session"`
+	Agent   string `json:"agent"`
+	Key     string `json:"key"`
+	Signal  string `json:"signal"` // id of the one that it was working on
 }
 
 // request makes the document of a turn.
 func request(w *harnessv1.Workload, signals []*harnessv1.Signal) ([]byte, error) {
 	r := Request{Session: w.Session, Key: w.Key, Agent: w.Agent, Instructions: w.Instructions, Model: w.Model}
 	for _, s := range signals {
-		rs := RequestSignal{ID: s.Id, Sequence: s.Sequence, Delivery: s.Deliveries + 1, Sender: s.Sender, Payload: string(s.Payload), PayloadRef: s.PayloadRef}
+		rs := RequestSignal{ID: s.Id, Sequence: s.Sequence, Delivery: s.Deliveries + 1, Sender: s.Sender, Payload: string(s.Payload), PayloadRef: s.PayloadRef, Approval: s.Approval}
+		for _, o := range s.Origin {
+			rs.Origin = append(rs.Origin, RequestOrigin{Session: o.Session, Agent: o.Agent, Key: o.Key, Signal: o.Signal})
+		}
 		if !utf8.Valid(s.Payload) {
 			rs.Payload, rs.Encoding = base64.StdEncoding.EncodeToString(s.Payload), "base64"
 		}
@@ -53,7 +68,10 @@ func request(w *harnessv1.Workload, signals []*harnessv1.Signal) ([]byte, error)
 // errTurnLimit and cutError are the causes for which a turn's context ends.
 var errTurnLimit = errors.New("turn limit")
 
-type cutError struct{ reason string }
+type cutError struct {
+	kind   string // of the step: cut, cancel or interrupt
+	reason string
+}
 
 func (e *cutError) Error() string { return e.reason }
 
@@ -62,6 +80,7 @@ type result struct {
 	outcome api.Outcome
 	reason  string // empty when done
 	detail  string // the last lines of the standard error of a failed one
+	stop    string // why an agent of a conversation stopped, when it says more than that it is done
 }
 
 // command runs one turn of the command protocol. The turn is over when everything that it started is gone.
@@ -76,17 +95,23 @@ func (h *Harness) command(ctx context.Context, kill <-chan struct{}, signals []*
 	tail, err := h.execute(ctx, kill, h.w.Command, doc)
 	var cut *cutError
 	switch cause := context.Cause(ctx); {
+	case errors.As(cause, &cut) && cut.kind == stepCancel:
+		return result{outcome: api.OutcomeCancelled, reason: cut.reason}
 	case errors.As(cause, &cut): // also when it ended well: who is told to end and does so is not done
 		return result{outcome: api.OutcomeCut, reason: cut.reason}
 	case errors.Is(cause, errTurnLimit):
-		return result{api.OutcomeFailed, fmt.Sprintf("the turn took longer than its limit of %v", limit), tail}
+		return tooLong(limit, tail)
 	case cause != nil:
 		return result{outcome: api.OutcomeCut, reason: cause.Error()}
 	case err == nil:
 		return result{outcome: api.OutcomeDone}
 	default:
-		return result{api.OutcomeFailed, err.Error(), tail}
+		return result{outcome: api.OutcomeFailed, reason: err.Error(), detail: tail}
 	}
+}
+
+func tooLong(limit time.Duration, tail string) result {
+	return result{outcome: api.OutcomeFailed, reason: fmt.Sprintf("the turn took longer than its limit of %v", limit), detail: tail}
 }
 
 // execute runs a program in the workspace with the agent's environment; its output becomes events. It returns the last
@@ -99,20 +124,25 @@ func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []stri
 	defer in.Close()
 	var tail tail
 	err = program{
-		argv: argv, env: agentEnv(h.w, h.work.lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
-		stdout: func(ctx context.Context, r io.Reader) error {
+		argv: argv, env: h.env(h.work.lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
+		stdout: func(ctx context.Context, r *os.File) error {
 			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
 				h.out.put(ctx, lineEvent(api.EventMessage, text, continued))
 			})
 		},
-		stderr: func(ctx context.Context, r io.Reader) error {
-			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
-				tail.add(text)
-				h.out.put(ctx, lineEvent(api.EventLog, text, continued))
-			})
-		},
+		stderr: h.stderr(&tail),
 	}.run(ctx)
 	return tail.String(), err
+}
+
+// stderr makes events of what a program prints to its standard error, and keeps the last lines.
+func (h *Harness) stderr(tail *tail) func(context.Context, *os.File) error {
+	return func(ctx context.Context, r *os.File) error {
+		return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
+			tail.add(text)
+			h.out.put(ctx, lineEvent(api.EventLog, text, continued))
+		})
+	}
 }
 
 func lineEvent(t api.EventType, text string, continued bool) *harnessv1.Event {
@@ -123,12 +153,19 @@ func lineEvent(t api.EventType, text string, continued bool) *harnessv1.Event {
 	return e
 }
 
-// agentEnv is the whole environment of the agent. What the definition says comes last and counts.
-func agentEnv(w *harnessv1.Workload, lost bool) []string {
+// env is the whole environment of the agent. What the definition says comes last and counts.
+func (h *Harness) env(lost bool) []string {
+	w := h.w
 	env := []string{
 		"PATH=" + w.Path, "HOME=" + w.Home, "TMPDIR=" + w.Temp,
 		"NAVE_WORKLOAD=" + w.Id, "NAVE_SESSION=" + w.Session, "NAVE_KEY=" + w.Key, "NAVE_AGENT=" + w.Agent,
-		"NAVE_ORGANIZATION=" + w.Organization, "NAVE_WORKSPACE=" + w.Workspace,
+		"NAVE_ORGANIZATION=" + w.Organization, "NAVE_WORKSPACE=" + w.Workspace, "NAVE_API=" + h.backend.path,
+	}
+	if w.Model != "" {
+		env = append(env, "NAVE_MODEL="+w.Model)
+	}
+	if len(w.Skills) > 0 {
+		env = append(env, "NAVE_SKILLS="+filepath.Join(w.Home, skillsDir))
 	}
 	if w.Cluster != "" {
 		env = append(env, "NAVE_CLUSTER="+w.Cluster)

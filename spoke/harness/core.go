@@ -6,7 +6,8 @@ import (
 )
 
 // Facts are what a simulator tells of a harness that it plays; [Next] decides what that harness does. They are those that the
-// harness itself decides by, without the parts that a simulator does not play: init scripts, intervals, interrupts.
+// harness itself decides by, without the parts that a simulator does not play: init scripts, intervals, interrupts,
+// conversations.
 type Facts struct {
 	Task      string            // that runs: "", "restore", "turn", "upload"
 	Running   []uint64          // signals of the turn that runs
@@ -22,19 +23,21 @@ type Facts struct {
 	Uncovered bool              // there is a checkpoint, and no event yet that says it is in the bucket
 	Calm      bool              // no pause after a checkpoint that could not be saved
 	Stalled   bool              // the upload does not move
+	Cancelled api.Cancellation  // of the orders
 }
 
-// Step is what the harness does now: "wait", "restore", "run", "cut", "take", "upload", "abandon" or "end".
+// Step is what the harness does now: "wait", "restore", "run", "drop", "cut", "cancel", "take", "upload", "abandon" or "end".
 type Step struct {
 	Kind    string
-	Signals []uint64 // of a run
-	Reason  string   // of a cut
+	Signals []uint64 // of a run or a drop
+	Reason  string   // of a cut, a cancel or a drop
 }
 
 // Next decides as a harness does. It is a function of the facts alone.
 func Next(f Facts) Step {
 	in := facts{task: f.Task, running: f.Running, stop: f.Stop, lapsed: f.Lapsed, restored: f.Restored, prepared: true, single: f.Single,
-		failed: f.Failed, mode: api.CheckpointTurn, open: f.Open, dirty: f.Dirty, uncovered: f.Uncovered, calm: f.Calm, stalled: f.Stalled}
+		failed: f.Failed, mode: api.CheckpointTurn, open: f.Open, dirty: f.Dirty, uncovered: f.Uncovered, calm: f.Calm, stalled: f.Stalled,
+		cancelled: f.Cancelled.UpTo, reason: f.Cancelled.Reason}
 	for _, n := range f.Consumed {
 		in.consumed = in.consumed.with(n)
 	}

@@ -38,8 +38,8 @@ func (c *Config) validate() error {
 		return api.Invalid("Workload", "and Log are required")
 	case w.Id == "" || w.Session == "" || w.Socket == "":
 		return api.Invalid("Workload", "has no id, session or socket: use the file that the runtime wrote")
-	case w.Protocol != string(api.ProtocolCommand):
-		return &api.Error{Code: api.CodeUnsupported, Field: "spec.harness.protocol", Err: fmt.Errorf("%q: this harness speaks %q", w.Protocol, api.ProtocolCommand)}
+	case w.Protocol != string(api.ProtocolCommand) && w.Protocol != string(api.ProtocolACP):
+		return &api.Error{Code: api.CodeUnsupported, Field: "spec.harness.protocol", Err: fmt.Errorf("%q: this harness speaks %q and %q", w.Protocol, api.ProtocolACP, api.ProtocolCommand)}
 	case len(w.Command) == 0:
 		return api.Invalid("Workload", "has no command")
 	case w.TurnLimit.AsDuration() <= 0:
@@ -73,8 +73,10 @@ type Harness struct {
 	w        *harnessv1.Workload
 	out      *outbox
 	in       *inbox
+	deltas   *deltas
 	lease    *lease
 	vault    *vault
+	backend  *backend
 	attached chan struct{} // closed by the first welcome
 	welcome  sync.Once
 
@@ -88,9 +90,10 @@ func New(c Config) (*Harness, error) {
 	}
 	in, attached := newInbox(), make(chan struct{})
 	v := &vault{w: c.Workload, now: c.Clock, stall: c.Stall}
+	out := newOutbox(c.MaxEvents, c.MaxBytes)
 	return &Harness{
-		c: c, w: c.Workload, out: newOutbox(c.MaxEvents, c.MaxBytes), in: in, lease: newLease(c.Clock, c.Patience, in.notify),
-		vault: v, attached: attached,
+		c: c, w: c.Workload, out: out, in: in, deltas: newDeltas(), lease: newLease(c.Clock, c.Patience, in.notify),
+		vault: v, attached: attached, backend: &backend{w: c.Workload, out: out, send: sendSignal(c.Workload.Socket)},
 		work: work{
 			failed: make(map[uint64]uint32), began: c.Clock(),
 			state: &state{w: c.Workload, session: api.SessionID(c.Workload.Session), vault: v, attached: attached, log: c.Log},

@@ -120,6 +120,9 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 	var told []uint64
 	ask, due := time.NewTimer(time.Hour), true
 	defer ask.Stop()
+	live, flush := time.NewTimer(time.Hour), false // deltas are gathered for a while
+	defer live.Stop()
+	h.deltas.take() // what was written while nobody was there
 	for {
 		select {
 		case <-ask.C:
@@ -148,8 +151,20 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 			sent = batch[len(batch)-1].Number
 			continue
 		}
+		if flush { // after all events
+			flush = false
+			if written := h.deltas.take(); len(written) > 0 {
+				if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Deltas{Deltas: &harnessv1.Deltas{Deltas: written}}}); err != nil {
+					return err
+				}
+			}
+		}
 		select {
 		case <-changed:
+		case <-h.deltas.news:
+			live.Reset(deltaPause)
+		case <-live.C:
+			flush = true
 		case <-ask.C:
 			due = true
 		case <-ctx.Done():
@@ -176,6 +191,7 @@ func (h *Harness) receive(stream attachment) error {
 		case *harnessv1.ToHarness_Orders:
 			if orders != nil {
 				m.Orders.Signals = append(orders.Signals, m.Orders.Signals...)
+				m.Orders.Answers = append(orders.Answers, m.Orders.Answers...)
 			}
 			if orders = m.Orders; !orders.More {
 				h.in.order(orders)

@@ -12,7 +12,9 @@ const (
 	taskNone    = ""
 	taskRestore = "restore" // the state directory
 	taskPrepare = "prepare" // files and init scripts
+	taskOpen    = "open"    // a conversation: the agent's program begins, the turn comes next
 	taskTurn    = "turn"
+	taskClose   = "close"  // a conversation of which no turn comes
 	taskTake    = "take"   // a checkpoint, onto the disk
 	taskUpload  = "upload" // it into the bucket
 )
@@ -25,9 +27,13 @@ type facts struct {
 	lapsed    string              // why the agent may not act, or may not go on with the task; empty: it may
 	restored  bool                // the state directory is what the attempt begins from
 	prepared  bool                // files are in place and init scripts have run
+	converses bool                // a turn needs a conversation that is open
+	opened    bool                // one is: the agent's program runs
 	signals   []*harnessv1.Signal // of the orders, in order
 	single    bool                // one signal per turn
 	interrupt bool                // a later signal interrupts a turn
+	cancelled uint64              // signals up to this one are cancelled
+	reason    string              // of that
 	consumed  spans               // by turns that were done
 	failed    map[uint64]uint32   // deliveries of signals when a turn with them failed
 
@@ -40,44 +46,56 @@ type facts struct {
 	stalled   bool // the upload does not move
 }
 
-// The kinds of steps, by the first row that holds. Work is: a signal to run, or stop.
+// The kinds of steps, by the first row that holds. A signal to run is not cancelled. Work is: a signal to run, a cancelled one
+// that waits, or stop.
 //
-//	task            facts                                                        step
-//	restore         stop                                                         cut
-//	prepare, turn   stop                                                         cut
-//	prepare, turn   lapsed                                                       cut
-//	turn            interrupt and a later signal                                 cut
-//	upload          stalled and work                                             abandon
-//	any             else                                                         wait
-//	none            open                                                         take
-//	none            dirty, calm: stop                                            take
-//	none            dirty, calm: mode turn                                       take
-//	none            dirty, calm: mode interval and elapsed                       take
-//	none            dirty, calm: mode idle and no signal to run, or lapsed       take
-//	none            uncovered, not dirty, calm                                   upload
-//	none            stop                                                         end
-//	none            not restored                                                 restore
-//	none            lapsed                                                       wait
-//	none            not prepared                                                 prepare
-//	none            a signal to run                                              run
-//	none            else                                                         wait
+//	task                 facts                                                   step
+//	restore              stop                                                    cut
+//	prepare, open, turn  stop                                                    cut
+//	prepare, open, turn  lapsed                                                  cut
+//	open                 no signal to run                                        cut
+//	turn                 all its signals are cancelled                           cancel
+//	turn                 interrupt and a later signal                            interrupt
+//	upload               stalled and work                                        abandon
+//	any                  else                                                    wait
+//	none                 opened: a signal to run and neither stop nor lapsed     run
+//	none                 opened                                                  close
+//	none                 open                                                    take
+//	none                 dirty, calm: stop                                       take
+//	none                 dirty, calm: mode turn                                  take
+//	none                 dirty, calm: mode interval and elapsed                  take
+//	none                 dirty, calm: mode idle and no signal to run, or lapsed  take
+//	none                 uncovered, not dirty, calm                              upload
+//	none                 stop                                                    end
+//	none                 not restored                                            restore
+//	none                 a cancelled signal waits                                drop
+//	none                 lapsed                                                  wait
+//	none                 not prepared                                            prepare
+//	none                 a signal to run, converses                              open
+//	none                 a signal to run                                         run
+//	none                 else                                                    wait
 const (
-	stepWait    = "wait"
-	stepRestore = "restore"
-	stepPrepare = "prepare"
-	stepRun     = "run"
-	stepCut     = "cut"
-	stepTake    = "take"
-	stepUpload  = "upload"
-	stepAbandon = "abandon"
-	stepEnd     = "end"
+	stepWait      = "wait"
+	stepRestore   = "restore"
+	stepPrepare   = "prepare"
+	stepOpen      = "open"
+	stepClose     = "close"
+	stepRun       = "run"
+	stepDrop      = "drop" // consume signals without running anything
+	stepCut       = "cut"
+	stepCancel    = "cancel"    // end the turn; its signals are consumed
+	stepInterrupt = "interrupt" // end the turn, to go on with a later signal
+	stepTake      = "take"
+	stepUpload    = "upload"
+	stepAbandon   = "abandon"
+	stepEnd       = "end"
 )
 
 // step is what to do now.
 type step struct {
 	kind    string
-	signals []*harnessv1.Signal // of a run
-	reason  string              // of a cut
+	signals []*harnessv1.Signal // of a run or a drop
+	reason  string              // of a cut, a cancel, an interrupt or a drop
 }
 
 // next decides. It is a function of the facts alone.
@@ -86,7 +104,12 @@ func next(f facts) step {
 	if f.task != taskNone {
 		return during(f, w)
 	}
+	dropped := drops(f)
 	switch {
+	case f.opened && len(w) > 0 && len(dropped) == 0 && f.stop == "" && f.lapsed == "":
+		return step{kind: stepRun, signals: w}
+	case f.opened:
+		return step{kind: stepClose}
 	case f.open || f.dirty && f.calm && due(f, w):
 		return step{kind: stepTake}
 	case f.uncovered && !f.dirty && f.calm: // what is uncovered does not reach over a turn that began since
@@ -95,10 +118,14 @@ func next(f facts) step {
 		return step{kind: stepEnd}
 	case !f.restored:
 		return step{kind: stepRestore}
+	case len(dropped) > 0:
+		return step{kind: stepDrop, signals: dropped, reason: f.reason}
 	case f.lapsed != "":
 		return step{kind: stepWait}
 	case !f.prepared:
 		return step{kind: stepPrepare}
+	case len(w) > 0 && f.converses:
+		return step{kind: stepOpen}
 	case len(w) > 0:
 		return step{kind: stepRun, signals: w}
 	}
@@ -107,15 +134,19 @@ func next(f facts) step {
 
 // during decides while a task runs.
 func during(f facts, w []*harnessv1.Signal) step {
-	agent := f.task == taskPrepare || f.task == taskTurn
+	agent := f.task == taskPrepare || f.task == taskOpen || f.task == taskTurn
 	switch {
 	case f.stop != "" && (agent || f.task == taskRestore):
 		return step{kind: stepCut, reason: f.stop}
 	case f.lapsed != "" && agent:
 		return step{kind: stepCut, reason: f.lapsed}
+	case f.task == taskOpen && len(w) == 0:
+		return step{kind: stepCut, reason: "there is no signal to run any more"}
+	case f.task == taskTurn && f.running[len(f.running)-1] <= f.cancelled:
+		return step{kind: stepCancel, reason: f.reason}
 	case f.task == taskTurn && f.interrupt && len(w) > 0 && last(w) > f.running[len(f.running)-1]:
-		return step{kind: stepCut, reason: fmt.Sprintf("signal %d interrupts", last(w))}
-	case f.task == taskUpload && f.stalled && (f.stop != "" || len(w) > 0):
+		return step{kind: stepInterrupt, reason: fmt.Sprintf("signal %d interrupts", last(w))}
+	case f.task == taskUpload && f.stalled && (f.stop != "" || len(w)+len(drops(f)) > 0):
 		return step{kind: stepAbandon}
 	}
 	return step{kind: stepWait}
@@ -132,12 +163,23 @@ func due(f facts, w []*harnessv1.Signal) bool {
 	return true
 }
 
-// waiting lists the signals that the next turn takes: all that were not consumed, up to the first that failed and was
-// not handed out anew.
+// drops lists the cancelled signals that wait, those that failed too.
+func drops(f facts) []*harnessv1.Signal {
+	var out []*harnessv1.Signal
+	for _, s := range f.signals {
+		if s.Sequence <= f.cancelled && !f.consumed.has(s.Sequence) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// waiting lists the signals that the next turn takes: all that were not consumed or cancelled, up to the first that failed
+// and was not handed out anew.
 func waiting(f facts) []*harnessv1.Signal {
 	var w []*harnessv1.Signal
 	for _, s := range f.signals {
-		if f.consumed.has(s.Sequence) {
+		if f.consumed.has(s.Sequence) || s.Sequence <= f.cancelled {
 			continue
 		}
 		if at, failed := f.failed[s.Sequence]; failed && s.Deliveries <= at {

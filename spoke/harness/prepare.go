@@ -25,6 +25,9 @@ func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 	if err := writeFiles(h.w.Home, h.w.Files); err != nil {
 		return err
 	}
+	if err := writeSkills(h.w.Home, h.w.Skills); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, initLimit, fmt.Errorf("all together took longer than %v", initLimit))
 	defer cancel()
 	for _, s := range h.w.InitScripts {
@@ -35,12 +38,13 @@ func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 			return fmt.Errorf("init script %q: %w%s", s.Name, err, below(tail))
 		}
 	}
-	return runnable(h.w)
+	return h.runnable()
 }
 
 // runnable reports an agent's program that is not there: no turn could succeed.
-func runnable(w *harnessv1.Workload) error {
-	path, err := find(w.Command[0], agentEnv(w, false), w.Workspace)
+func (h *Harness) runnable() error {
+	w := h.w
+	path, err := find(w.Command[0], h.env(false), w.Workspace)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -25,13 +24,19 @@ type program struct {
 	stdin   *os.File
 	patient time.Duration   // between SIGTERM and SIGKILL when it is to end
 	kill    <-chan struct{} // closed when it is to end at once
-	stdout  func(context.Context, io.Reader) error
-	stderr  func(context.Context, io.Reader) error
+	stdout  func(context.Context, *os.File) error
+	stderr  func(context.Context, *os.File) error
 }
+
+// notStarted is why a program did not begin.
+type notStarted struct{ err error }
+
+func (e *notStarted) Error() string { return e.err.Error() }
+func (e *notStarted) Unwrap() error { return e.err }
 
 // run starts the program and returns when it and everything that it started have ended and all output was read. The
 // readers' context ends when the program has: what is left to read then is at most what the pipes hold. The error says
-// how the program ended, or that it could not be started. When ctx ends, the program is ended; the caller sees by ctx.
+// how the program ended, or is a [notStarted] when it could not be started. When ctx ends, the program is ended; the caller sees by ctx.
 func (p program) run(ctx context.Context) error {
 	// The kernel kills the child when the thread that started it ends: the thread must live as long as the harness.
 	runtime.LockOSThread()
@@ -42,7 +47,7 @@ func (p program) run(ctx context.Context) error {
 	}
 	path, err := find(p.argv[0], p.env, p.dir)
 	if err != nil {
-		return err
+		return &notStarted{err}
 	}
 	outR, outW, err := os.Pipe()
 	if err != nil {
@@ -64,7 +69,7 @@ func (p program) run(ctx context.Context) error {
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
-		return fmt.Errorf("start %s: %w", p.argv[0], err)
+		return &notStarted{fmt.Errorf("start %s: %w", p.argv[0], err)}
 	}
 	outW.Close()
 	errW.Close()

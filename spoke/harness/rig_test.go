@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(harness.Main(os.Args[1], "test", os.Stderr))
 	}
+	if len(os.Args) == 2 && os.Args[1] == "agent" {
+		os.Exit(runTestAgent())
+	}
 	os.Exit(m.Run())
 }
 

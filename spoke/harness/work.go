@@ -1,16 +1,19 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke/harness/acp"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+	"github.com/nave-dev/nave/spoke/harness/local"
 )
 
 // work is how far the attempt is. It belongs to [Harness.run]; tasks get at state alone, one at a time.
@@ -18,11 +21,15 @@ type work struct {
 	state    *state
 	restored bool
 	lost     bool // the state of before could not be restored
+	told     bool // the agent was told so
+	mute     bool // it was said that the agent cannot go on with a conversation
 	prepared bool
 	turned   bool // a turn began
 	stopping bool
 	consumed spans
 	failed   map[uint64]uint32
+	agent    *agent        // of a conversation that is open, before its turn and in it
+	opens    atomic.Uint32 // of the agent's program, so far
 
 	open      *turn         // has ended, and its record waits for its checkpoint
 	dirty     bool          // a turn began since the last checkpoint
@@ -53,17 +60,22 @@ type ended struct {
 	err      error            // of anything but a turn
 	result   result           // of a turn
 	restored restored         // of a restore
+	agent    *agent           // of an open
 	id       api.CheckpointID // of a take or an upload
 }
 
 // run restores the state, prepares the workload and runs turns. It ends when stop ends or the orders say so.
 func (h *Harness) run(ctx, stop context.Context) error {
-	attempt := h.w.Id[strings.LastIndexByte(h.w.Id, '-')+1:]
-	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"workload": h.w.Id, "attempt": attempt}})
+	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventStarted), Attributes: map[string]string{"workload": h.w.Id, "attempt": attemptOf(h.w)}})
 	g := run.NewGroup(ctx)
 	defer h.work.state.close()
 	defer g.Wait()
+	defer h.discard()
 	defer g.Stop()
+	defer h.backend.close()
+	if err := h.serve(g); err != nil {
+		return h.failed(api.StartFailureCrash, err)
+	}
 	var (
 		done  = make(chan ended, 1) // one task at a time, so that a task never waits to say how it ended
 		tick  = time.NewTimer(0)    // by a clock that may stand still, the lease's does not
@@ -77,14 +89,17 @@ func (h *Harness) run(ctx, stop context.Context) error {
 		switch s.kind {
 		case stepEnd:
 			return nil
-		case stepCut:
-			now.end(&cutError{s.reason})
+		case stepDrop:
+			h.drop(s.signals, s.reason)
+			continue
+		case stepCut, stepCancel, stepInterrupt:
+			now.end(&cutError{s.kind, s.reason})
 			if now.lapses != right.lapses && right.now >= right.killAt {
 				now.kill()
 			}
 		case stepAbandon:
 			now.end(api.Errorf(api.CodeUnavailable, "it stood still for %v, and there is work", h.c.Stall))
-		case stepRestore, stepPrepare, stepRun, stepTake, stepUpload:
+		case stepRestore, stepPrepare, stepOpen, stepClose, stepRun, stepTake, stepUpload:
 			t := task{kind: kinds[s.kind], signals: s.signals, lapses: right.lapses}
 			if err := h.begin(t); err != nil {
 				return h.failed(api.StartFailureCrash, err)
@@ -104,19 +119,42 @@ func (h *Harness) run(ctx, stop context.Context) error {
 			stops = nil // facts know it from here on
 		case <-tick.C:
 		case <-g.Context().Done(): // a task panicked
+			h.discard()
 			return h.failed(api.StartFailureCrash, g.Wait())
 		}
 	}
 }
 
 // kinds are the tasks that steps begin.
-var kinds = map[string]string{stepRestore: taskRestore, stepPrepare: taskPrepare, stepRun: taskTurn, stepTake: taskTake, stepUpload: taskUpload}
+var kinds = map[string]string{
+	stepRestore: taskRestore, stepPrepare: taskPrepare, stepOpen: taskOpen, stepClose: taskClose, stepRun: taskTurn, stepTake: taskTake, stepUpload: taskUpload,
+}
+
+// serve offers the local API, from before anything of the agent runs.
+func (h *Harness) serve(g *run.Group) error {
+	if err := h.backend.prepare(); err != nil {
+		return err
+	}
+	s, err := local.New(local.Config{Path: h.backend.path, Backend: h.backend, Log: h.c.Log})
+	if err != nil {
+		return err
+	}
+	g.Go("local API", s.Run)
+	select {
+	case <-s.Ready():
+		return nil
+	case <-g.Context().Done():
+		return g.Wait()
+	}
+}
 
 // facts are what the spoke and the runtime want now, and how far this is.
 func (h *Harness) facts(stop context.Context, r right, now task) facts {
 	o, w := h.in.look(), &h.work
 	f := facts{
 		task: now.kind, running: sequences(now.signals), restored: w.restored, prepared: w.prepared,
+		converses: h.w.Protocol == string(api.ProtocolACP), opened: w.agent != nil && now.kind == taskNone,
+		cancelled: o.CancelUpTo, reason: cmp.Or(o.CancelReason, "cancelled"),
 		signals: o.Signals, single: o.Single, interrupt: h.w.OnSignal == string(api.OnSignalInterrupt),
 		consumed: w.consumed, failed: w.failed,
 		mode: api.CheckpointMode(h.w.CheckpointMode), open: w.open != nil, dirty: w.dirty, uncovered: w.uncovered,
@@ -140,11 +178,14 @@ func (h *Harness) facts(stop context.Context, r right, now task) facts {
 
 // begin does what comes before a task.
 func (h *Harness) begin(t task) error {
+	h.backend.enter(t.kind, sequences(t.signals), h.work.lost)
 	switch t.kind {
 	case taskPrepare:
-		if len(h.w.Files) > 0 || len(h.w.InitScripts) > 0 {
+		if len(h.w.Files) > 0 || len(h.w.InitScripts) > 0 || skilled(h.w) {
 			return h.work.state.disturb()
 		}
+	case taskOpen:
+		return h.work.state.disturb()
 	case taskTurn:
 		if err := h.work.state.disturb(); err != nil {
 			return err
@@ -169,7 +210,7 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
 	ctx, end := context.WithCancelCause(g.Context())
 	kctx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	t.end, t.kill = end, kill
-	first := h.out.first()
+	first, a := h.out.first(), h.work.agent
 	g.Go(t.kind, func(context.Context) error {
 		defer kill()
 		var e ended
@@ -178,8 +219,16 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
 			e.restored, e.err = h.work.state.restore(ctx)
 		case taskPrepare:
 			e.err = h.prepare(ctx, kctx.Done())
+		case taskOpen:
+			e.agent, e.err = h.open(ctx, kctx.Done(), g, h.work.lost)
+		case taskClose:
+			a.discard()
 		case taskTurn:
-			e.result = h.command(ctx, kctx.Done(), t.signals)
+			if a != nil {
+				e.result = h.exchange(ctx, kctx.Done(), a, t.signals)
+			} else {
+				e.result = h.command(ctx, kctx.Done(), t.signals)
+			}
 		case taskTake:
 			e.id, e.err = h.work.state.take(ctx, first)
 		case taskUpload:
@@ -195,6 +244,7 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
 
 // finish takes note of how a task ended. An error ends the workload.
 func (h *Harness) finish(t task, e ended) error {
+	h.backend.enter(taskNone, nil, h.work.lost)
 	var cut *cutError
 	switch t.kind {
 	case taskRestore:
@@ -210,17 +260,76 @@ func (h *Harness) finish(t task, e ended) error {
 			return h.failed(api.StartFailureConfig, e.err)
 		}
 		h.work.prepared = e.err == nil
-	case taskTurn:
-		h.work.open = &turn{t.signals, e.result}
-		if m := h.w.CheckpointMode; m == string(api.CheckpointInterval) || m == string(api.CheckpointIdle) {
-			h.record("") // the checkpoint comes later
+	case taskOpen:
+		if e.err != nil && !errors.As(e.err, &cut) {
+			return h.failed(kindOf(e.err), e.err)
 		}
+		h.opened(e.agent)
+	case taskClose:
+		h.work.agent = nil
+	case taskTurn:
+		h.work.agent = nil
+		h.work.told = h.work.told || e.result.outcome.Consumes()
+		h.ended(t.signals, e.result)
 	case taskTake:
 		h.taken(e)
 	case taskUpload:
 		h.saved(e)
 	}
 	return nil
+}
+
+// discard ends a conversation that is open.
+func (h *Harness) discard() {
+	if a := h.work.agent; a != nil {
+		a.discard()
+	}
+}
+
+// opened takes note of a conversation; nil when it was cut.
+func (h *Harness) opened(a *agent) {
+	if h.work.agent = a; a == nil {
+		return
+	}
+	h.work.lost = h.work.lost || a.lost
+	if !a.talk.CanLoad() && !h.work.mute {
+		h.work.mute = true
+		h.say("this agent cannot load a session: each turn begins a new conversation")
+	}
+}
+
+// ended takes note of the end of a turn: its record waits for a checkpoint when every turn has one.
+func (h *Harness) ended(signals []*harnessv1.Signal, r result) {
+	h.work.open = &turn{signals, r}
+	if m := h.w.CheckpointMode; m == string(api.CheckpointInterval) || m == string(api.CheckpointIdle) {
+		h.record("") // the checkpoint comes later
+	}
+}
+
+// drop consumes signals that were cancelled before a turn took them. A checkpoint covers that like a turn.
+func (h *Harness) drop(signals []*harnessv1.Signal, reason string) {
+	h.work.dirty = true
+	h.ended(signals, result{outcome: api.OutcomeCancelled, reason: reason})
+}
+
+// kindOf says which kind of failed start an error of an open is.
+func kindOf(err error) api.StartFailure {
+	var (
+		talk    *acp.StartError
+		program *notStarted
+	)
+	switch {
+	case errors.As(err, &talk):
+		return talk.Kind
+	case errors.As(err, &program):
+		return api.StartFailureConfig
+	}
+	return api.StartFailureCrash
+}
+
+// say reports something of the harness itself.
+func (h *Harness) say(text string) {
+	h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventLog), Text: text, Attributes: map[string]string{api.AttrBy: "harness"}})
 }
 
 // failed is the end of the workload by an error: a failed start, unless a turn began.
@@ -254,6 +363,9 @@ func (h *Harness) record(id api.CheckpointID) {
 		e.Text = r.reason + below(r.detail)
 		e.Attributes["reason"] = r.reason
 	}
+	if r.stop != "" {
+		e.Attributes[api.AttrStopReason] = r.stop
+	}
 	if id != "" {
 		e.Attributes[api.AttrCheckpoint] = string(id)
 	}
@@ -264,11 +376,11 @@ func (h *Harness) record(id api.CheckpointID) {
 	}
 	h.c.Log.Info("turn ended", "workload", h.w.Id, "signals", sequences(t), "outcome", r.outcome, "reason", r.reason)
 	for _, s := range t {
-		switch r.outcome {
-		case api.OutcomeDone:
+		switch {
+		case r.outcome.Consumes():
 			h.work.consumed = h.work.consumed.with(s.Sequence)
 			delete(h.work.failed, s.Sequence)
-		case api.OutcomeFailed:
+		case r.outcome == api.OutcomeFailed:
 			h.work.failed[s.Sequence] = s.Deliveries
 		}
 	}
@@ -309,7 +421,7 @@ func (h *Harness) later(what string, err error) {
 	h.c.Log.Warn(what, "workload", h.w.Id, "tries", w.tries, "err", err)
 	if text := fmt.Sprintf("%s: %v", what, err); api.CodeOf(err) != api.CodeUnavailable && text != w.said {
 		w.said = text
-		h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventLog), Text: text, Attributes: map[string]string{"by": "harness"}})
+		h.say(text)
 	}
 }
 

@@ -204,6 +204,9 @@ func (h *handler) Events(_ context.Context, id spoke.WorkloadID, events []api.Ev
 	return nil
 }
 
+// Deltas implements [spoke.DoorHandler].
+func (h *handler) Deltas(spoke.WorkloadID, []api.Delta, int) {}
+
 // Detached implements [spoke.DoorHandler].
 func (h *handler) Detached(spoke.WorkloadID) {}
 

@@ -92,6 +92,13 @@ func (d *Door) Report(ctx context.Context, id spoke.WorkloadID, events ...api.Ev
 	return h.Events(ctx, id, events)
 }
 
+// Write hands deltas over as the harness of a workload.
+func (d *Door) Write(id spoke.WorkloadID, dropped int, deltas ...api.Delta) {
+	if h, err := d.handler(); err == nil {
+		h.Deltas(id, deltas, dropped)
+	}
+}
+
 // Detach disconnects the harness of a workload.
 func (d *Door) Detach(id spoke.WorkloadID) {
 	if h, err := d.handler(); err == nil {

@@ -96,6 +96,10 @@ var tests = map[string]func(*testing.T, Network){
 	"Fetch":              testFetch,
 	"FetchRefused":       testFetchRefused,
 	"Transfers":          testTransfers,
+	"Signal":             testSignal,
+	"SignalCutOff":       testSignalCutOff,
+	"SignalsAtOnce":      testSignalsAtOnce,
+	"Deltas":             testDeltas,
 }
 
 const (
@@ -111,6 +115,7 @@ type hub struct {
 	take   func(context.Context, api.SpokeMessage) error
 	save   func(context.Context, api.CheckpointHeader, io.Reader) error
 	fetch  func(context.Context, fetched, io.Writer) error
+	signal func(context.Context, signalled) (api.Accepted, error)
 	beat   time.Duration
 	links  chan *attachment
 	stop   func() // ends it before the test does
@@ -166,6 +171,17 @@ type fetched struct {
 	ID             api.CheckpointID
 	Part           api.CheckpointPart
 	Offset, Length int64
+}
+
+// signalled is what a spoke sends as a session.
+type signalled struct {
+	Session api.SessionID
+	Source  api.Source
+	Signal  api.AgentSignal
+}
+
+func (a *attachment) Signal(ctx context.Context, session api.SessionID, source api.Source, s api.AgentSignal) (api.Accepted, error) {
+	return a.h.signal(ctx, signalled{session, source, s})
 }
 
 func (a *attachment) SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error {

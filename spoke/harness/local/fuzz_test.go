@@ -1,0 +1,44 @@
+package local
+
+import (
+	"testing"
+	"unicode/utf8"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// FuzzDecode: whatever comes, a body is refused with a field, or is within all bounds.
+func FuzzDecode(f *testing.F) {
+	for _, body := range []string{
+		`{"agent":"reviewer","key":"pr 7","payload":"look","idempotency_key":"k"}`,
+		`{"agent":"a","key":"k","payload":"AAE=","encoding":"base64"}`,
+		`{"text":"half done","attributes":{"part":"1/2"}}`,
+		`{"agent":"a","agent":"a"}`, `{"agent":null}`, `{"\u0061gent":"a","key":"\ud800"}`, `[]`, `{`, "\xff", ` {} `, `{"text":{}}`, `{""`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if r, err := decodeSignal(body); err == nil {
+			if api.ValidateName("", r.Agent) != nil || api.ValidateSessionKey("", r.Key) != nil || api.ValidateIdempotencyKey("", r.IdempotencyKey) != nil || len(r.Payload) > MaxPayload {
+				t.Errorf("taken: %+v", r)
+			}
+		} else if api.FieldOf(err) == "" || statuses[api.CodeOf(err)]/100 != 4 {
+			t.Errorf("refused as %s, field %q: %v", api.CodeOf(err), api.FieldOf(err), err)
+		}
+		text, attributes, err := decodeNote(body)
+		if err != nil {
+			if api.FieldOf(err) == "" || statuses[api.CodeOf(err)]/100 != 4 {
+				t.Errorf("refused as %s, field %q: %v", api.CodeOf(err), api.FieldOf(err), err)
+			}
+			return
+		}
+		if text == "" || len(text) > MaxText || !utf8.ValidString(text) || len(attributes) > MaxAttributes {
+			t.Errorf("taken: %q, %v", text, attributes)
+		}
+		for name, value := range attributes {
+			if !validAttribute(name) || len(value) > MaxValue || !utf8.ValidString(value) {
+				t.Errorf("taken: %q: %q", name, value)
+			}
+		}
+	})
+}
