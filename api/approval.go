@@ -61,13 +61,14 @@ type Approval struct {
 	HeldUntil   time.Time // until then the workload waits for the answer; afterwards it comes as a signal
 
 	State      ApprovalState
-	Option     string // id of the option that was chosen
-	By         string // who answered
-	Reason     string // that they gave; at most 1 KiB
-	AnsweredAt time.Time
+	Option     string    // id of the option that was chosen
+	By         string    // who answered
+	Reason     string    // that they gave; at most 1 KiB
+	AnsweredAt time.Time // or when it ended without an answer
 
 	Taken    bool     // the turn that asked got the answer
 	Detached bool     // that turn ended without the answer: the answer becomes a signal
+	Moot     bool     // somebody cancelled that turn: nobody needs the answer
 	Signal   SignalID // that carries the answer; empty when none does
 }
 

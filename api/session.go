@@ -153,6 +153,7 @@ type Signal struct {
 	// out anew when the state goes back behind it. ConsumedNumber 0: not consumed.
 	ConsumedBy     Source
 	ConsumedNumber uint64
+	ConsumedAs     Outcome // of that record
 }
 
 // Origin is one session in the chain that led to a signal.

@@ -33,6 +33,7 @@ type SessionView struct {
 	api.Session
 	Pending  int // unsettled signals
 	Consumed int // of the pending ones: consumed by a turn that no durable checkpoint covers yet
+	Asking   int // approvals that wait for a person
 }
 
 // SessionFilter selects sessions; zero fields select all.

@@ -139,6 +139,9 @@ func (m Mutation) size() int {
 			n += record * len(d.Candidates)
 		}
 		return n
+	case m.PutApproval != nil:
+		a := m.PutApproval
+		return record + len(a.Detail) + len(a.Title) + len(a.Reason) + len(a.Options)*record
 	}
 	return record
 }

@@ -88,6 +88,16 @@ func (c *Core) Sessions() []SessionView {
 	return out
 }
 
+// Approvals returns what memory has of one session, by id.
+func (c *Core) Approvals(id api.SessionID) (out []ApprovalView) {
+	if s := c.l.m.sessions[id]; s != nil {
+		for _, a := range s.approvals {
+			out = append(out, s.viewApproval(a))
+		}
+	}
+	return out
+}
+
 // Head is that of the last durable batch.
 func (c *Core) Head() api.Head { return c.l.m.head }
 
@@ -106,6 +116,16 @@ func CoreSignal(r SignalRequest, agent api.ObjectID, session api.SessionID, sign
 // CoreIntent changes what people want of a session. answer is called once.
 func CoreIntent(r IntentRequest, answer func(IntentAnswer, error)) CoreEvent {
 	return CoreEvent{evIntent{r, answer}}
+}
+
+// CoreCancel cancels the signals of a session up to one. answer is called once.
+func CoreCancel(r CancelRequest, answer func(CancelAnswer, error)) CoreEvent {
+	return CoreEvent{evCancel{r, answer}}
+}
+
+// CoreAnswer answers an approval. answer is called once.
+func CoreAnswer(r AnswerRequest, answer func(ApprovalView, error)) CoreEvent {
+	return CoreEvent{evAnswer{r, answer}}
 }
 
 // CorePlaced answers [CoreOut.Ask]. revision is nil with err.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -215,43 +214,4 @@ func (h *Hub) entropy() (e [10]byte, err error) {
 		return e, &api.Error{Code: api.CodeInternal, Op: "make id", Err: err}
 	}
 	return e, nil
-}
-
-// feed wakes readers that wait for a session's log to grow. Level: a wake says "look again", no more.
-type feed struct {
-	mu      sync.Mutex
-	waiting map[api.SessionID]map[chan struct{}]bool // guarded by mu; channels of capacity 1
-}
-
-func newFeed() *feed { return &feed{waiting: map[api.SessionID]map[chan struct{}]bool{}} }
-
-// subscribe returns a channel that gets a value after each growth, and the function that ends it.
-func (f *feed) subscribe(s api.SessionID) (<-chan struct{}, func()) {
-	ch := make(chan struct{}, 1)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.waiting[s] == nil {
-		f.waiting[s] = map[chan struct{}]bool{}
-	}
-	f.waiting[s][ch] = true
-	return ch, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.waiting[s], ch)
-		if len(f.waiting[s]) == 0 {
-			delete(f.waiting, s)
-		}
-	}
-}
-
-// notify wakes a session's readers. It never blocks: a reader that has a wake waiting needs no second one.
-func (f *feed) notify(s api.SessionID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for ch := range f.waiting[s] {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
 }

@@ -39,31 +39,18 @@ type IntentAnswer struct {
 
 // SetIntent pauses, resumes or terminates a session. It returns when the change is durable. It is idempotent.
 func (h *Hub) SetIntent(ctx context.Context, r IntentRequest) (IntentAnswer, error) {
-	if len(r.Note) > maxNote {
-		return IntentAnswer{}, &api.Error{Code: api.CodeLimit, Field: "note", Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Note), maxNote)}
+	if err := checkNote("note", r.Note); err != nil {
+		return IntentAnswer{}, err
 	}
 	shard, err := r.Session.Shard()
 	if err != nil {
 		return IntentAnswer{}, api.Invalid("id", "%v", err)
 	}
-	type reply struct {
-		answer IntentAnswer
-		err    error
+	a, err := ask(ctx, h, shard, string(r.Change), func(reply func(IntentAnswer, error)) event { return evIntent{r, reply} })
+	if api.CodeOf(err) == api.CodeNotFound {
+		return h.pastIntent(ctx, r)
 	}
-	done := make(chan reply, 1)
-	if err := h.post(ctx, shard, evIntent{r, func(a IntentAnswer, err error) { done <- reply{a, err} }}); err != nil {
-		return IntentAnswer{}, err
-	}
-	select {
-	case a := <-done:
-		if api.CodeOf(a.err) == api.CodeNotFound {
-			return h.pastIntent(ctx, r)
-		}
-		return a.answer, a.err
-	case <-ctx.Done():
-		// It may have been changed: the same call can be repeated.
-		return IntentAnswer{}, &api.Error{Code: api.CodeUnavailable, Op: string(r.Change), Err: context.Cause(ctx)}
-	}
+	return a, err
 }
 
 // maxNote bounds the reason that people give, in bytes.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -178,7 +179,23 @@ func (a *Attachment) push(m api.HubMessage) {
 // Receive takes what a spoke sent. It blocks while shards are busy, which holds the spoke back.
 func (a *Attachment) Receive(ctx context.Context, m api.SpokeMessage) error {
 	a.h.fleet.reported(a.cluster, m.Capacity, m.Held)
+	a.pour(m.Deltas)
 	return a.route(ctx, m.Held, m.Events)
+}
+
+// pour offers text to the shards of sessions that somebody follows. What a shard has no room for is dropped.
+func (a *Attachment) pour(deltas []api.Delta) {
+	for len(deltas) > 0 {
+		id, n := deltas[0].Session, 1
+		for n < len(deltas) && deltas[n].Session == id {
+			n++
+		}
+		run := slices.DeleteFunc(slices.Clone(deltas[:n]), func(d api.Delta) bool { return len(d.Text) > deltaBytes })
+		if shard, err := id.Shard(); err == nil && len(run) > 0 && a.h.feed.wanted(id) {
+			a.h.offer(shard, evDeltas{cluster: a.cluster, session: id, deltas: run})
+		}
+		deltas = deltas[n:]
+	}
 }
 
 func (a *Attachment) route(ctx context.Context, held []api.Held, batches []api.EventBatch) error {

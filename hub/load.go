@@ -125,11 +125,17 @@ func (m *machine) load(now time.Time, past past) []output {
 		}
 		m.enqueue(s, item.Event, item.Decision)
 	}
+	for _, a := range past.contents.Approvals {
+		m.remember(m.sessions[a.Session], a)
+	}
 	outs := []output{clean}
 	for _, s := range inOrder(m.sessions) {
-		var o output
+		var o, owed output
 		m.recover(&o, s, now, past)
-		outs = append(outs, o)
+		m.tend(&owed, s, now)
+		m.place(&owed, s)
+		m.bury(&owed, s, now)
+		outs = append(outs, o, owed)
 	}
 	last := &outs[len(outs)-1]
 	m.flush(last)
@@ -158,11 +164,9 @@ func (m *machine) recover(o *output, s *session, now time.Time, past past) {
 	s.applied = moment{s.TurnSource, s.TurnNumber}
 	for _, sig := range s.pending {
 		if s.consumed(sig) {
-			s.marks[sig.Sequence] = moment{sig.ConsumedBy, sig.ConsumedNumber}
+			s.marks[sig.Sequence] = mark{moment{sig.ConsumedBy, sig.ConsumedNumber}, sig.ConsumedAs}
 		}
 	}
-	m.place(o, s)
-	m.bury(o, s, now)
 }
 
 // foresee finds out which of the signals that the archive has as settled are dead: those whose last turn in the tail failed. It
@@ -180,7 +184,7 @@ func (s *session) foresee(tail []api.Event, settled map[api.SignalID]string) {
 			case api.OutcomeFailed:
 				s.failing[sig.Sequence]++
 				settled[sig.ID] = "failed too often"
-			case api.OutcomeDone:
+			case api.OutcomeDone, api.OutcomeCancelled:
 				settled[sig.ID] = ""
 			}
 		}

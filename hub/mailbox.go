@@ -207,6 +207,9 @@ func desiredSize(d api.Desired) int {
 	for _, s := range d.Signals {
 		n += 128 + payloadSize(s)
 	}
+	for _, a := range d.Answers {
+		n += 128 + len(a.Reason)
+	}
 	if d.Revision != nil {
 		n += 4096
 	}

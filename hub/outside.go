@@ -74,6 +74,12 @@ func (p *CorePorts) notify(s api.SessionID) {
 	}
 }
 
+func (p *CorePorts) pour(d api.Delta) {
+	if p.hub != nil {
+		p.hub.feed.pour(d)
+	}
+}
+
 func (p *CorePorts) unplace(c api.ClusterID, s api.SessionID, dead bool) {
 	if p.hub != nil {
 		p.hub.fleet.unplace(c, s, dead)

@@ -19,6 +19,12 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 			e.to(e.reply)
 		case effAnswer:
 			e.to(e.answer, e.err)
+		case effCancelled:
+			e.to(e.answer, e.err)
+		case effAnswered:
+			e.to(e.approval, e.err)
+		case effDelta:
+			l.ports.pour(e.delta)
 		case effPlace:
 			out.Ask(e.request)
 		case effRevise:

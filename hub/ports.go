@@ -39,7 +39,7 @@ type DefinitionWrite struct {
 	Delete *api.Ref        // kind and name; the revisions stay readable by id
 }
 
-// ShardStore keeps sessions, pending signals and outboxes, each under its shard.
+// ShardStore keeps sessions, pending signals, approvals and outboxes, each under its shard.
 type ShardStore interface {
 	// Claim makes the caller the owner: the generation is raised, the batch number goes on.
 	Claim(ctx context.Context, shard api.Shard) (api.Head, error)
@@ -76,13 +76,15 @@ func (b Batch) Next() api.Head {
 
 // Mutation changes one record of an organization: exactly one of the other fields is set.
 type Mutation struct {
-	Org           api.OrgID
-	PutSession    *api.Session
-	PutSignal     *api.Signal
-	DeleteSignal  *SignalKey
-	PutOutbox     *OutboxItem
-	DeleteOutbox  *OutboxKey
-	DeleteSession api.SessionID
+	Org            api.OrgID
+	PutSession     *api.Session
+	PutSignal      *api.Signal
+	DeleteSignal   *SignalKey
+	PutOutbox      *OutboxItem
+	DeleteOutbox   *OutboxKey
+	DeleteSession  api.SessionID
+	PutApproval    *api.Approval
+	DeleteApproval api.ApprovalID
 }
 
 // SignalKey names a pending signal.
@@ -108,6 +110,8 @@ type ShardContents struct {
 	Sessions []api.Session
 	Signals  []api.Signal // by session and sequence
 	Outbox   []OutboxItem // by session and source number
+
+	Approvals []api.Approval // by id
 }
 
 // Archive keeps history.
@@ -233,9 +237,9 @@ type KeyScope struct {
 
 // SettledSignal is a signal that left the inbox, with what later duplicates are answered with.
 type SettledSignal struct {
-	Signal    api.Signal // done: without its payload
+	Signal    api.Signal // done or cancelled: without its payload
 	Scope     KeyScope   // Key empty: not deduplicated
-	Outcome   string     // "done" or "dead"
+	Outcome   string     // "done", "cancelled" or "dead"
 	Reason    string     // why it is dead: at most 1 KiB
 	AgentName string     // for people
 	SettledAt time.Time

@@ -102,7 +102,7 @@ func (h *Hub) queryShard(ctx context.Context, shard api.Shard, read func(*machin
 }
 
 func (s *session) view() SessionView {
-	v := SessionView{Session: s.Session, Pending: len(s.pending)}
+	v := SessionView{Session: s.Session, Pending: len(s.pending), Asking: s.open()}
 	for i := range s.pending {
 		if s.pending[i].Consumed() {
 			v.Consumed++
@@ -178,10 +178,20 @@ const eventsPage = 500
 // Events sends a session's log from a number on, in order, and with follow goes on with what comes until ctx ends. limit 0
 // is none.
 func (h *Hub) Events(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error) error {
+	return h.follow(ctx, org, id, from, follow, limit, send, nil)
+}
+
+// Live follows as Events does, and also sends text while it is written. What a slow reader does not take of that is dropped;
+// the event that has it whole comes in any case.
+func (h *Hub) Live(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error {
+	return h.follow(ctx, org, id, from, true, limit, send, pour)
+}
+
+func (h *Hub) follow(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error {
 	if _, err := h.Session(ctx, org, id); err != nil {
 		return err
 	}
-	wake, unsubscribe := h.feed.subscribe(id)
+	r, unsubscribe := h.feed.subscribe(id, pour != nil)
 	defer unsubscribe()
 	next, left := max(from, 1), int(limit)
 	for {
@@ -208,10 +218,24 @@ func (h *Hub) Events(ctx context.Context, org api.OrgID, id api.SessionID, from 
 		case !follow:
 			return nil
 		}
+		if err := r.wait(ctx, pour); err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when the log has grown. Until then it passes deltas on.
+func (r *reader) wait(ctx context.Context, pour func(api.Delta) error) error {
+	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-wake:
+		case <-r.wake:
+			return nil
+		case d := <-r.deltas:
+			if err := pour(d); err != nil {
+				return err
+			}
 		}
 	}
 }

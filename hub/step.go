@@ -26,6 +26,7 @@ type machine struct {
 	queue    []queued                     // what goes into the next appends
 
 	assigned map[api.ClusterID]map[api.SessionID]*session
+	asking   map[api.SessionID]*session  // that have approvals
 	waiting  map[api.SessionID]*session  // whom a fact can help: not placed though there is work, or with failed starts
 	silent   map[api.ClusterID]stillness // clusters whose lease is gone, as they were last told of
 }
@@ -41,21 +42,22 @@ type sessionKey struct {
 // panics on any other change. The slices of the record are replaced, never changed in place.
 type session struct {
 	api.Session
-	pending  []api.Signal // unsettled, by sequence
-	revision *api.ResolvedRevision
-	placing  bool // a decision was asked for and has not come back
-	refused  map[api.ClusterID]string
-	refusals int       // in a row; they make the pause longer after which the clusters that refused are asked again
-	askAgain time.Time // when that pause ends
-	admitted bool      // the spoke may have something of the present epoch
-	gone     *api.Held // the spoke has nothing any more; its last events are on their way to the archive
-	idle     *api.Held // sleep was proposed; it is decided when the archive has everything that came before
-	ending   bool      // terminated and over: its last rows are on their way to the archive
-	starts   starts
+	pending   []api.Signal   // unsettled, by sequence
+	approvals []api.Approval // by id
+	revision  *api.ResolvedRevision
+	placing   bool // a decision was asked for and has not come back
+	refused   map[api.ClusterID]string
+	refusals  int       // in a row; they make the pause longer after which the clusters that refused are asked again
+	askAgain  time.Time // when that pause ends
+	admitted  bool      // the spoke may have something of the present epoch
+	gone      *api.Held // the spoke has nothing any more; its last events are on their way to the archive
+	idle      *api.Held // sleep was proposed; it is decided when the archive has everything that came before
+	ending    bool      // terminated and over: its last rows are on their way to the archive
+	starts    starts
 
 	failing  map[uint64]uint32 // failures of signals in turn records that were taken and are not archived, by sequence
 	settling map[uint64]bool   // sequences whose settled rows are on their way to the archive
-	marks    map[uint64]moment // the turn record that consumed a signal, as taken, by sequence; of the present epoch
+	marks    map[uint64]mark   // the turn record that consumed a signal, as taken, by sequence; of the present epoch
 	applied  moment            // the last event that was taken and bears on the inbox
 	log      sessionLog
 }
@@ -74,6 +76,12 @@ type moment struct {
 	number uint64
 }
 
+// mark is the turn record that consumed a signal.
+type mark struct {
+	moment
+	outcome api.Outcome
+}
+
 // after reports whether a moment is later than another one: by epoch, attempt, number.
 func (a moment) after(b moment) bool {
 	c := a.source.Epoch.Compare(b.source.Epoch)
@@ -83,12 +91,12 @@ func (a moment) after(b moment) bool {
 func newMachine(shard api.Shard, head api.Head, limits Limits) *machine {
 	return &machine{shard: shard, head: head, limits: limits, sessions: map[api.SessionID]*session{}, keys: map[sessionKey]api.SessionID{},
 		idem: map[KeyScope]*api.Signal{}, assigned: map[api.ClusterID]map[api.SessionID]*session{},
-		waiting: map[api.SessionID]*session{}, silent: map[api.ClusterID]stillness{}}
+		waiting: map[api.SessionID]*session{}, asking: map[api.SessionID]*session{}, silent: map[api.ClusterID]stillness{}}
 }
 
 // add puts a session into memory.
 func (m *machine) add(rec api.Session) *session {
-	s := &session{Session: rec, failing: map[uint64]uint32{}, settling: map[uint64]bool{}, marks: map[uint64]moment{},
+	s := &session{Session: rec, failing: map[uint64]uint32{}, settling: map[uint64]bool{}, marks: map[uint64]mark{},
 		applied: moment{rec.TurnSource, rec.TurnNumber}, log: sessionLog{taken: map[api.Source]uint64{}, settled: map[api.Source]uint64{}}}
 	m.sessions[s.ID] = s
 	if s.Intent != api.IntentTerminated {
@@ -105,6 +113,17 @@ func (m *machine) step(now time.Time, ev event) output {
 		m.signal(&o, now, ev)
 	case evIntent:
 		m.intent(&o, now, ev)
+	case evCancel:
+		m.cancel(&o, now, ev)
+	case evAnswer:
+		m.answerApproval(&o, now, ev)
+	case evTend:
+		if s := m.sessions[ev.session]; s != nil {
+			m.tend(&o, s, now)
+			m.bury(&o, s, now)
+		}
+	case evDeltas:
+		m.deltas(&o, ev)
 	case evPlaced:
 		m.placed(&o, now, ev)
 	case evAssigned:
@@ -126,6 +145,11 @@ func (m *machine) step(now time.Time, ev event) output {
 			s.forgive(now)
 			m.place(&o, s)
 			m.revise(&o, s)
+		}
+		for _, s := range inOrder(m.asking) {
+			if s.owed(now) {
+				o.next = append(o.next, evTend{s.ID})
+			}
 		}
 	case evComplete:
 		m.complete(&o, now, ev.session)

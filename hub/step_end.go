@@ -12,7 +12,8 @@ import (
 //
 //	to the archive                     then out of the store and memory
 //	each signal left: a dead letter,   the signal
-//	or done if its turn is archived
+//	or done or cancelled, if its turn
+//	is archived
 //	the record, with the last of them  the session
 //
 // Its checkpoints are removed.
@@ -21,14 +22,14 @@ import (
 
 // bury hands the end of a terminated session to the archive. Nothing is reported of it after that.
 func (m *machine) bury(o *output, s *session, now time.Time) {
-	if s.Intent != api.IntentTerminated || s.Assignment != nil || s.ending {
+	if s.Intent != api.IntentTerminated || s.Assignment != nil || s.ending || s.open() > 0 { // open approvals are withdrawn first: evTend follows
 		return
 	}
 	s.ending = true
 	for _, sig := range s.pending {
 		outcome, reason := settledDead, "the session was terminated"
 		if sig.Consumed() && sig.ConsumedBy.Epoch == s.Epoch { // no state is left that could go back behind its turn
-			outcome, reason = settledDone, ""
+			outcome, reason = settledAs(sig.ConsumedAs), ""
 		}
 		a := m.open(s.Org, rowWeight)
 		a.Settled = append(a.Settled, s.settle(sig, outcome, reason, now))
@@ -50,6 +51,10 @@ func (m *machine) buried(o *output, a Append) {
 		s.pending = slices.Delete(slices.Clone(s.pending), i, i+1)
 	}
 	for _, rec := range a.Terminated {
+		for _, x := range m.sessions[rec.ID].approvals {
+			o.aside(rec.Org, Mutation{DeleteApproval: x.ID})
+		}
+		delete(m.asking, rec.ID)
 		delete(m.sessions, rec.ID)
 		delete(m.waiting, rec.ID)
 		o.mutate(rec.Org, Mutation{DeleteSession: rec.ID})

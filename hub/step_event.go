@@ -30,6 +30,24 @@ type (
 		request IntentRequest
 		reply   func(IntentAnswer, error) // called once; it must not block
 	}
+	// evCancel cancels the signals of a session up to one.
+	evCancel struct {
+		request CancelRequest
+		reply   func(CancelAnswer, error) // called once; it must not block
+	}
+	// evAnswer answers an approval.
+	evAnswer struct {
+		request AnswerRequest
+		reply   func(ApprovalView, error) // called once; it must not block
+	}
+	// evTend asks for what is owed to the approvals of a session.
+	evTend struct{ session api.SessionID }
+	// evDeltas is text of a session while it is written. Somebody follows it.
+	evDeltas struct {
+		cluster api.ClusterID
+		session api.SessionID
+		deltas  []api.Delta
+	}
 	// evPlaced is the answer to effPlace.
 	evPlaced struct {
 		session  api.SessionID
@@ -102,6 +120,10 @@ type (
 
 func (evSignal) isEvent()   {}
 func (evIntent) isEvent()   {}
+func (evCancel) isEvent()   {}
+func (evAnswer) isEvent()   {}
+func (evTend) isEvent()     {}
+func (evDeltas) isEvent()   {}
 func (evPlaced) isEvent()   {}
 func (evAssigned) isEvent() {}
 func (evRevised) isEvent()  {}
@@ -137,6 +159,20 @@ type (
 		answer IntentAnswer
 		err    error
 	}
+	// effCancelled answers who cancelled.
+	effCancelled struct {
+		to     func(CancelAnswer, error)
+		answer CancelAnswer
+		err    error
+	}
+	// effAnswered answers who answered an approval.
+	effAnswered struct {
+		to       func(ApprovalView, error)
+		approval ApprovalView
+		err      error
+	}
+	// effDelta hands text to those who follow its session.
+	effDelta struct{ delta api.Delta }
 	// effPlace asks for a decision.
 	effPlace struct{ request PlaceRequest }
 	// effRevise asks for the present revision.
@@ -197,21 +233,24 @@ type (
 	}
 )
 
-func (effReply) isEffect()   {}
-func (effAnswer) isEffect()  {}
-func (effPlace) isEffect()   {}
-func (effRevise) isEffect()  {}
-func (effAppend) isEffect()  {}
-func (effSend) isEffect()    {}
-func (effAck) isEffect()     {}
-func (effSide) isEffect()    {}
-func (effCollect) isEffect() {}
-func (effPending) isEffect() {}
-func (effNotify) isEffect()  {}
-func (effUnplace) isEffect() {}
-func (effGap) isEffect()     {}
-func (effBehind) isEffect()  {}
-func (effStale) isEffect()   {}
+func (effReply) isEffect()     {}
+func (effAnswer) isEffect()    {}
+func (effCancelled) isEffect() {}
+func (effAnswered) isEffect()  {}
+func (effDelta) isEffect()     {}
+func (effPlace) isEffect()     {}
+func (effRevise) isEffect()    {}
+func (effAppend) isEffect()    {}
+func (effSend) isEffect()      {}
+func (effAck) isEffect()       {}
+func (effSide) isEffect()      {}
+func (effCollect) isEffect()   {}
+func (effPending) isEffect()   {}
+func (effNotify) isEffect()    {}
+func (effUnplace) isEffect()   {}
+func (effGap) isEffect()       {}
+func (effBehind) isEffect()    {}
+func (effStale) isEffect()     {}
 
 // output is what one event leads to.
 type output struct {

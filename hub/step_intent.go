@@ -76,6 +76,9 @@ func (m *machine) changed(o *output, s *session, now time.Time, r IntentRequest,
 			delete(m.keys, k) // the next signal for the key makes a new session
 		}
 		m.halt(o, s, now, why)
+		if s.open() > 0 {
+			o.next = append(o.next, evTend{s.ID})
+		}
 	case r.Change == ChangePause:
 		m.halt(o, s, now, why)
 	default:

@@ -29,8 +29,8 @@ func (w *shardWorld) check() error {
 	for id, row := range w.mem.settled {
 		l := w.read(row.Signal.Session)
 		switch {
-		case row.Outcome == settledDone && !l.covered[row.Signal.Sequence] && !(l.terminated && l.consumed[row.Signal.Sequence]):
-			return fmt.Errorf("P3: signal %s is done and no durable checkpoint covers a turn over it", id)
+		case row.Outcome != settledDead && !l.covered[row.Signal.Sequence] && !(l.terminated && l.consumed[row.Signal.Sequence]):
+			return fmt.Errorf("P3: signal %s is %s and no durable checkpoint covers a turn over it", id, row.Outcome)
 		case row.Outcome == settledDead && l.failed[row.Signal.Sequence] < 2 && !(l.terminated && strings.HasPrefix(row.Reason, "the session was terminated")):
 			return fmt.Errorf("P3: signal %s is dead after %d failures: %s", id, l.failed[row.Signal.Sequence], row.Reason)
 		}
@@ -56,6 +56,9 @@ func (w *shardWorld) check() error {
 		if want == api.IntentTerminated && s.Phase == api.PhaseRunning {
 			return fmt.Errorf("session %s is terminated and runs", id)
 		}
+	}
+	if err := w.checkApprovals(); err != nil {
+		return err
 	}
 	for id, s := range w.mem.sessions {
 		if len(s.Checkpoints) > api.KeepCheckpoints {
@@ -120,7 +123,7 @@ func (w *shardWorld) read(id api.SessionID) lesson {
 			}
 		case api.EventTurnDone:
 			for _, n := range ev.Signals {
-				if ev.Outcome == api.OutcomeDone {
+				if ev.Outcome.Consumes() {
 					l.consumed[n] = true
 				} else if ev.Outcome == api.OutcomeFailed {
 					l.failed[n]++
@@ -148,6 +151,9 @@ func (w *shardWorld) checkRest() error {
 		if keep, ok := w.collected[id]; !ok || keep != nil {
 			return fmt.Errorf("the checkpoints of session %s, which ended, are kept", id)
 		}
+	}
+	if err := w.checkAnswers(); err != nil {
+		return err
 	}
 	if n := len(w.mem.outbox); n > 0 {
 		return fmt.Errorf("at rest with %d events in outboxes", n)

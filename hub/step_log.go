@@ -60,6 +60,9 @@ func (s *session) weigh(ev api.Event) int {
 		return 1
 	}
 	w := rowWeight
+	if ev.Type == api.EventAsked {
+		w += rowWeight
+	}
 	for _, sig := range s.pending {
 		if slices.Contains(ev.Signals, sig.Sequence) {
 			w += rowWeight + len(sig.Payload)/payloadRow*rowWeight

@@ -21,6 +21,7 @@ type memory struct {
 	sessions  map[api.SessionID]api.Session
 	signals   map[SignalKey]api.Signal
 	outbox    map[OutboxKey]OutboxItem
+	approvals map[api.ApprovalID]api.Approval
 	log       map[api.SessionID][]api.Event
 	settled   map[api.SignalID]SettledSignal
 	ended     map[api.SessionID]api.Session
@@ -50,7 +51,8 @@ var errDied = errors.New("the owner died")
 
 func newMemory() *memory {
 	return &memory{sessions: map[api.SessionID]api.Session{}, signals: map[SignalKey]api.Signal{}, outbox: map[OutboxKey]OutboxItem{},
-		log: map[api.SessionID][]api.Event{}, settled: map[api.SignalID]SettledSignal{}, ended: map[api.SessionID]api.Session{},
+		approvals: map[api.ApprovalID]api.Approval{},
+		log:       map[api.SessionID][]api.Event{}, settled: map[api.SignalID]SettledSignal{}, ended: map[api.SessionID]api.Session{},
 		decisions: map[api.SessionID][]api.Decision{}, side: map[api.SessionID]map[api.Source][]api.Event{},
 		bucket: map[api.CheckpointID]bool{}, dead: map[api.ClusterID]bool{}, head: api.Head{Generation: api.Generation{Incarnation: 1}}}
 }
@@ -93,6 +95,9 @@ func (m *memory) Load(context.Context, api.Shard) (c ShardContents, err error) {
 	c.Outbox = slices.SortedFunc(maps.Values(m.outbox), func(a, b OutboxItem) int {
 		return cmp.Or(strings.Compare(string(a.Event.Session), string(b.Event.Session)), cmp.Compare(a.Event.SourceNumber, b.Event.SourceNumber))
 	})
+	for _, id := range slices.Sorted(maps.Keys(m.approvals)) {
+		c.Approvals = append(c.Approvals, m.approvals[id])
+	}
 	return c, nil
 }
 
@@ -142,6 +147,10 @@ func (m *memory) apply(mu Mutation) {
 		m.outbox[OutboxKey{mu.PutOutbox.Event.Session, mu.PutOutbox.Event.SourceNumber}] = *mu.PutOutbox
 	case mu.DeleteOutbox != nil:
 		delete(m.outbox, *mu.DeleteOutbox)
+	case mu.PutApproval != nil:
+		m.approvals[mu.PutApproval.ID] = *mu.PutApproval
+	case mu.DeleteApproval != "":
+		delete(m.approvals, mu.DeleteApproval)
 	case mu.DeleteSession != "":
 		delete(m.sessions, mu.DeleteSession)
 	}

@@ -60,6 +60,7 @@ func (m *machine) desired(s *session, withRevision bool) api.Desired {
 		return d
 	}
 	d.Signals, d.Checkpoint = m.window(s), s.Assignment.Checkpoint
+	d.Cancelled, d.Answers = s.Cancelled, s.answers()
 	if withRevision {
 		d.Revision = s.revision
 	}

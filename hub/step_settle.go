@@ -49,17 +49,19 @@ func (m *machine) events(o *output, now time.Time, ev evEvents) {
 // their moments: one of a former attempt that comes late moves nothing.
 //
 //	event              when it is taken                        when the archive has it
-//	turn.ended done    its signals are marked                  the marks are made durable; the spoke gets the next ones
+//	turn.ended done,   its signals are marked                  the marks are made durable; the spoke gets the next ones
+//	or cancelled
 //	turn.ended failed  its signals count a failure; those      the counts are made durable; the dead leave the store
 //	                   with too many are dead
 //	turn.ended cut     nothing                                 nothing
 //	checkpoint.saved   signals with marks before it are done   they leave the store; the checkpoint is kept
 //	state.restored     the marks that it names are taken away  the same, durable; the spoke gets the signals again
+//	approval.*         nothing                                 the approval's record follows (step_approval.go)
 //
-// "Done" and "dead" are rows of settled signals that go into the archive with the event.
+// "Done", "cancelled" and "dead" are rows of settled signals that go into the archive with the event.
 func bears(ev api.Event) bool {
 	switch ev.Type {
-	case api.EventTurnDone, api.EventState:
+	case api.EventTurnDone, api.EventState, api.EventAsked, api.EventTaken:
 		return ev.Source != api.HubSource
 	case api.EventSaved:
 		return ev.Source != api.HubSource && ev.Attributes[attrDisproved] == ""
@@ -77,16 +79,16 @@ func (s *session) take(ev api.Event, now time.Time) []SettledSignal {
 	var out []SettledSignal
 	for _, sig := range s.pending {
 		n := sig.Sequence
-		mark, marked := s.marks[n]
+		by, marked := s.marks[n]
 		switch named := slices.Contains(ev.Signals, n); {
 		case s.settling[n]: // a second record of the same signal settles nothing: the first one counts
-		case ev.Type == api.EventSaved && marked && !mark.after(at):
-			out = append(out, s.settle(sig, settledDone, "", now))
+		case ev.Type == api.EventSaved && marked && !by.after(at):
+			out = append(out, s.settle(sig, settledAs(by.outcome), "", now))
 		case ev.Type == api.EventState && named:
 			delete(s.marks, n)
 		case ev.Type != api.EventTurnDone || !named || marked:
-		case ev.Outcome == api.OutcomeDone:
-			s.marks[n] = at
+		case ev.Outcome.Consumes():
+			s.marks[n] = mark{at, ev.Outcome}
 		case ev.Outcome == api.OutcomeFailed:
 			s.failing[n]++
 			if failures := sig.Deliveries + s.failing[n]; s.revision != nil && int(failures) >= s.revision.Agent.MaxDeliveries {
@@ -99,14 +101,23 @@ func (s *session) take(ev api.Event, now time.Time) []SettledSignal {
 
 // How a signal left the inbox.
 const (
-	settledDone = "done"
-	settledDead = "dead"
+	settledDone      = "done"
+	settledCancelled = "cancelled"
+	settledDead      = "dead"
 )
+
+// settledAs is how a signal leaves that a turn record consumed.
+func settledAs(o api.Outcome) string {
+	if o == api.OutcomeCancelled {
+		return settledCancelled
+	}
+	return settledDone
+}
 
 // settle makes the row of a signal that leaves the inbox.
 func (s *session) settle(sig api.Signal, outcome, reason string, now time.Time) SettledSignal {
 	s.settling[sig.Sequence] = true
-	if outcome == settledDone {
+	if outcome != settledDead {
 		sig.Payload = nil // a dead one keeps it, to be sent again
 	}
 	return SettledSignal{Signal: sig, Outcome: outcome, Reason: reason, AgentName: s.AgentName, SettledAt: now,
@@ -138,12 +149,29 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 		}
 		m.buried(o, a)
 	}
+	for _, s := range m.touched(appends) {
+		if s.owed(now) {
+			o.next = append(o.next, evTend{s.ID})
+		}
+	}
 	for _, ack := range acks {
 		o.effect(ack)
 		if s := m.sessions[ack.ack.Session]; s != nil && (s.gone != nil || s.idle != nil) {
 			o.next = append(o.next, evComplete{s.ID})
 		}
 	}
+}
+
+// touched are the sessions with approvals whose events were archived.
+func (m *machine) touched(appends []Append) (out []*session) {
+	for _, a := range appends {
+		for _, ev := range a.Events {
+			if s := m.asking[ev.Session]; s != nil && !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 // complete decides about a report again that waited for the archive.
@@ -178,7 +206,7 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 		return
 	}
 	s.TurnSource, s.TurnNumber = ev.Source, ev.SourceNumber
-	before := m.window(s)
+	before, told := m.window(s), s.answers()
 	var kept, dead []api.Signal
 	var why string
 	for _, sig := range s.pending {
@@ -188,11 +216,11 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 			m.leave(o, s, sig)
 			continue
 		case ev.Type == api.EventState && named && s.consumed(sig):
-			sig.ConsumedBy, sig.ConsumedNumber = api.Source{}, 0
+			sig.ConsumedBy, sig.ConsumedNumber, sig.ConsumedAs = api.Source{}, 0, ""
 			o.aside(s.Org, Mutation{PutSignal: &sig})
 		case ev.Type != api.EventTurnDone || !named || s.consumed(sig):
-		case ev.Outcome == api.OutcomeDone:
-			sig.ConsumedBy, sig.ConsumedNumber = ev.Source, ev.SourceNumber
+		case ev.Outcome.Consumes():
+			sig.ConsumedBy, sig.ConsumedNumber, sig.ConsumedAs = ev.Source, ev.SourceNumber, ev.Outcome
 			o.aside(s.Org, Mutation{PutSignal: &sig})
 		case ev.Outcome == api.OutcomeFailed:
 			sig.Deliveries++
@@ -211,11 +239,18 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	switch ev.Type {
 	case api.EventTurnDone:
 		s.StartFailures, s.starts.before = 0, 0
+		if ev.Outcome.Consumes() {
+			m.turnOver(o, s, ev)
+		}
 	case api.EventSaved:
 		m.keep(o, s, checkpointOf(ev))
+	case api.EventAsked:
+		m.asked(o, s, now, ev)
+	case api.EventTaken:
+		m.taken(o, s, ev)
 	}
 	m.put(o, s)
-	if !sameSignals(before, m.window(s)) { // with none left too: the spoke keeps what failed too often until it is told
+	if !sameSignals(before, m.window(s)) || !slices.Equal(told, s.answers()) { // with none left too: the spoke keeps what failed too often until it is told
 		m.hand(o, s)
 	}
 }

@@ -49,12 +49,18 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 		s = m.add(api.Session{ID: ev.newID, Org: ev.org, Agent: ev.agent, AgentName: ev.agentName, Key: ev.key,
 			Intent: api.IntentActive, Phase: api.PhaseDormant, CreatedAt: now})
 	}
+	sig := m.admit(o, s, now, ev.signal)
+	answer(api.Accepted{Signal: sig.ID, Session: s.ID, Sequence: sig.Sequence, After: s.log.kept}, nil)
+	m.deliver(o, s, sig)
+}
+
+// admit puts a signal into the inbox.
+func (m *machine) admit(o *output, s *session, now time.Time, sig api.Signal) api.Signal {
 	s.LastSequence++
-	sig := ev.signal
 	sig.Session, sig.Sequence, sig.AcceptedAt = s.ID, s.LastSequence, now
 	s.pending, s.idle = append(s.pending, sig), nil
-	if scope.Key != "" {
-		m.idem[scope] = &sig
+	if sig.IdempotencyKey != "" {
+		m.idem[KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}] = &sig
 	}
 	o.mutate(s.Org, Mutation{PutSignal: &sig})
 	o.effect(effPending{s.Org, 1})
@@ -62,12 +68,25 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 	if sig.ReplayOf != "" {
 		about[api.AttrReplayOf] = string(sig.ReplayOf)
 	}
+	if sig.Approval != "" {
+		about[api.AttrApproval] = string(sig.Approval)
+	}
+	if n := len(sig.Origin); n > 0 {
+		about[attrFrom] = string(sig.Origin[n-1].Session)
+	}
 	m.report(o, s, now, api.Event{Type: api.EventAccepted, Signals: []uint64{sig.Sequence}, Attributes: about}, nil)
 	if s.Phase == api.PhaseDormant && s.Intent == api.IntentActive {
 		s.setPhase(api.PhasePlacing, "")
 	}
 	m.put(o, s)
-	answer(api.Accepted{Signal: sig.ID, Session: s.ID, Sequence: sig.Sequence, After: s.log.kept}, nil)
+	return sig
+}
+
+// attrFrom names in signal.accepted the session that sent the signal.
+const attrFrom = "from_session"
+
+// deliver lets a signal that was put into the inbox go on.
+func (m *machine) deliver(o *output, s *session, sig api.Signal) {
 	m.place(o, s)
 	if m.inWindow(s, sig.Sequence) {
 		m.hand(o, s)

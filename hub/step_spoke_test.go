@@ -37,6 +37,11 @@ type heldSession struct {
 	done      map[uint64]bool
 	uncovered []uint64 // consumed since the last checkpoint that was saved
 	starts    uint32
+	turn      []uint64                              // that an open turn works on, which waits for answers
+	waits     []api.ApprovalID                      // what it asked for and has no answer of
+	asked     map[api.ApprovalID]bool               // ever, in this epoch
+	told      map[api.ApprovalID]api.ApprovalAnswer // now
+	cancelled uint64
 	released  bool
 	lapsed    bool
 	refused   bool
@@ -92,13 +97,14 @@ func (w *shardWorld) want(s *modelSpoke, d api.Desired) {
 		if h != nil && h.acts() {
 			w.mem.broken = cmp.Or(w.mem.broken, fmt.Errorf("P4: session %s is wanted at epoch %s while %s acts in the same cluster", d.Session, d.Epoch, h.epoch))
 		}
-		h = &heldSession{epoch: d.Epoch, done: map[uint64]bool{}}
+		h = &heldSession{epoch: d.Epoch, done: map[uint64]bool{}, asked: map[api.ApprovalID]bool{}}
 		s.sessions[d.Session] = h
 	}
 	if d.Release {
-		h.released, h.runs = true, false
+		h.released, h.runs, h.turn, h.waits = true, false, nil, nil
 		return
 	}
+	w.hear(h, d)
 	last := uint64(0)
 	for _, sig := range d.Signals {
 		if sig.Sequence <= last {
@@ -116,7 +122,7 @@ func (w *shardWorld) emit(s *modelSpoke, id api.SessionID, events ...api.Event) 
 	box := spokeBox{id, h.source()}
 	for _, ev := range events {
 		h.number++
-		ev.SourceNumber, ev.Time, ev.Text = h.number, w.now, string(ev.Type)
+		ev.SourceNumber, ev.Time, ev.Text = h.number, w.now, cmp.Or(ev.Text, string(ev.Type))
 		s.boxes[box] = append(s.boxes[box], ev)
 	}
 	w.flush(s)
@@ -160,7 +166,7 @@ func (w *shardWorld) held(h *heldSession, id api.SessionID) api.Held {
 		held.State = api.HeldLapsed
 	case h.refused:
 		held.State = api.HeldRefused
-	case len(h.deliverable()) == 0 && len(h.uncovered) == 0:
+	case len(h.deliverable()) == 0 && len(h.uncovered) == 0 && h.turn == nil:
 		held.State = api.HeldIdle
 	case h.runs:
 		held.State = api.HeldRunning
@@ -179,7 +185,7 @@ func (w *shardWorld) begin(s *modelSpoke, id api.SessionID, back bool) bool {
 	if h.runs {
 		return true
 	}
-	h.attempt, h.number, h.runs = h.attempt+1, 0, true
+	h.attempt, h.number, h.runs, h.turn, h.waits = h.attempt+1, 0, true, nil, nil
 	state := api.Event{Type: api.EventState, Attributes: map[string]string{api.AttrFrom: "kept"}}
 	if back {
 		state.Attributes[api.AttrFrom], state.Signals = "bucket", h.uncovered
@@ -195,6 +201,13 @@ func (w *shardWorld) begin(s *modelSpoke, id api.SessionID, back bool) bool {
 // work runs one turn over the signals that it has; again: over those too that it has consumed already.
 func (w *shardWorld) work(s *modelSpoke, id api.SessionID, outcome api.Outcome, again bool) {
 	h := s.sessions[id]
+	if h.turn != nil {
+		w.finish(s, id, outcome)
+		return
+	}
+	if w.discard(s, id) {
+		return
+	}
 	seqs := h.deliverable()
 	if again {
 		seqs = nil
@@ -209,21 +222,24 @@ func (w *shardWorld) work(s *modelSpoke, id api.SessionID, outcome api.Outcome, 
 	if s.sessions[id] != h || h.released { // it was told otherwise meanwhile
 		return
 	}
+	w.emit(s, id, api.Event{Type: api.EventTurn, Signals: seqs}, h.ended(seqs, outcome))
+}
+
+// ended is the record of a turn that ended.
+func (h *heldSession) ended(seqs []uint64, outcome api.Outcome) api.Event {
 	h.starts = 0
-	if outcome == api.OutcomeDone {
-		for _, n := range seqs {
-			if !h.done[n] {
-				h.done[n], h.uncovered = true, append(h.uncovered, n)
-			}
+	for _, n := range seqs {
+		if outcome.Consumes() && !h.done[n] {
+			h.done[n], h.uncovered = true, append(h.uncovered, n)
 		}
 	}
-	w.emit(s, id, api.Event{Type: api.EventTurn, Signals: seqs}, api.Event{Type: api.EventTurnDone, Signals: seqs, Outcome: outcome})
+	return api.Event{Type: api.EventTurnDone, Signals: seqs, Outcome: outcome}
 }
 
 // save makes a checkpoint durable; a false one is not in the bucket.
 func (w *shardWorld) save(s *modelSpoke, id api.SessionID, truly bool) {
 	h := s.sessions[id]
-	if !h.runs || h.lapsed {
+	if !h.runs || h.lapsed || h.turn != nil {
 		return
 	}
 	w.checkpoints++
@@ -241,6 +257,12 @@ func (w *shardWorld) crash(s *modelSpoke, id api.SessionID, stillborn bool) {
 	if stillborn && (h.runs || !w.begin(s, id, false)) || !h.runs {
 		return
 	}
+	if h.turn != nil {
+		w.finish(s, id, api.OutcomeFailed)
+		if s.sessions[id] != h || !h.runs {
+			return
+		}
+	}
 	if h.runs = false; stillborn {
 		h.starts++
 	}
@@ -251,6 +273,6 @@ func (w *shardWorld) crash(s *modelSpoke, id api.SessionID, stillborn bool) {
 // lapse ends the right to act of every epoch at a spoke that hears nothing.
 func (s *modelSpoke) lapse() {
 	for _, h := range s.sessions {
-		h.lapsed, h.runs = true, false
+		h.lapsed, h.runs, h.turn, h.waits = true, false, nil, nil
 	}
 }

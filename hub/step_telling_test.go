@@ -27,6 +27,9 @@ func (tr *transcript) mutation(indent string, m Mutation) {
 		if n := len(s.Checkpoints); n > 0 {
 			at += fmt.Sprintf(", %d checkpoints up to %s", n, short(s.Checkpoint()))
 		}
+		if s.Cancelled.UpTo > 0 {
+			at += fmt.Sprintf(", cancelled up to %d", s.Cancelled.UpTo)
+		}
 		if s.StartFailures > 0 {
 			at += fmt.Sprintf(", %d failed starts", s.StartFailures)
 		}
@@ -36,6 +39,9 @@ func (tr *transcript) mutation(indent string, m Mutation) {
 		if m.PutSignal.Consumed() {
 			what = fmt.Sprintf(", consumed by %s/%d", m.PutSignal.ConsumedBy, m.PutSignal.ConsumedNumber)
 		}
+		if m.PutSignal.Approval != "" {
+			what += fmt.Sprintf(", the answer to %s from %s: %s", tr.labels[m.PutSignal.Approval], m.PutSignal.Sender, m.PutSignal.Payload)
+		}
 		tr.say("%sput signal %s/%d: %d failed deliveries%s", indent, tr.name(m.PutSignal.Session), m.PutSignal.Sequence, m.PutSignal.Deliveries, what)
 	case m.DeleteSignal != nil:
 		tr.say("%sdelete signal %s/%d", indent, tr.name(m.DeleteSignal.Session), m.DeleteSignal.Sequence)
@@ -43,9 +49,30 @@ func (tr *transcript) mutation(indent string, m Mutation) {
 		tr.say("%sput event %s/hub/%d: %s", indent, tr.name(m.PutOutbox.Event.Session), m.PutOutbox.Event.SourceNumber, m.PutOutbox.Event.Type)
 	case m.DeleteOutbox != nil:
 		tr.say("%sdelete event %s/hub/%d", indent, tr.name(m.DeleteOutbox.Session), m.DeleteOutbox.Number)
+	case m.PutApproval != nil:
+		tr.say("%sput approval %s: %s", indent, tr.labels[m.PutApproval.ID], tr.about(m.PutApproval))
+	case m.DeleteApproval != "":
+		tr.say("%sdelete approval %s", indent, tr.labels[m.DeleteApproval])
 	case m.DeleteSession != "":
 		tr.say("%sdelete session %s", indent, tr.name(m.DeleteSession))
 	}
+}
+
+// about is an approval in a few words.
+func (tr *transcript) about(a *api.Approval) string {
+	out := fmt.Sprintf("%s, asked by %s", a.State, a.Source)
+	if a.By != "" {
+		out += fmt.Sprintf(", %q by %s", a.Option, a.By)
+	}
+	for _, f := range []struct {
+		is   bool
+		word string
+	}{{a.Taken, "taken"}, {a.Detached, "detached"}, {a.Moot, "moot"}, {a.Signal != "", "with a signal"}} {
+		if f.is {
+			out += ", " + f.word
+		}
+	}
+	return out + because(a.Reason)
 }
 
 func because(reason string) string {
@@ -90,6 +117,18 @@ func (tr *transcript) effect(e effect) {
 		}
 		s := e.answer.Session
 		tr.say("then answer: %s %v is %s, changed %v, effective %s", tr.name(s.ID), s.Pauses, s.Intent, e.answer.Changed, by)
+	case effCancelled:
+		if e.err != nil {
+			tr.say("then refuse: %s", api.CodeOf(e.err))
+			return
+		}
+		tr.say("then answer: %s is cancelled up to %d, changed %v, waits %v", tr.name(e.answer.Session.ID), e.answer.UpTo, e.answer.Changed, e.answer.Waits)
+	case effAnswered:
+		if e.err != nil {
+			tr.say("then refuse: %s: %s", api.CodeOf(e.err), e.err)
+			return
+		}
+		tr.say("then answer: %s is %s", tr.labels[e.approval.ID], tr.about(&e.approval.Approval))
 	case effPlace:
 		tr.say("then place %s, last %q, refused by %d", tr.name(e.request.Session), e.request.Last, len(e.request.Refused))
 	case effRevise:
@@ -104,6 +143,12 @@ func (tr *transcript) effect(e effect) {
 				signals = append(signals, fmt.Sprintf("%d", s.Sequence))
 			}
 			tr.say("     %s@%s release %v, revision %v, from %s, signals [%s]", tr.name(d.Session), d.Epoch, d.Release, d.Revision != nil, short(d.Checkpoint), strings.Join(signals, " "))
+			if d.Cancelled.UpTo > 0 {
+				tr.say("     cancelled up to %d%s", d.Cancelled.UpTo, because(d.Cancelled.Reason))
+			}
+			for _, a := range d.Answers {
+				tr.say("     told about %s: allow %v, option %q, by %s%s", tr.labels[a.Approval], a.Allow, a.Option, a.By, because(a.Reason))
+			}
 		}
 	case effAck:
 		tr.say("then tell %s that it may forget %s %s up to %d", e.cluster, tr.name(e.ack.Session), e.ack.Source, e.ack.UpTo)

@@ -12,7 +12,8 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// TestPromisesHold drives the owner of one shard through signals, intents, placements, turns, checkpoints, crashes, lost
+// TestPromisesHold drives the owner of one shard through signals, intents, cancels, placements, turns, requests for permission
+// and their answers, checkpoints, crashes, lost
 // clusters, lapses, lost journals, lost answers and deaths at any call, judges the promises after every step, and in the end
 // that everything settles and rests.
 func TestPromisesHold(t *testing.T) {
@@ -39,7 +40,7 @@ func TestPromisesHold(t *testing.T) {
 				}
 			}
 		}
-		outcomes := rapid.SampledFrom([]api.Outcome{api.OutcomeDone, api.OutcomeDone, api.OutcomeFailed, api.OutcomeCut})
+		outcomes := rapid.SampledFrom([]api.Outcome{api.OutcomeDone, api.OutcomeDone, api.OutcomeFailed, api.OutcomeCut, api.OutcomeCancelled})
 		t.Repeat(map[string]func(*rapid.T){
 			"signal": func(t *rapid.T) {
 				risk()
@@ -63,6 +64,22 @@ func TestPromisesHold(t *testing.T) {
 				w.now = w.now.Add(time.Second)
 				w.work(s, id, outcomes.Draw(t, "outcome"), one(5, "again"))
 			}),
+			"ask": held(func(s *modelSpoke, id api.SessionID) {
+				w.ask(s, id, rapid.SampledFrom([]string{"rm", "rm", "mv", "rm mv"}).Draw(t, "what"))
+			}),
+			"take": held(func(s *modelSpoke, id api.SessionID) { w.takeAnswers(s, id) }),
+			"answer": func(t *rapid.T) {
+				if ids := slices.Sorted(maps.Keys(w.mem.approvals)); len(ids) > 0 {
+					risk()
+					w.answer(rapid.SampledFrom(ids).Draw(t, "approval"), rapid.Bool().Draw(t, "approve"))
+				}
+			},
+			"cancel": func(t *rapid.T) {
+				if ids := slices.Sorted(maps.Keys(w.mem.sessions)); len(ids) > 0 {
+					risk()
+					w.cancel(rapid.SampledFrom(ids).Draw(t, "session"), uint64(rapid.IntRange(0, 3).Draw(t, "up to")))
+				}
+			},
 			"save":    held(func(s *modelSpoke, id api.SessionID) { w.save(s, id, !one(6, "false")) }),
 			"crash":   held(func(s *modelSpoke, id api.SessionID) { w.crash(s, id, rapid.Bool().Draw(t, "stillborn")) }),
 			"back":    held(func(s *modelSpoke, id api.SessionID) { w.begin(s, id, true) }),
@@ -145,6 +162,11 @@ func (w *shardWorld) rest(t *rapid.T) {
 		for _, c := range []api.ClusterID{"aws", "gcp"} {
 			s := w.spokes[c]
 			for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
+				w.takeAnswers(s, id)
+				w.settle()
+				if s.sessions[id] == nil {
+					continue
+				}
 				w.work(s, id, api.OutcomeDone, false)
 				w.settle()
 				if h := s.sessions[id]; h != nil && len(h.uncovered) > 0 {

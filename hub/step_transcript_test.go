@@ -23,6 +23,10 @@ import (
 //	events s1 cluster=aws from=1 to=3 [epoch=1] [attempt=1] [outcome=done signals=(1 2)]
 //	events s1 cluster=aws from=4 to=4 saved=1 [false]      a checkpoint; false: it is not in the bucket
 //	events s1 cluster=aws from=1 to=1 restored=(1 2)       the consumed signals whose turns are forgotten
+//	events s1 cluster=aws from=2 to=2 asks=rm signals=1    a permission that the turn asks for; rm names it from now on
+//	events s1 cluster=aws from=3 to=3 takes=rm             the workload has the answer
+//	answer rm [deny] [option=always] [by=bob] [reason=(...)]
+//	cancel s1 [upto=2] [dry]
 //	archived [dies]                            the append under way is in the archive; dies: the owner does not hear so
 //	restart                                    the next owner, from what is durable
 //	attach cluster=aws [forgot] [number=3] [attempt=1] [ahead]
@@ -32,7 +36,8 @@ import (
 //	pass 1h
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/step", func(t *testing.T, path string) {
-		tr := &transcript{mem: newMemory(), now: time.Unix(1_700_000_000, 0).UTC(), names: map[api.SessionID]string{}, ids: map[string]api.SessionID{}}
+		tr := &transcript{mem: newMemory(), now: time.Unix(1_700_000_000, 0).UTC(), names: map[api.SessionID]string{}, ids: map[string]api.SessionID{},
+			asked: map[string]api.ApprovalID{}, labels: map[api.ApprovalID]string{}}
 		tr.mem.head.Generation.N = 1
 		tr.mem.fence = tr.mem.head.Generation
 		tr.m = newMachine(7, tr.mem.head, transcriptLimits)
@@ -49,6 +54,8 @@ type transcript struct {
 	names   map[api.SessionID]string
 	ids     map[string]api.SessionID
 	signals int
+	asked   map[string]api.ApprovalID
+	labels  map[api.ApprovalID]string
 	writing []Append
 	out     strings.Builder
 }
@@ -119,6 +126,11 @@ func (tr *transcript) run(t *testing.T, d *datadriven.TestData) string {
 	case "intent":
 		r := IntentRequest{Org: api.DefaultOrg, Session: id, Change: Change(a.text("change", "")), By: "ann", Note: a.text("note", ""), DryRun: d.HasArg("dry")}
 		tr.step(evIntent{request: r}, true)
+	case "answer":
+		r := AnswerRequest{Org: api.DefaultOrg, Approval: tr.asked[d.CmdArgs[0].Key], Approve: !d.HasArg("deny"), Option: a.text("option", ""), By: a.text("by", "ann"), Reason: a.text("reason", "")}
+		tr.step(evAnswer{request: r}, true)
+	case "cancel":
+		tr.step(evCancel{request: CancelRequest{Org: api.DefaultOrg, Session: id, UpTo: a.number("upto", 0), By: "ann", DryRun: d.HasArg("dry")}}, true)
 	case "place":
 		ev := evPlaced{session: id, revision: revisionNumber(a.number("revision", 1)), decision: api.Decision{Session: id, Cluster: cluster, Summary: a.text("reason", "the only one")}}
 		tr.step(ev, !d.HasArg("dead"))
@@ -208,12 +220,32 @@ func (tr *transcript) events(a args, cluster api.ClusterID, id api.SessionID, sr
 			c := checkpointID(int(a.number("saved", 0)))
 			e.Type, e.Attributes = api.EventSaved, map[string]string{api.AttrCheckpoint: string(c)}
 			ev.saved[c] = !a.d.HasArg("false")
+		case a.d.HasArg("asks"):
+			e = tr.asks(id, a.text("asks", ""), a.numbers("signals"))
+			e.SourceNumber = n
+		case a.d.HasArg("takes"):
+			e.Type, e.Attributes = api.EventTaken, map[string]string{api.AttrApproval: string(tr.asked[a.text("takes", "")])}
 		case a.d.HasArg("restored"):
 			e.Type, e.Signals = api.EventState, a.numbers("restored")
 		}
 		ev.batch.Events = append(ev.batch.Events, e)
 	}
 	tr.step(ev, true)
+}
+
+// asks is the event of a turn that asks for a permission.
+func (tr *transcript) asks(id api.SessionID, label string, signals []uint64) api.Event {
+	e := askedFor(id, label, signals, "30m")
+	approval := api.ApprovalID(e.Attributes[api.AttrApproval])
+	tr.asked[label], tr.labels[approval] = approval, label
+	return e
+}
+
+// askedFor is approval.requested, as a harness writes it.
+func askedFor(id api.SessionID, fingerprint string, signals []uint64, hold string) api.Event {
+	return api.Event{Type: api.EventAsked, Signals: signals, Text: "wants to " + fingerprint, Attributes: map[string]string{
+		api.AttrApproval: string(api.NewApprovalID(id, signals[0], fingerprint, 0)), api.AttrTitle: fingerprint, api.AttrFingerprint: fingerprint, api.AttrHold: hold,
+		api.AttrOptions: `[{"id":"always","name":"Always","kind":"allow_always"},{"id":"once","name":"Once","kind":"allow_once"},{"id":"no","name":"No","kind":"reject_once"}]`}}
 }
 
 // restart lets the next owner begin.

@@ -31,7 +31,8 @@ type shardWorld struct {
 	cuts        []error
 	next        int
 	checkpoints int
-	revision    uint64 // of the agent, now
+	revision    uint64                  // of the agent, now
+	decided     map[api.ApprovalID]bool // as it was answered
 }
 
 type wired struct {
@@ -48,7 +49,7 @@ func newShardWorld() *shardWorld {
 	w := &shardWorld{mem: newMemory(), now: time.Unix(1_700_000_000, 0).UTC(), gone: map[api.ClusterID]time.Duration{},
 		spokes:   map[api.ClusterID]*modelSpoke{"aws": newModelSpoke("aws"), "gcp": newModelSpoke("gcp")},
 		accepted: map[api.SignalID]api.Accepted{}, byKey: map[KeyScope]api.Accepted{}, wanted: map[api.SessionID]api.Intent{},
-		collected: map[api.SessionID][]api.CheckpointID{}, revision: 1}
+		collected: map[api.SessionID][]api.CheckpointID{}, revision: 1, decided: map[api.ApprovalID]bool{}}
 	w.restart()
 	return w
 }

@@ -106,6 +106,7 @@ func SessionToProto(s api.Session, pending, consumed int, name func(api.ClusterI
 		Intent: string(s.Intent), Phase: string(s.Phase), Reason: printable(s.Reason), LastSequence: s.LastSequence, Pending: uint32(pending),
 		CreatedAt: timeToProto(s.CreatedAt), LastCluster: clusterName(s.LastCluster, name),
 		Pauses: each(s.Pauses, func(p api.PauseReason) string { return string(p) }), StartFailures: s.StartFailures, Checkpoint: string(s.Checkpoint()), Consumed: uint32(consumed),
+		CancelledUpTo: s.Cancelled.UpTo,
 	}
 	if !s.Epoch.IsZero() {
 		m.Epoch = s.Epoch.String()

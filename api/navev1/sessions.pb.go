@@ -2126,6 +2126,7 @@ type CancelResponse struct {
 	Session       *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: all of them were cancelled or consumed before
 	UpTo          uint64                 `protobuf:"varint,3,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	Waits         bool                   `protobuf:"varint,4,opt,name=waits,proto3" json:"waits,omitempty"` // no workload has the session now: the signals wait, and are consumed when one begins
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2179,6 +2180,13 @@ func (x *CancelResponse) GetUpTo() uint64 {
 		return x.UpTo
 	}
 	return 0
+}
+
+func (x *CancelResponse) GetWaits() bool {
+	if x != nil {
+		return x.Waits
+	}
+	return false
 }
 
 type Approval struct {
@@ -2920,11 +2928,12 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x13\n" +
 	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\x12\x12\n" +
 	"\x04note\x18\x04 \x01(\tR\x04note\x12\x17\n" +
-	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"k\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\x81\x01\n" +
 	"\x0eCancelResponse\x12*\n" +
 	"\asession\x18\x01 \x01(\v2\x10.nave.v1.SessionR\asession\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x13\n" +
-	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\"\x8f\x05\n" +
+	"\x05up_to\x18\x03 \x01(\x04R\x04upTo\x12\x14\n" +
+	"\x05waits\x18\x04 \x01(\bR\x05waits\"\x8f\x05\n" +
 	"\bApproval\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +

@@ -128,7 +128,7 @@ func (p *program) newServer(s *storage, b *brain, nw *network) (*rpc.Server, err
 		return nil, err
 	}
 	l := p.cfg.Limits
-	return rpc.New(rpc.Config{Catalog: b.catalog, Fleet: fleet, Sessions: b.hub, Intents: b.hub, History: s.archive, Payloads: s.objects, Auth: auth,
+	return rpc.New(rpc.Config{Catalog: b.catalog, Fleet: fleet, Sessions: b.hub, Intents: b.hub, Approvals: b.hub, History: s.archive, Payloads: s.objects, Auth: auth,
 		Limits:  rpc.Limits{Deadline: l.Deadline, Rate: float64(l.Requests), Burst: l.Burst, Streams: l.Streams, PublicRate: float64(l.PublicRequests), PublicBurst: l.PublicBurst},
 		Version: version.Version, Log: p.log, Metrics: b.metrics, Ready: func() map[string]error { return map[string]error{"shards": b.hub.Ready()} }})
 }

@@ -49,7 +49,7 @@ func (a *Archive) Prune(ctx context.Context, before time.Time, limit int) (int, 
 				}
 			}
 			forget := a.st.drop
-			if r.outcome != "done" {
+			if r.outcome == "dead" {
 				forget = a.st.bare
 			}
 			if _, err := t.stmt(forget).ExecContext(t.ctx, r.signal); err != nil {

@@ -30,7 +30,7 @@ const (
 	settledColumns = "signal, org, agent, session_key, idempotency_key, session, sequence, payload_hash, payload_ref, payload, sender, accepted_at, deliveries, outcome, settled_at, reason, agent_name, replay_of"
 	sideColumns    = "session, source, source_number, org, type, time, cluster, text, signals, outcome, attributes, received_at"
 	// due is what settled_due indexes: a row that keeps a key, or nothing but one.
-	due = "(outcome = 'done' OR idempotency_key <> '')"
+	due = "(outcome <> 'dead' OR idempotency_key <> '')"
 )
 
 func (s *statements) prepare(ctx context.Context, a *Archive) error {

@@ -40,12 +40,8 @@ func (h *sessions) ListDeadLetters(ctx context.Context, req *navev1.ListDeadLett
 			return nil, err
 		}
 	}
-	if name := req.GetAgent(); name != "" {
-		d, err := h.s.cfg.Catalog.Definition(ctx, org, api.KindAgent, name, 0)
-		if err != nil {
-			return nil, inField(err, "agent", "name")
-		}
-		f.Agent = d.ID
+	if f.Agent, err = h.s.agentNamed(ctx, org, req.GetAgent()); err != nil {
+		return nil, err
 	}
 	page, err := hub.NewPager(int(req.GetPageSize()), req.GetPageToken(), "dead letters", string(org), string(f.Agent), string(f.Session))
 	if err != nil {

@@ -26,6 +26,8 @@ type Sessions interface {
 	// Events hands the events from a number on to send, in order, at most limit of them (0: all). With follow it goes on with
 	// what comes, until ctx ends. An error of send is returned as it is.
 	Events(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error) error
+	// Live follows as Events does, and hands text to pour while it is written; of that anything may be missing.
+	Live(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error
 	// Explain returns a session and its latest decisions, newest first.
 	Explain(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, []api.Decision, error)
 }
@@ -69,25 +71,26 @@ func (l Limits) withDefaults() Limits {
 
 // Config is what a [Server] needs.
 type Config struct {
-	Catalog  *hub.Catalog
-	Fleet    *hub.Fleet
-	Sessions Sessions
-	Intents  Intents
-	History  History
-	Payloads Payloads
-	Rejoin   Rejoiner // default: Fleet
-	Auth     *hub.Authenticator
-	Version  string                  // of the hub, as it tells callers
-	Ready    func() map[string]error // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
-	Limits   Limits
-	Metrics  *prometheus.Registry // gets the API's metrics and is served at /metrics; default: one of its own
-	Log      *slog.Logger         // default: nothing is logged
-	Now      func() time.Time     // of the rate limits; default time.Now
+	Catalog   *hub.Catalog
+	Fleet     *hub.Fleet
+	Sessions  Sessions
+	Intents   Intents
+	Approvals Approvals
+	History   History
+	Payloads  Payloads
+	Rejoin    Rejoiner // default: Fleet
+	Auth      *hub.Authenticator
+	Version   string                  // of the hub, as it tells callers
+	Ready     func() map[string]error // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
+	Limits    Limits
+	Metrics   *prometheus.Registry // gets the API's metrics and is served at /metrics; default: one of its own
+	Log       *slog.Logger         // default: nothing is logged
+	Now       func() time.Time     // of the rate limits; default time.Now
 }
 
 func (c *Config) validate() error {
-	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.History == nil || c.Payloads == nil || c.Auth == nil {
-		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, History, Payloads and Auth are needed")
+	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.Approvals == nil || c.History == nil || c.Payloads == nil || c.Auth == nil {
+		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, Approvals, History, Payloads and Auth are needed")
 	}
 	if c.Rejoin == nil {
 		c.Rejoin = c.Fleet

@@ -78,7 +78,9 @@ func (h *sessions) view(ctx context.Context, org api.OrgID, id api.SessionID) (h
 }
 
 func sessionToProto(v hub.SessionView, names *clusterNames) *navev1.Session {
-	return navev1.SessionToProto(v.Session, v.Pending, v.Consumed, names.of)
+	m := navev1.SessionToProto(v.Session, v.Pending, v.Consumed, names.of)
+	m.OpenApprovals = uint32(v.Asking)
+	return m
 }
 
 func (h *sessions) List(ctx context.Context, req *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error) {
@@ -114,12 +116,8 @@ func (h *sessions) filter(ctx context.Context, org api.OrgID, req *navev1.ListSe
 	if f.Phase = api.Phase(req.GetPhase()); f.Phase != "" && !slices.Contains(api.Phases(), f.Phase) {
 		return f, api.Invalid("phase", "%.40q is not a phase: want one of %v", f.Phase, api.Phases())
 	}
-	if name := req.GetAgent(); name != "" {
-		d, err := h.s.cfg.Catalog.Definition(ctx, org, api.KindAgent, name, 0)
-		if err != nil {
-			return f, inField(err, "agent", "name")
-		}
-		f.Agent = d.ID
+	if f.Agent, err = h.s.agentNamed(ctx, org, req.GetAgent()); err != nil {
+		return f, err
 	}
 	if name := req.GetCluster(); name != "" {
 		c, err := h.s.cfg.Fleet.Cluster(ctx, org, name)
@@ -165,18 +163,25 @@ func (h *sessions) events(ctx context.Context, req *navev1.EventsRequest, send f
 		return err
 	}
 	names := h.s.names(ctx, org)
-	return h.s.cfg.Sessions.Events(ctx, org, id, cmp.Or(req.GetFrom(), 1), req.GetFollow(), req.GetLimit(), func(events []api.Event) error {
+	named := func(m *navev1.Event) error {
+		if names.err != nil {
+			return names.err
+		}
+		return send(m)
+	}
+	write := func(events []api.Event) error {
 		for _, e := range events {
-			m := navev1.EventToProto(e, names.of)
-			if names.err != nil {
-				return names.err
-			}
-			if err := send(m); err != nil {
+			if err := named(navev1.EventToProto(e, names.of)); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}
+	from := cmp.Or(req.GetFrom(), 1)
+	if req.GetFollow() && req.GetDeltas() {
+		return h.s.cfg.Sessions.Live(ctx, org, id, from, req.GetLimit(), write, func(d api.Delta) error { return named(navev1.DeltaToProto(d, names.of)) })
+	}
+	return h.s.cfg.Sessions.Events(ctx, org, id, from, req.GetFollow(), req.GetLimit(), write)
 }
 
 // sessionOf checks organization and id of a request.

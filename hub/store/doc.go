@@ -29,6 +29,7 @@
 //	shards/<shard, 3 digits>/head                  Head
 //	shards/<shard>/s/<org>/<session>               Session
 //	shards/<shard>/q/<org>/<session>/<seq., 20>    Signal
+//	shards/<shard>/a/<org>/<approval>              Approval
 //	shards/<shard>/o/<org>/<session>/<number, 20>  OutboxItem
 //
 // Invariants:

@@ -82,6 +82,10 @@ func (k keys) outbox(s api.Shard, org api.OrgID, id api.SessionID, n uint64) str
 	return k.shard(s) + "o/" + url.PathEscape(string(org)) + "/" + url.PathEscape(string(id)) + "/" + number(n)
 }
 
+func (k keys) approval(s api.Shard, org api.OrgID, id api.ApprovalID) string {
+	return k.shard(s) + "a/" + url.PathEscape(string(org)) + "/" + url.PathEscape(string(id))
+}
+
 // number pads to the width of the largest number, so that keys sort as numbers do.
 func number(n uint64) string { return fmt.Sprintf("%020d", n) }
 

@@ -52,6 +52,7 @@ func sessionRecord(s *api.Session) *recordv1.Session {
 		LastSequence: s.LastSequence, HubNumber: s.HubNumber, Epoch: epochRecord(s.Epoch), LastCluster: string(s.LastCluster),
 		TurnEpoch: epochRecord(s.TurnSource.Epoch), TurnAttempt: s.TurnSource.Attempt, TurnNumber: s.TurnNumber,
 		Pauses: texts[string](s.Pauses), StartFailures: s.StartFailures, Checkpoints: texts[string](s.Checkpoints),
+		CancelledUpTo: s.Cancelled.UpTo, CancelledReason: s.Cancelled.Reason,
 	}
 	if a := s.Assignment; a != nil {
 		r.Assignment = &recordv1.Assignment{Cluster: string(a.Cluster), Epoch: epochRecord(a.Epoch), AgentRevision: a.AgentRevision,
@@ -69,6 +70,7 @@ func sessionFrom(r *recordv1.Session) api.Session {
 		Epoch: epochFrom(r.GetEpoch()), LastCluster: api.ClusterID(r.GetLastCluster()),
 		TurnSource: api.Source{Epoch: epochFrom(r.GetTurnEpoch()), Attempt: r.GetTurnAttempt()}, TurnNumber: r.GetTurnNumber(),
 		Pauses: texts[api.PauseReason](r.GetPauses()), StartFailures: r.GetStartFailures(), Checkpoints: texts[api.CheckpointID](r.GetCheckpoints()),
+		Cancelled: api.Cancellation{UpTo: r.GetCancelledUpTo(), Reason: r.GetCancelledReason()},
 	}
 	if a := r.GetAssignment(); a != nil {
 		s.Assignment = &api.Assignment{Cluster: api.ClusterID(a.GetCluster()), Epoch: epochFrom(a.GetEpoch()), AgentRevision: a.GetAgentRevision(),
@@ -79,11 +81,16 @@ func sessionFrom(r *recordv1.Session) api.Session {
 }
 
 func signalRecord(org api.OrgID, s *api.Signal) *recordv1.Signal {
-	return &recordv1.Signal{
+	r := &recordv1.Signal{
 		Id: string(s.ID), Session: string(s.Session), Sequence: s.Sequence, IdempotencyKey: s.IdempotencyKey, PayloadHash: s.PayloadHash[:],
 		Payload: s.Payload, PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timeRecord(s.AcceptedAt), Deliveries: s.Deliveries, Org: string(org),
 		ReplayOf: string(s.ReplayOf), ConsumedEpoch: epochRecord(s.ConsumedBy.Epoch), ConsumedAttempt: s.ConsumedBy.Attempt, ConsumedNumber: s.ConsumedNumber,
+		Approval: string(s.Approval), ConsumedAs: string(s.ConsumedAs),
 	}
+	for _, o := range s.Origin {
+		r.Origin = append(r.Origin, &recordv1.Origin{Session: string(o.Session), Agent: o.Agent, Key: o.Key, Signal: string(o.Signal)})
+	}
+	return r
 }
 
 func signalFrom(r *recordv1.Signal) api.Signal {
@@ -91,6 +98,10 @@ func signalFrom(r *recordv1.Signal) api.Signal {
 		ID: api.SignalID(r.GetId()), Session: api.SessionID(r.GetSession()), Sequence: r.GetSequence(), IdempotencyKey: r.GetIdempotencyKey(),
 		Payload: r.GetPayload(), PayloadRef: r.GetPayloadRef(), Sender: r.GetSender(), AcceptedAt: timeFrom(r.GetAcceptedAt()), Deliveries: r.GetDeliveries(),
 		ReplayOf: api.SignalID(r.GetReplayOf()), ConsumedBy: api.Source{Epoch: epochFrom(r.GetConsumedEpoch()), Attempt: r.GetConsumedAttempt()}, ConsumedNumber: r.GetConsumedNumber(),
+		Approval: api.ApprovalID(r.GetApproval()), ConsumedAs: api.Outcome(r.GetConsumedAs()),
+	}
+	for _, o := range r.GetOrigin() {
+		s.Origin = append(s.Origin, api.Origin{Session: api.SessionID(o.GetSession()), Agent: o.GetAgent(), Key: o.GetKey(), Signal: api.SignalID(o.GetSignal())})
 	}
 	copy(s.PayloadHash[:], r.GetPayloadHash())
 	return s
@@ -133,4 +144,31 @@ func outboxFrom(key string, r *recordv1.OutboxItem) (hub.OutboxItem, error) {
 		}
 	}
 	return o, nil
+}
+
+func approvalRecord(org api.OrgID, a *api.Approval) *recordv1.Approval {
+	r := &recordv1.Approval{
+		Id: string(a.ID), Session: string(a.Session), Org: string(org), Epoch: epochRecord(a.Source.Epoch), Attempt: a.Source.Attempt,
+		Sequence: a.Sequence, Fingerprint: a.Fingerprint, Title: a.Title, Detail: a.Detail, AskedAt: timeRecord(a.AskedAt),
+		ExpiresAt: timeRecord(a.ExpiresAt), HeldUntil: timeRecord(a.HeldUntil), State: string(a.State), Option: a.Option, By: a.By, Reason: a.Reason,
+		AnsweredAt: timeRecord(a.AnsweredAt), Taken: a.Taken, Detached: a.Detached, Moot: a.Moot, Signal: string(a.Signal),
+	}
+	for _, o := range a.Options {
+		r.Options = append(r.Options, &recordv1.ApprovalOption{Id: o.ID, Name: o.Name, Kind: string(o.Kind)})
+	}
+	return r
+}
+
+func approvalFrom(r *recordv1.Approval) api.Approval {
+	a := api.Approval{
+		ID: api.ApprovalID(r.GetId()), Session: api.SessionID(r.GetSession()), Org: api.OrgID(r.GetOrg()),
+		Source: api.Source{Epoch: epochFrom(r.GetEpoch()), Attempt: r.GetAttempt()}, Sequence: r.GetSequence(), Fingerprint: r.GetFingerprint(),
+		Title: r.GetTitle(), Detail: r.GetDetail(), AskedAt: timeFrom(r.GetAskedAt()), ExpiresAt: timeFrom(r.GetExpiresAt()),
+		HeldUntil: timeFrom(r.GetHeldUntil()), State: api.ApprovalState(r.GetState()), Option: r.GetOption(), By: r.GetBy(), Reason: r.GetReason(),
+		AnsweredAt: timeFrom(r.GetAnsweredAt()), Taken: r.GetTaken(), Detached: r.GetDetached(), Moot: r.GetMoot(), Signal: api.SignalID(r.GetSignal()),
+	}
+	for _, o := range r.GetOptions() {
+		a.Options = append(a.Options, api.ApprovalOption{ID: o.GetId(), Name: o.GetName(), Kind: api.OptionKind(o.GetKind())})
+	}
+	return a
 }

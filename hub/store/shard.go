@@ -96,6 +96,12 @@ func (s *Store) Load(ctx context.Context, shard api.Shard) (hub.ShardContents, e
 				return err
 			}
 			c.Outbox = append(c.Outbox, o)
+		case strings.HasPrefix(rest, "a/"):
+			r, err := decode(key, value, new(recordv1.Approval))
+			if err != nil {
+				return err
+			}
+			c.Approvals = append(c.Approvals, approvalFrom(r))
 		}
 		return nil
 	})
@@ -198,6 +204,10 @@ func (s *Store) mutate(ops *changes, shard api.Shard, m *hub.Mutation) error {
 		ops.delete(s.keys.outbox(shard, org, m.DeleteOutbox.Session, m.DeleteOutbox.Number))
 	case m.DeleteSession != "":
 		ops.delete(s.keys.session(shard, org, m.DeleteSession))
+	case m.PutApproval != nil:
+		return ops.put(s.keys.approval(shard, org, m.PutApproval.ID), approvalRecord(org, m.PutApproval))
+	case m.DeleteApproval != "":
+		ops.delete(s.keys.approval(shard, org, m.DeleteApproval))
 	default:
 		return api.Errorf(api.CodeInternal, "a mutation of shard %d is empty", shard)
 	}

@@ -90,7 +90,7 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 				if records[n]++; records[n] == 2 {
 					j.tally.Redone++
 				}
-				if ev.Outcome == api.OutcomeDone {
+				if ev.Outcome.Consumes() {
 					done[n]++
 				}
 			}

@@ -877,30 +877,32 @@ func (x *Assignment) GetStopAfterMs() int64 {
 }
 
 type Session struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Org           string                 `protobuf:"bytes,2,opt,name=org,proto3" json:"org,omitempty"`
-	Agent         string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
-	AgentName     string                 `protobuf:"bytes,4,opt,name=agent_name,json=agentName,proto3" json:"agent_name,omitempty"`
-	Key           string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Intent        string                 `protobuf:"bytes,7,opt,name=intent,proto3" json:"intent,omitempty"`
-	Phase         string                 `protobuf:"bytes,8,opt,name=phase,proto3" json:"phase,omitempty"`
-	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	LastSequence  uint64                 `protobuf:"varint,11,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
-	HubNumber     uint64                 `protobuf:"varint,12,opt,name=hub_number,json=hubNumber,proto3" json:"hub_number,omitempty"`
-	Epoch         *Epoch                 `protobuf:"bytes,13,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Assignment    *Assignment            `protobuf:"bytes,14,opt,name=assignment,proto3" json:"assignment,omitempty"`
-	LastCluster   string                 `protobuf:"bytes,15,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"`
-	TurnEpoch     *Epoch                 `protobuf:"bytes,16,opt,name=turn_epoch,json=turnEpoch,proto3" json:"turn_epoch,omitempty"` // source of the last turn record whose signals were settled
-	TurnAttempt   uint32                 `protobuf:"varint,17,opt,name=turn_attempt,json=turnAttempt,proto3" json:"turn_attempt,omitempty"`
-	TurnNumber    uint64                 `protobuf:"varint,18,opt,name=turn_number,json=turnNumber,proto3" json:"turn_number,omitempty"`
-	Pauses        []string               `protobuf:"bytes,19,rep,name=pauses,proto3" json:"pauses,omitempty"`
-	StartFailures uint32                 `protobuf:"varint,20,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`
-	Checkpoints   []string               `protobuf:"bytes,21,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"` // durable ones, newest last
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Org             string                 `protobuf:"bytes,2,opt,name=org,proto3" json:"org,omitempty"`
+	Agent           string                 `protobuf:"bytes,3,opt,name=agent,proto3" json:"agent,omitempty"`
+	AgentName       string                 `protobuf:"bytes,4,opt,name=agent_name,json=agentName,proto3" json:"agent_name,omitempty"`
+	Key             string                 `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Labels          map[string]string      `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Intent          string                 `protobuf:"bytes,7,opt,name=intent,proto3" json:"intent,omitempty"`
+	Phase           string                 `protobuf:"bytes,8,opt,name=phase,proto3" json:"phase,omitempty"`
+	Reason          string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	CreatedAt       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	LastSequence    uint64                 `protobuf:"varint,11,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	HubNumber       uint64                 `protobuf:"varint,12,opt,name=hub_number,json=hubNumber,proto3" json:"hub_number,omitempty"`
+	Epoch           *Epoch                 `protobuf:"bytes,13,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Assignment      *Assignment            `protobuf:"bytes,14,opt,name=assignment,proto3" json:"assignment,omitempty"`
+	LastCluster     string                 `protobuf:"bytes,15,opt,name=last_cluster,json=lastCluster,proto3" json:"last_cluster,omitempty"`
+	TurnEpoch       *Epoch                 `protobuf:"bytes,16,opt,name=turn_epoch,json=turnEpoch,proto3" json:"turn_epoch,omitempty"` // source of the last turn record whose signals were settled
+	TurnAttempt     uint32                 `protobuf:"varint,17,opt,name=turn_attempt,json=turnAttempt,proto3" json:"turn_attempt,omitempty"`
+	TurnNumber      uint64                 `protobuf:"varint,18,opt,name=turn_number,json=turnNumber,proto3" json:"turn_number,omitempty"`
+	Pauses          []string               `protobuf:"bytes,19,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	StartFailures   uint32                 `protobuf:"varint,20,opt,name=start_failures,json=startFailures,proto3" json:"start_failures,omitempty"`
+	Checkpoints     []string               `protobuf:"bytes,21,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"` // durable ones, newest last
+	CancelledUpTo   uint64                 `protobuf:"varint,22,opt,name=cancelled_up_to,json=cancelledUpTo,proto3" json:"cancelled_up_to,omitempty"`
+	CancelledReason string                 `protobuf:"bytes,23,opt,name=cancelled_reason,json=cancelledReason,proto3" json:"cancelled_reason,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
@@ -1080,6 +1082,20 @@ func (x *Session) GetCheckpoints() []string {
 	return nil
 }
 
+func (x *Session) GetCancelledUpTo() uint64 {
+	if x != nil {
+		return x.CancelledUpTo
+	}
+	return 0
+}
+
+func (x *Session) GetCancelledReason() string {
+	if x != nil {
+		return x.CancelledReason
+	}
+	return ""
+}
+
 type Signal struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1097,6 +1113,9 @@ type Signal struct {
 	ConsumedEpoch   *Epoch                 `protobuf:"bytes,13,opt,name=consumed_epoch,json=consumedEpoch,proto3" json:"consumed_epoch,omitempty"` // source of the turn record that consumed it
 	ConsumedAttempt uint32                 `protobuf:"varint,14,opt,name=consumed_attempt,json=consumedAttempt,proto3" json:"consumed_attempt,omitempty"`
 	ConsumedNumber  uint64                 `protobuf:"varint,15,opt,name=consumed_number,json=consumedNumber,proto3" json:"consumed_number,omitempty"` // 0: not consumed
+	Origin          []*Origin              `protobuf:"bytes,16,rep,name=origin,proto3" json:"origin,omitempty"`                                        // the first one first
+	Approval        string                 `protobuf:"bytes,17,opt,name=approval,proto3" json:"approval,omitempty"`                                    // whose answer it carries
+	ConsumedAs      string                 `protobuf:"bytes,18,opt,name=consumed_as,json=consumedAs,proto3" json:"consumed_as,omitempty"`              // outcome of the turn record that consumed it
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1236,6 +1255,368 @@ func (x *Signal) GetConsumedNumber() uint64 {
 	return 0
 }
 
+func (x *Signal) GetOrigin() []*Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *Signal) GetApproval() string {
+	if x != nil {
+		return x.Approval
+	}
+	return ""
+}
+
+func (x *Signal) GetConsumedAs() string {
+	if x != nil {
+		return x.ConsumedAs
+	}
+	return ""
+}
+
+// Origin is one session in the chain that led to a signal.
+type Origin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Signal        string                 `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Origin) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Origin) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Origin) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Origin) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+type Approval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Session       string                 `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	Org           string                 `protobuf:"bytes,3,opt,name=org,proto3" json:"org,omitempty"`
+	Epoch         *Epoch                 `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the workload that asked last
+	Attempt       uint32                 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Fingerprint   string                 `protobuf:"bytes,7,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Title         string                 `protobuf:"bytes,8,opt,name=title,proto3" json:"title,omitempty"`
+	Detail        string                 `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	Options       []*ApprovalOption      `protobuf:"bytes,10,rep,name=options,proto3" json:"options,omitempty"`
+	AskedAt       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	HeldUntil     *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
+	State         string                 `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
+	Option        string                 `protobuf:"bytes,15,opt,name=option,proto3" json:"option,omitempty"`
+	By            string                 `protobuf:"bytes,16,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,17,opt,name=reason,proto3" json:"reason,omitempty"`
+	AnsweredAt    *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=answered_at,json=answeredAt,proto3" json:"answered_at,omitempty"`
+	Taken         bool                   `protobuf:"varint,19,opt,name=taken,proto3" json:"taken,omitempty"`
+	Detached      bool                   `protobuf:"varint,20,opt,name=detached,proto3" json:"detached,omitempty"`
+	Signal        string                 `protobuf:"bytes,21,opt,name=signal,proto3" json:"signal,omitempty"`
+	Moot          bool                   `protobuf:"varint,22,opt,name=moot,proto3" json:"moot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Approval) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Approval) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Approval) GetOrg() string {
+	if x != nil {
+		return x.Org
+	}
+	return ""
+}
+
+func (x *Approval) GetEpoch() *Epoch {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *Approval) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Approval) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Approval) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Approval) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Approval) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Approval) GetOptions() []*ApprovalOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Approval) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *Approval) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Approval) GetHeldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeldUntil
+	}
+	return nil
+}
+
+func (x *Approval) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Approval) GetOption() string {
+	if x != nil {
+		return x.Option
+	}
+	return ""
+}
+
+func (x *Approval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Approval) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Approval) GetAnsweredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AnsweredAt
+	}
+	return nil
+}
+
+func (x *Approval) GetTaken() bool {
+	if x != nil {
+		return x.Taken
+	}
+	return false
+}
+
+func (x *Approval) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
+}
+
+func (x *Approval) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Approval) GetMoot() bool {
+	if x != nil {
+		return x.Moot
+	}
+	return false
+}
+
+type ApprovalOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalOption) Reset() {
+	*x = ApprovalOption{}
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalOption) ProtoMessage() {}
+
+func (x *ApprovalOption) ProtoReflect() protoreflect.Message {
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalOption.ProtoReflect.Descriptor instead.
+func (*ApprovalOption) Descriptor() ([]byte, []int) {
+	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ApprovalOption) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApprovalOption) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApprovalOption) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -1256,7 +1637,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_hub_store_recordv1_record_proto_msgTypes[14]
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1649,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_hub_store_recordv1_record_proto_msgTypes[14]
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1662,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{14}
+	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Event) GetSession() string {
@@ -1379,7 +1760,7 @@ type OutboxItem struct {
 
 func (x *OutboxItem) Reset() {
 	*x = OutboxItem{}
-	mi := &file_hub_store_recordv1_record_proto_msgTypes[15]
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1772,7 @@ func (x *OutboxItem) String() string {
 func (*OutboxItem) ProtoMessage() {}
 
 func (x *OutboxItem) ProtoReflect() protoreflect.Message {
-	mi := &file_hub_store_recordv1_record_proto_msgTypes[15]
+	mi := &file_hub_store_recordv1_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1785,7 @@ func (x *OutboxItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxItem.ProtoReflect.Descriptor instead.
 func (*OutboxItem) Descriptor() ([]byte, []int) {
-	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{15}
+	return file_hub_store_recordv1_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OutboxItem) GetEvent() *Event {
@@ -1516,7 +1897,7 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\b \x01(\tR\n" +
 	"checkpoint\x12\"\n" +
-	"\rstop_after_ms\x18\t \x01(\x03R\vstopAfterMs\"\x92\x06\n" +
+	"\rstop_after_ms\x18\t \x01(\x03R\vstopAfterMs\"\xe5\x06\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03org\x18\x02 \x01(\tR\x03org\x12\x14\n" +
@@ -1546,10 +1927,12 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"turnNumber\x12\x16\n" +
 	"\x06pauses\x18\x13 \x03(\tR\x06pauses\x12%\n" +
 	"\x0estart_failures\x18\x14 \x01(\rR\rstartFailures\x12 \n" +
-	"\vcheckpoints\x18\x15 \x03(\tR\vcheckpoints\x1a9\n" +
+	"\vcheckpoints\x18\x15 \x03(\tR\vcheckpoints\x12&\n" +
+	"\x0fcancelled_up_to\x18\x16 \x01(\x04R\rcancelledUpTo\x12)\n" +
+	"\x10cancelled_reason\x18\x17 \x01(\tR\x0fcancelledReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x04\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x1a\n" +
@@ -1570,7 +1953,47 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\treplay_of\x18\f \x01(\tR\breplayOf\x12;\n" +
 	"\x0econsumed_epoch\x18\r \x01(\v2\x14.nave.store.v1.EpochR\rconsumedEpoch\x12)\n" +
 	"\x10consumed_attempt\x18\x0e \x01(\rR\x0fconsumedAttempt\x12'\n" +
-	"\x0fconsumed_number\x18\x0f \x01(\x04R\x0econsumedNumber\"\xcf\x03\n" +
+	"\x0fconsumed_number\x18\x0f \x01(\x04R\x0econsumedNumber\x12-\n" +
+	"\x06origin\x18\x10 \x03(\v2\x15.nave.store.v1.OriginR\x06origin\x12\x1a\n" +
+	"\bapproval\x18\x11 \x01(\tR\bapproval\x12\x1f\n" +
+	"\vconsumed_as\x18\x12 \x01(\tR\n" +
+	"consumedAs\"b\n" +
+	"\x06Origin\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\tR\x06signal\"\xcf\x05\n" +
+	"\bApproval\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\asession\x18\x02 \x01(\tR\asession\x12\x10\n" +
+	"\x03org\x18\x03 \x01(\tR\x03org\x12*\n" +
+	"\x05epoch\x18\x04 \x01(\v2\x14.nave.store.v1.EpochR\x05epoch\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\rR\aattempt\x12\x1a\n" +
+	"\bsequence\x18\x06 \x01(\x04R\bsequence\x12 \n" +
+	"\vfingerprint\x18\a \x01(\tR\vfingerprint\x12\x14\n" +
+	"\x05title\x18\b \x01(\tR\x05title\x12\x16\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\x127\n" +
+	"\aoptions\x18\n" +
+	" \x03(\v2\x1d.nave.store.v1.ApprovalOptionR\aoptions\x125\n" +
+	"\basked_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x129\n" +
+	"\n" +
+	"held_until\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\theldUntil\x12\x14\n" +
+	"\x05state\x18\x0e \x01(\tR\x05state\x12\x16\n" +
+	"\x06option\x18\x0f \x01(\tR\x06option\x12\x0e\n" +
+	"\x02by\x18\x10 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x11 \x01(\tR\x06reason\x12;\n" +
+	"\vanswered_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"answeredAt\x12\x14\n" +
+	"\x05taken\x18\x13 \x01(\bR\x05taken\x12\x1a\n" +
+	"\bdetached\x18\x14 \x01(\bR\bdetached\x12\x16\n" +
+	"\x06signal\x18\x15 \x01(\tR\x06signal\x12\x12\n" +
+	"\x04moot\x18\x16 \x01(\bR\x04moot\"H\n" +
+	"\x0eApprovalOption\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\"\xcf\x03\n" +
 	"\x05Event\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12*\n" +
@@ -1608,7 +2031,7 @@ func file_hub_store_recordv1_record_proto_rawDescGZIP() []byte {
 	return file_hub_store_recordv1_record_proto_rawDescData
 }
 
-var file_hub_store_recordv1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_hub_store_recordv1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_hub_store_recordv1_record_proto_goTypes = []any{
 	(*Definition)(nil),            // 0: nave.store.v1.Definition
 	(*Use)(nil),                   // 1: nave.store.v1.Use
@@ -1624,41 +2047,51 @@ var file_hub_store_recordv1_record_proto_goTypes = []any{
 	(*Assignment)(nil),            // 11: nave.store.v1.Assignment
 	(*Session)(nil),               // 12: nave.store.v1.Session
 	(*Signal)(nil),                // 13: nave.store.v1.Signal
-	(*Event)(nil),                 // 14: nave.store.v1.Event
-	(*OutboxItem)(nil),            // 15: nave.store.v1.OutboxItem
-	nil,                           // 16: nave.store.v1.Definition.LabelsEntry
-	nil,                           // 17: nave.store.v1.Cluster.LabelsEntry
-	nil,                           // 18: nave.store.v1.Session.LabelsEntry
-	nil,                           // 19: nave.store.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Origin)(nil),                // 14: nave.store.v1.Origin
+	(*Approval)(nil),              // 15: nave.store.v1.Approval
+	(*ApprovalOption)(nil),        // 16: nave.store.v1.ApprovalOption
+	(*Event)(nil),                 // 17: nave.store.v1.Event
+	(*OutboxItem)(nil),            // 18: nave.store.v1.OutboxItem
+	nil,                           // 19: nave.store.v1.Definition.LabelsEntry
+	nil,                           // 20: nave.store.v1.Cluster.LabelsEntry
+	nil,                           // 21: nave.store.v1.Session.LabelsEntry
+	nil,                           // 22: nave.store.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_hub_store_recordv1_record_proto_depIdxs = []int32{
-	16, // 0: nave.store.v1.Definition.labels:type_name -> nave.store.v1.Definition.LabelsEntry
-	20, // 1: nave.store.v1.Definition.created_at:type_name -> google.protobuf.Timestamp
-	20, // 2: nave.store.v1.Definition.updated_at:type_name -> google.protobuf.Timestamp
-	17, // 3: nave.store.v1.Cluster.labels:type_name -> nave.store.v1.Cluster.LabelsEntry
+	19, // 0: nave.store.v1.Definition.labels:type_name -> nave.store.v1.Definition.LabelsEntry
+	23, // 1: nave.store.v1.Definition.created_at:type_name -> google.protobuf.Timestamp
+	23, // 2: nave.store.v1.Definition.updated_at:type_name -> google.protobuf.Timestamp
+	20, // 3: nave.store.v1.Cluster.labels:type_name -> nave.store.v1.Cluster.LabelsEntry
 	2,  // 4: nave.store.v1.Cluster.taints:type_name -> nave.store.v1.Taint
-	20, // 5: nave.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
-	20, // 6: nave.store.v1.Cluster.updated_at:type_name -> google.protobuf.Timestamp
-	20, // 7: nave.store.v1.JoinToken.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 8: nave.store.v1.Credential.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 5: nave.store.v1.Cluster.created_at:type_name -> google.protobuf.Timestamp
+	23, // 6: nave.store.v1.Cluster.updated_at:type_name -> google.protobuf.Timestamp
+	23, // 7: nave.store.v1.JoinToken.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 8: nave.store.v1.Credential.expires_at:type_name -> google.protobuf.Timestamp
 	10, // 9: nave.store.v1.Assignment.epoch:type_name -> nave.store.v1.Epoch
-	18, // 10: nave.store.v1.Session.labels:type_name -> nave.store.v1.Session.LabelsEntry
-	20, // 11: nave.store.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	21, // 10: nave.store.v1.Session.labels:type_name -> nave.store.v1.Session.LabelsEntry
+	23, // 11: nave.store.v1.Session.created_at:type_name -> google.protobuf.Timestamp
 	10, // 12: nave.store.v1.Session.epoch:type_name -> nave.store.v1.Epoch
 	11, // 13: nave.store.v1.Session.assignment:type_name -> nave.store.v1.Assignment
 	10, // 14: nave.store.v1.Session.turn_epoch:type_name -> nave.store.v1.Epoch
-	20, // 15: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	23, // 15: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
 	10, // 16: nave.store.v1.Signal.consumed_epoch:type_name -> nave.store.v1.Epoch
-	10, // 17: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
-	20, // 18: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
-	19, // 19: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
-	14, // 20: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	14, // 17: nave.store.v1.Signal.origin:type_name -> nave.store.v1.Origin
+	10, // 18: nave.store.v1.Approval.epoch:type_name -> nave.store.v1.Epoch
+	16, // 19: nave.store.v1.Approval.options:type_name -> nave.store.v1.ApprovalOption
+	23, // 20: nave.store.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
+	23, // 21: nave.store.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 22: nave.store.v1.Approval.held_until:type_name -> google.protobuf.Timestamp
+	23, // 23: nave.store.v1.Approval.answered_at:type_name -> google.protobuf.Timestamp
+	10, // 24: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
+	23, // 25: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
+	22, // 26: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
+	17, // 27: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_hub_store_recordv1_record_proto_init() }
@@ -1672,7 +2105,7 @@ func file_hub_store_recordv1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hub_store_recordv1_record_proto_rawDesc), len(file_hub_store_recordv1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
