@@ -35,7 +35,10 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/coder/acp-go-sdk v0.13.0 // indirect
+require (
+	github.com/aymanbagabas/go-udiff v0.4.1 // indirect
+	github.com/coder/acp-go-sdk v0.13.0 // indirect
+)
 
 require (
 	github.com/Jeffail/gabs v1.4.0 // indirect

@@ -27,12 +27,16 @@ var agentKind = &kind{
 		res, err := c.Agents.List(ctx, r)
 		return nouns(res.GetAgents()), res.GetNextPageToken(), err
 	},
+	revisions: func(ctx context.Context, c *client.Client, r *navev1.ListRevisionsRequest) ([]noun, string, error) {
+		res, err := c.Agents.ListRevisions(ctx, r)
+		return nouns(res.GetAgents()), res.GetNextPageToken(), err
+	},
 	page: func(ns []noun) proto.Message {
 		return &navev1.ListAgentsResponse{Agents: narrow[*navev1.Agent](ns)}
 	},
-	put: func(ctx context.Context, c *client.Client, n noun, dryRun bool) (navev1.Outcome, error) {
+	put: func(ctx context.Context, c *client.Client, n noun, dryRun bool) (noun, navev1.Outcome, error) {
 		res, err := c.Agents.Put(ctx, &navev1.PutAgentRequest{Agent: n.(*navev1.Agent), DryRun: dryRun, RequestId: client.NewKey()})
-		return res.GetOutcome(), err
+		return res.GetAgent(), res.GetOutcome(), err
 	},
 	delete: func(ctx context.Context, c *client.Client, r *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
 		return c.Agents.Delete(ctx, r)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,9 +27,12 @@ func (a *app) applyCommand() *cobra.Command {
 		Long: `Apply creates or updates what YAML documents define. Several documents may stand in one file; of a folder
 every .yaml, .yml and .json file in it is read, by name, without the folders below.
 
-A document has the fields apiVersion (nave.dev/v1), kind (Environment, PlacementPolicy, Agent), metadata (name,
+A document has the fields apiVersion (nave.dev/v1), kind (Environment, PlacementPolicy, Agent, Grant), metadata (name,
 organization, labels) and spec. All are read and checked before the first is sent. They are applied in the order
 of their kinds; after a failure nothing further is applied.`,
+		Example: `  nave apply -f agents/ --dry-run
+  nave apply -f agents/
+  nave get agent auditor -o yaml | nave apply -f -`,
 		Args: cobra.NoArgs,
 		RunE: a.do(func(ctx context.Context, _ []string) error { return a.apply(ctx, files, dryRun) }, formatText, formatJSON, formatName),
 	}
@@ -52,7 +56,7 @@ func (a *app) apply(ctx context.Context, files []string, dryRun bool) error {
 	return a.with(func(c *client.Client) error {
 		planned := map[string]bool{} // what this dry run would create
 		for i, d := range docs {
-			outcome, err := d.kind.put(ctx, c, d.noun, dryRun)
+			_, outcome, err := d.kind.put(ctx, c, d.noun, dryRun)
 			if missing := absent(d, err, planned); missing != "" {
 				if err := a.printOutcome(d, "unchecked", dryRun); err != nil {
 					return err
@@ -80,8 +84,11 @@ func (a *app) apply(ctx context.Context, files []string, dryRun bool) error {
 func absent(d document, err error, planned map[string]bool) string {
 	s := d.noun.ProtoReflect().Get(spec(d.noun)).Message()
 	for _, ref := range d.kind.refs {
-		f := s.Descriptor().Fields().ByName(protoName(ref.field))
-		name := ref.kind.singular() + "/" + s.Get(f).String()
+		m, path := s, strings.Split(ref.field, ".")
+		for _, part := range path[:len(path)-1] {
+			m = m.Get(m.Descriptor().Fields().ByName(protoName(part))).Message()
+		}
+		name := ref.kind.singular() + "/" + m.Get(m.Descriptor().Fields().ByName(protoName(path[len(path)-1]))).String()
 		if api.FieldOf(err) == "spec."+ref.field && planned[name] {
 			return name
 		}

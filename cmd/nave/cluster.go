@@ -14,16 +14,25 @@ import (
 
 func (a *app) clustersCommand() *cobra.Command {
 	var selector string
+	var watch bool
 	list := func(ctx context.Context, _ []string) error {
-		return a.with(func(c *client.Client) error { return a.listClusters(ctx, c, selector) })
+		return a.show(ctx, watch, func(ctx context.Context, c *client.Client) (*listing, error) {
+			all, err := allClusters(ctx, c, selector)
+			return a.clusterList(all), err
+		})
 	}
 	cmd := &cobra.Command{
 		Use: "clusters", Aliases: []string{"cluster"}, Short: "Register, show, cordon, rejoin and remove clusters",
 		Args: cobra.NoArgs, RunE: a.do(list, formatTable, formatJSON, formatName),
+		Example: `  nave clusters --watch
+  nave clusters register east --label region=eu
+  nave clusters cordon east`,
 	}
 	selectorFlag(cmd, &selector)
+	watchFlag(cmd, &watch)
 	sub := &cobra.Command{Use: "list", Short: "List clusters", Args: cobra.NoArgs, RunE: a.do(list, formatTable, formatJSON, formatName)}
 	selectorFlag(sub, &selector)
+	watchFlag(sub, &watch)
 	cmd.AddCommand(sub, a.clusterGetCommand(), a.clusterRegisterCommand(),
 		a.cordonCommand("cordon", "Give a cluster no new sessions", true),
 		a.cordonCommand("uncordon", "Let a cluster have new sessions again", false),
@@ -31,31 +40,16 @@ func (a *app) clustersCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) listClusters(ctx context.Context, c *client.Client, selector string) error {
-	all, err := client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.Cluster, string, error) {
+func allClusters(ctx context.Context, c *client.Client, selector string) ([]*navev1.Cluster, error) {
+	return client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.Cluster, string, error) {
 		res, err := c.Clusters.List(ctx, &navev1.ListRequest{Selector: selector, PageSize: pageSize, PageToken: token})
 		return res.GetClusters(), res.GetNextPageToken(), err
 	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case a.output == formatJSON:
-		return a.printJSON(&navev1.ListClustersResponse{Clusters: all})
-	case len(all) == 0:
-		a.note("no clusters")
-	case a.output == formatName:
-		for _, cl := range all {
-			fmt.Fprintln(a.out, "cluster/"+clean(cl.GetMeta().GetName(), false))
-		}
-	default:
-		a.clusterTable(all)
-	}
-	return nil
 }
 
-func (a *app) clusterTable(all []*navev1.Cluster) {
-	t := a.table("NAME", "HEALTH", "SCHEDULING", "SESSIONS", "FLAVORS", "HEARD", "VERSION", "LABELS", "TAINTS")
+func (a *app) clusterList(all []*navev1.Cluster) *listing {
+	l := &listing{none: "no clusters", header: []string{"NAME", "HEALTH", "SCHEDULING", "SESSIONS", "FLAVORS", "HEARD", "VERSION", "LABELS", "TAINTS"},
+		moving: []string{"HEARD"}, page: &navev1.ListClustersResponse{Clusters: all}}
 	for _, cl := range all {
 		s := cl.GetStatus()
 		scheduling := "open"
@@ -69,10 +63,12 @@ func (a *app) clusterTable(all []*navev1.Cluster) {
 		for _, x := range cl.GetTaints() {
 			taints = append(taints, fmt.Sprintf("%s=%s:%s", x.GetKey(), x.GetValue(), x.GetEffect()))
 		}
-		t.row(cl.GetMeta().GetName(), s.GetHealth(), scheduling, fmt.Sprint(s.GetSessions()), strings.Join(flavors, ", "),
-			a.age(s.GetHeardAt()), s.GetVersion(), labels(cl.GetMeta().GetLabels()), strings.Join(taints, ","))
+		name := cl.GetMeta().GetName()
+		l.items = append(l.items, item{key: name, name: "cluster/" + name, message: cl,
+			cells: []string{name, s.GetHealth(), scheduling, fmt.Sprint(s.GetSessions()), strings.Join(flavors, ", "),
+				a.age(s.GetHeardAt()), s.GetVersion(), labels(cl.GetMeta().GetLabels()), strings.Join(taints, ",")}})
 	}
-	t.print(a.out)
+	return l
 }
 
 func (a *app) clusterGetCommand() *cobra.Command {
@@ -87,8 +83,7 @@ func (a *app) clusterGetCommand() *cobra.Command {
 				if a.output == formatJSON {
 					return a.printJSON(cl)
 				}
-				a.clusterTable([]*navev1.Cluster{cl})
-				return nil
+				return a.print(a.clusterList([]*navev1.Cluster{cl}))
 			})
 		}, formatTable, formatJSON),
 	}

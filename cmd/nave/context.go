@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub/client"
 )
 
@@ -17,9 +19,12 @@ import (
 const maxSecretFile = 256 << 10 // bytes
 
 func (a *app) contextCommand() *cobra.Command {
-	list := a.do(func(context.Context, []string) error { return a.listContexts() }, formatTable, formatName)
+	list := a.do(func(context.Context, []string) error { return a.listContexts() }, formatTable, formatJSON, formatName)
 	cmd := &cobra.Command{
 		Use: "context", Aliases: []string{"contexts"}, Short: "Choose the hub to work with", Args: cobra.NoArgs, RunE: list,
+		Example: `  nave context add work --address https://hub.example.org:8443 --ca-file ca.pem --token-file token
+  nave context use work
+  nave sessions --context work`,
 		Long: `A context names a hub: its address, its authority, a token and an organization. Contexts are kept in $NAVE_CONFIG,
 else in nave/config.yaml below $XDG_CONFIG_HOME or ~/.config. The file holds tokens: it has to be readable by its
 owner alone.`,
@@ -40,7 +45,7 @@ owner alone.`,
 			Use: "show [NAME]", Short: "Show a context, without its token", Args: cobra.MaximumNArgs(1),
 			RunE: a.do(func(_ context.Context, args []string) error {
 				return a.showContext(strings.Join(args, ""))
-			}),
+			}, formatText, formatJSON),
 		},
 		&cobra.Command{
 			Use: "delete NAME", Short: "Forget a context", Args: cobra.ExactArgs(1),
@@ -48,9 +53,30 @@ owner alone.`,
 				return a.changeContexts(func(cs *client.Contexts) error { return forget(cs, args[0]) }, "context %q is forgotten", args[0])
 			}),
 		},
-		a.contextSetCommand(),
+		&cobra.Command{
+			Use: "rename OLD NEW", Short: "Give a context another name", Args: cobra.ExactArgs(2),
+			RunE: a.do(func(_ context.Context, args []string) error {
+				return a.changeContexts(func(cs *client.Contexts) error { return renameContext(cs, args[0], args[1]) }, "context %q is now %q", args[0], args[1])
+			}),
+		},
+		a.contextSetCommand("set NAME", "Add a context, or change what the flags name", false),
+		a.contextSetCommand("add NAME", "Add a context", true),
 	)
 	return cmd
+}
+
+// contextView is what is told of a context: never its token.
+type contextView struct {
+	Name         string `json:"name"`
+	Address      string `json:"address"`
+	Organization string `json:"organization,omitempty"` // empty: the hub's default
+	Current      bool   `json:"current"`
+	Authority    bool   `json:"authority"` // it has one of its own
+	Token        bool   `json:"token"`     // it has one
+}
+
+func viewOf(cs *client.Contexts, c client.Context) contextView {
+	return contextView{c.Name, c.Address, c.Organization, c.Name == cs.Current, c.CA != "", c.Token != ""}
 }
 
 func (a *app) listContexts() error {
@@ -58,26 +84,22 @@ func (a *app) listContexts() error {
 	if err != nil {
 		return err
 	}
-	if len(cs.Contexts) == 0 {
-		a.note("no contexts in %s", path)
-		return nil
-	}
-	t := a.table("CURRENT", "NAME", "ADDRESS", "ORGANIZATION")
-	for _, c := range cs.Contexts {
-		if a.output == formatName {
-			fmt.Fprintln(a.out, clean(c.Name, false))
-			continue
+	if a.output == formatJSON {
+		views := []contextView{}
+		for _, c := range cs.Contexts {
+			views = append(views, viewOf(cs, c))
 		}
+		return a.printPlain(map[string]any{"contexts": views})
+	}
+	l := &listing{none: "no contexts in " + path, header: []string{"CURRENT", "NAME", "ADDRESS", "ORGANIZATION"}}
+	for _, c := range cs.Contexts {
 		current := ""
 		if c.Name == cs.Current {
 			current = "*"
 		}
-		t.row(current, c.Name, c.Address, c.Organization)
+		l.items = append(l.items, item{key: c.Name, name: c.Name, cells: []string{current, c.Name, c.Address, c.Organization}})
 	}
-	if a.output != formatName {
-		t.print(a.out)
-	}
-	return nil
+	return a.print(l)
 }
 
 func (a *app) showContext(name string) error {
@@ -88,6 +110,9 @@ func (a *app) showContext(name string) error {
 	c, err := cs.Find(cmp.Or(name, a.chosen()))
 	if err != nil {
 		return err
+	}
+	if a.output == formatJSON {
+		return a.printPlain(viewOf(cs, c))
 	}
 	given := func(s, yes, no string) string {
 		if s != "" {
@@ -137,12 +162,42 @@ func forget(cs *client.Contexts, name string) error {
 	return nil
 }
 
-func (a *app) contextSetCommand() *cobra.Command {
+func renameContext(cs *client.Contexts, from, to string) error {
+	if _, err := cs.Find(from); err != nil {
+		return err
+	}
+	if err := absentContext(cs, to); err != nil {
+		return err
+	}
+	for i := range cs.Contexts {
+		if cs.Contexts[i].Name == from {
+			cs.Contexts[i].Name = to
+		}
+	}
+	if cs.Current == from {
+		cs.Current = to
+	}
+	return nil
+}
+
+func absentContext(cs *client.Contexts, name string) error {
+	if slices.ContainsFunc(cs.Contexts, func(c client.Context) bool { return c.Name == name }) {
+		return api.Errorf(api.CodeExists, "there is a context %q: choose another name, or change it with nave context set", name)
+	}
+	return nil
+}
+
+func (a *app) contextSetCommand(use, short string, add bool) *cobra.Command {
 	var address, caFile, tokenFile string
 	cmd := &cobra.Command{
-		Use: "set NAME", Short: "Add a context, or change what the flags name", Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Args: cobra.ExactArgs(1),
 		RunE: a.do(func(_ context.Context, args []string) error {
 			return a.changeContexts(func(cs *client.Contexts) error {
+				if add {
+					if err := absentContext(cs, args[0]); err != nil {
+						return err
+					}
+				}
 				return a.setContext(cs, args[0], address, caFile, tokenFile)
 			}, "context %q is set", args[0])
 		}),

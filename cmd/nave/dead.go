@@ -22,7 +22,10 @@ and those that were not settled when their session was terminated. "nave signals
 			if !dead {
 				return usage("say which: --dead shows the dead letters; what waits in a session is counted by nave sessions")
 			}
-			return a.with(func(c *client.Client) error { return a.listDead(ctx, c, req) })
+			return a.show(ctx, false, func(ctx context.Context, c *client.Client) (*listing, error) {
+				all, err := deadLetters(ctx, c, req)
+				return a.deadList(all), err
+			})
 		}, formatTable, formatJSON, formatName),
 	}
 	f := cmd.Flags()
@@ -33,34 +36,23 @@ and those that were not settled when their session was terminated. "nave signals
 	return cmd
 }
 
-func (a *app) listDead(ctx context.Context, c *client.Client, req *navev1.ListDeadLettersRequest) error {
-	all, err := client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.DeadLetter, string, error) {
+func deadLetters(ctx context.Context, c *client.Client, req *navev1.ListDeadLettersRequest) ([]*navev1.DeadLetter, error) {
+	return client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.DeadLetter, string, error) {
 		req.PageToken = token
 		res, err := c.Sessions.ListDeadLetters(ctx, req)
 		return res.GetDeadLetters(), res.GetNextPageToken(), err
 	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case a.output == formatJSON:
-		return a.printJSON(&navev1.ListDeadLettersResponse{DeadLetters: all})
-	case len(all) == 0:
-		a.note("no dead letters")
-		return nil
-	case a.output == formatName:
-		for _, d := range all {
-			fmt.Fprintln(a.out, clean(d.GetSignalId(), false))
-		}
-		return nil
-	}
-	t := a.table("ID", "AGENT", "KEY", "SESSION", "SEQUENCE", "DEAD", "DELIVERIES", "REPLAYED", "REASON")
+}
+
+func (a *app) deadList(all []*navev1.DeadLetter) *listing {
+	l := &listing{none: "no dead letters", header: []string{"ID", "AGENT", "KEY", "SESSION", "SEQUENCE", "DEAD", "DELIVERIES", "REPLAYED", "REASON"},
+		moving: []string{"DEAD"}, page: &navev1.ListDeadLettersResponse{DeadLetters: all}}
 	for _, d := range all {
-		t.row(d.GetSignalId(), d.GetAgent(), d.GetKey(), d.GetSessionId(), fmt.Sprint(d.GetSequence()), a.age(d.GetSettledAt()),
-			fmt.Sprint(d.GetDeliveries()), d.GetReplayedAs(), d.GetReason())
+		l.items = append(l.items, item{key: d.GetSignalId(), name: d.GetSignalId(), message: d,
+			cells: []string{d.GetSignalId(), d.GetAgent(), d.GetKey(), d.GetSessionId(), fmt.Sprint(d.GetSequence()), a.age(d.GetSettledAt()),
+				fmt.Sprint(d.GetDeliveries()), d.GetReplayedAs(), d.GetReason()}})
 	}
-	t.print(a.out)
-	return nil
+	return l
 }
 
 func (a *app) deadShowCommand() *cobra.Command {

@@ -13,10 +13,9 @@ import (
 func (a *app) deleteCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:       "delete environment|agent|policy NAME",
-		Short:     "Delete a definition",
-		Args:      cobra.ExactArgs(2),
-		ValidArgs: kindWords(),
+		Use:   "delete environment|agent|policy|grant NAME",
+		Short: "Delete a definition",
+		Args:  cobra.ExactArgs(2),
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			k, err := kindNamed(args[0])
 			if err != nil {

@@ -82,6 +82,15 @@ func decodeNode(dec *yaml.Decoder, n *yaml.Node) (err error) {
 	return dec.Decode(n)
 }
 
+// kindNames lists the kinds as documents name them.
+func kindNames() string {
+	var out []string
+	for _, k := range kinds {
+		out = append(out, string(k.name))
+	}
+	return strings.Join(out, ", ")
+}
+
 // envelope lists the fields of a document.
 var envelope = []string{"apiVersion", "kind", "metadata", "spec"}
 
@@ -114,7 +123,7 @@ func (d *document) read(n *yaml.Node) error {
 		}
 	}
 	if d.kind == nil {
-		return r.bad(parts["kind"].value, "kind", "%q is not a kind: use Environment, PlacementPolicy or Agent", v)
+		return r.bad(parts["kind"].value, "kind", "%q is not a kind: use %s", v, kindNames())
 	}
 	d.noun = d.kind.empty()
 	m := d.noun.ProtoReflect()

@@ -91,7 +91,7 @@ func TestDocumentsComeBack(t *testing.T) {
 			want = append(want, n)
 		}
 		var b bytes.Buffer
-		if err := documentWrite(&b, k, want); err != nil {
+		if err := documentWrite(&b, want, true); err != nil {
 			t.Fatal(err)
 		}
 		if i := strings.IndexFunc(b.String(), func(r rune) bool { return r != '\n' && r != utf8.RuneError && steers(r) }); i >= 0 {

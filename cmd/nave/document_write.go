@@ -13,8 +13,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// documentWrite writes definitions as documents that apply takes: what a person sets, in the order of the API.
-func documentWrite(w io.Writer, k *kind, ns []noun) error {
+// documentWrite writes definitions as documents that apply takes: what a person sets, in the order of the API. With revisions
+// a comment says which revision each one is.
+func documentWrite(w io.Writer, ns []noun, revisions bool) error {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
@@ -23,10 +24,12 @@ func documentWrite(w io.Writer, k *kind, ns []noun) error {
 		root := &yaml.Node{Kind: yaml.MappingNode}
 		add := func(key string, v *yaml.Node) { root.Content = append(root.Content, textNode(key), v) }
 		add("apiVersion", textNode(apiVersion))
-		add("kind", textNode(string(k.name)))
+		add("kind", textNode(string(kindOf(n).name)))
 		add("metadata", messageNode(metaOf(n.GetMeta()).ProtoReflect()))
 		add("spec", messageNode(m.Get(spec(n)).Message()))
-		root.HeadComment = fmt.Sprintf("revision %d", n.GetMeta().GetRevision())
+		if revisions {
+			root.HeadComment = fmt.Sprintf("revision %d", n.GetMeta().GetRevision())
+		}
 		if err := enc.Encode(root); err != nil {
 			return err
 		}

@@ -26,12 +26,16 @@ var environmentKind = &kind{
 		res, err := c.Environments.List(ctx, r)
 		return nouns(res.GetEnvironments()), res.GetNextPageToken(), err
 	},
+	revisions: func(ctx context.Context, c *client.Client, r *navev1.ListRevisionsRequest) ([]noun, string, error) {
+		res, err := c.Environments.ListRevisions(ctx, r)
+		return nouns(res.GetEnvironments()), res.GetNextPageToken(), err
+	},
 	page: func(ns []noun) proto.Message {
 		return &navev1.ListEnvironmentsResponse{Environments: narrow[*navev1.Environment](ns)}
 	},
-	put: func(ctx context.Context, c *client.Client, n noun, dryRun bool) (navev1.Outcome, error) {
+	put: func(ctx context.Context, c *client.Client, n noun, dryRun bool) (noun, navev1.Outcome, error) {
 		res, err := c.Environments.Put(ctx, &navev1.PutEnvironmentRequest{Environment: n.(*navev1.Environment), DryRun: dryRun, RequestId: client.NewKey()})
-		return res.GetOutcome(), err
+		return res.GetEnvironment(), res.GetOutcome(), err
 	},
 	delete: func(ctx context.Context, c *client.Client, r *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
 		return c.Environments.Delete(ctx, r)

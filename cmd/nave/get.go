@@ -17,11 +17,12 @@ const pageSize = 500
 func (a *app) getCommand() *cobra.Command {
 	var selector string
 	cmd := &cobra.Command{
-		Use:       "get environments|agents|policies [NAME]",
-		Short:     "Show definitions",
-		Long:      "Get shows definitions, all of a kind or one. What -o yaml prints can be fed to nave apply.",
-		Args:      cobra.RangeArgs(1, 2),
-		ValidArgs: kindWords(),
+		Use:   "get environments|agents|policies|grants [NAME]",
+		Short: "Show definitions",
+		Long:  "Get shows definitions, all of a kind or one. What -o yaml prints can be fed to nave apply.",
+		Example: `  nave get agents -l team=core
+  nave get agent auditor -o yaml`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			k, err := kindNamed(args[0])
 			if err != nil {
@@ -58,9 +59,7 @@ func (a *app) getOne(ctx context.Context, c *client.Client, k *kind, name string
 }
 
 func (a *app) getAll(ctx context.Context, c *client.Client, k *kind, selector string) error {
-	all, err := client.Collect(ctx, func(ctx context.Context, token string) ([]noun, string, error) {
-		return k.list(ctx, c, &navev1.ListRequest{Selector: selector, PageSize: pageSize, PageToken: token})
-	})
+	all, err := k.all(ctx, c, selector)
 	if err != nil {
 		return err
 	}
@@ -77,7 +76,7 @@ func (a *app) getAll(ctx context.Context, c *client.Client, k *kind, selector st
 func (a *app) showNouns(k *kind, ns []noun) error {
 	switch a.output {
 	case formatYAML:
-		return documentWrite(a.out, k, ns)
+		return documentWrite(a.out, ns, true)
 	case formatName:
 		for _, n := range ns {
 			fmt.Fprintln(a.out, k.singular()+"/"+clean(n.GetMeta().GetName(), false))

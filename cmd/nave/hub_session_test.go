@@ -152,13 +152,14 @@ func (s *sessions) Events(ctx context.Context, r *navev1.EventsRequest, out *con
 		cut = s.h.cuts[s.h.streams]
 	}
 	s.h.streams++
+	s.h.deltas = s.h.deltas || r.GetDeltas()
 	s.h.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	sent := 0
 	for _, e := range events {
-		if e.GetNumber() < r.GetFrom() {
+		if e.GetNumber() < r.GetFrom() && (e.GetDelta() == nil || !r.GetDeltas()) {
 			continue
 		}
 		if sent == cut {
@@ -171,6 +172,9 @@ func (s *sessions) Events(ctx context.Context, r *navev1.EventsRequest, out *con
 			return err
 		}
 		sent++
+	}
+	if r.GetFollow() && s.h.ticking { // something happened
+		return out.Send(&navev1.Event{SessionId: r.GetSessionId(), Number: r.GetFrom() + uint64(sent), Type: "log"})
 	}
 	if r.GetFollow() {
 		<-ctx.Done()

@@ -22,27 +22,28 @@ type noun interface {
 
 // kind is what the commands need to know about a kind of definition.
 type kind struct {
-	name   api.Kind
-	words  []string // how it is named on the command line; the first is printed, the second is the plural
-	header []string // its own columns of the table
-	cells  func(noun) []string
-	empty  func() noun
-	refs   []reference
-	get    func(context.Context, *client.Client, *navev1.GetRequest) (noun, error)
-	list   func(context.Context, *client.Client, *navev1.ListRequest) ([]noun, string, error)
-	page   func([]noun) proto.Message // the answer of a list, for programs
-	put    func(context.Context, *client.Client, noun, bool) (navev1.Outcome, error)
-	delete func(context.Context, *client.Client, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
+	name      api.Kind
+	words     []string // how it is named on the command line; the first is printed, the second is the plural
+	header    []string // its own columns of the table
+	cells     func(noun) []string
+	empty     func() noun
+	refs      []reference
+	get       func(context.Context, *client.Client, *navev1.GetRequest) (noun, error)
+	list      func(context.Context, *client.Client, *navev1.ListRequest) ([]noun, string, error)
+	revisions func(context.Context, *client.Client, *navev1.ListRevisionsRequest) ([]noun, string, error) // latest first
+	page      func([]noun) proto.Message                                                                  // the answer of a list, for programs
+	put       func(ctx context.Context, c *client.Client, n noun, dryRun bool) (noun, navev1.Outcome, error)
+	delete    func(context.Context, *client.Client, *navev1.DeleteRequest) (*navev1.DeleteResponse, error)
 }
 
 // reference is a field of a spec that names a definition of another kind.
 type reference struct {
-	field string
+	field string // its path in the spec
 	kind  *kind
 }
 
 // kinds are in the order in which documents are applied.
-var kinds = []*kind{environmentKind, policyKind, agentKind}
+var kinds = []*kind{environmentKind, policyKind, agentKind, grantKind}
 
 func (k *kind) singular() string { return k.words[0] }
 func (k *kind) plural() string   { return k.words[1] }
@@ -55,6 +56,12 @@ func kindNamed(word string) (*kind, error) {
 		}
 	}
 	return nil, usage("%q is not a kind: use %s", word, strings.Join(kindWords(), ", "))
+}
+
+// kindOf finds the kind of a noun.
+func kindOf(n noun) *kind {
+	name := n.ProtoReflect().Descriptor().Name()
+	return kinds[slices.IndexFunc(kinds, func(k *kind) bool { return string(k.name) == string(name) })]
 }
 
 func kindWords() []string {

@@ -61,6 +61,15 @@ func escape(raw []byte, as func(rune) string) []byte {
 	return b.Bytes()
 }
 
+// jsonText renders a text as a word of JSON.
+func jsonText(s string) []byte {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`""`)
+	}
+	return escapeJSON(raw)
+}
+
 // printJSON prints one document.
 func (a *app) printJSON(m proto.Message) error {
 	raw, err := encodeJSON(m, true)
@@ -68,6 +77,16 @@ func (a *app) printJSON(m proto.Message) error {
 		return err
 	}
 	_, err = fmt.Fprintf(a.out, "%s\n", raw)
+	return err
+}
+
+// printPlain prints a document that is no message of the API.
+func (a *app) printPlain(v any) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s\n", escapeJSON(raw))
 	return err
 }
 

@@ -27,12 +27,16 @@ var policyKind = &kind{
 		res, err := c.PlacementPolicies.List(ctx, r)
 		return nouns(res.GetPlacementPolicies()), res.GetNextPageToken(), err
 	},
+	revisions: func(ctx context.Context, c *client.Client, r *navev1.ListRevisionsRequest) ([]noun, string, error) {
+		res, err := c.PlacementPolicies.ListRevisions(ctx, r)
+		return nouns(res.GetPlacementPolicies()), res.GetNextPageToken(), err
+	},
 	page: func(ns []noun) proto.Message {
 		return &navev1.ListPlacementPoliciesResponse{PlacementPolicies: narrow[*navev1.PlacementPolicy](ns)}
 	},
-	put: func(ctx context.Context, c *client.Client, n noun, dryRun bool) (navev1.Outcome, error) {
+	put: func(ctx context.Context, c *client.Client, n noun, dryRun bool) (noun, navev1.Outcome, error) {
 		res, err := c.PlacementPolicies.Put(ctx, &navev1.PutPlacementPolicyRequest{PlacementPolicy: n.(*navev1.PlacementPolicy), DryRun: dryRun, RequestId: client.NewKey()})
-		return res.GetOutcome(), err
+		return res.GetPlacementPolicy(), res.GetOutcome(), err
 	},
 	delete: func(ctx context.Context, c *client.Client, r *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
 		return c.PlacementPolicies.Delete(ctx, r)

@@ -15,13 +15,20 @@ import (
 
 func (a *app) sessionsCommand() *cobra.Command {
 	req := &navev1.ListSessionsRequest{PageSize: pageSize}
+	var watch bool
 	cmd := &cobra.Command{
 		Use: "sessions", Aliases: []string{"session"}, Short: "List sessions, or show one", Args: cobra.NoArgs,
+		Example: `  nave sessions --agent auditor --watch
+  nave sessions --phase Lost -o json
+  nave sessions get 01JDKQ7V3M5R8N2C4T6W9XYZAB`,
 		RunE: a.do(func(ctx context.Context, _ []string) error {
 			if req.Phase != "" && !slices.Contains(api.Phases(), api.Phase(req.Phase)) {
 				return usage("--phase %q: want one of %v", req.Phase, api.Phases())
 			}
-			return a.with(func(c *client.Client) error { return a.listSessions(ctx, c, req) })
+			return a.show(ctx, watch, func(ctx context.Context, c *client.Client) (*listing, error) {
+				all, err := allSessions(ctx, c, req)
+				return a.sessionList(all), err
+			})
 		}, formatTable, formatJSON, formatName),
 	}
 	f := cmd.Flags()
@@ -29,38 +36,28 @@ func (a *app) sessionsCommand() *cobra.Command {
 	f.StringVar(&req.Agent, "agent", "", "only sessions of this agent")
 	f.StringVar(&req.Phase, "phase", "", "only sessions in this phase")
 	f.StringVar(&req.Cluster, "cluster", "", "only sessions assigned to this cluster")
+	watchFlag(cmd, &watch)
 	cmd.AddCommand(a.sessionGetCommand())
 	return cmd
 }
 
-func (a *app) listSessions(ctx context.Context, c *client.Client, req *navev1.ListSessionsRequest) error {
-	all, err := client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.Session, string, error) {
+func allSessions(ctx context.Context, c *client.Client, req *navev1.ListSessionsRequest) ([]*navev1.Session, error) {
+	return client.Collect(ctx, func(ctx context.Context, token string) ([]*navev1.Session, string, error) {
 		req.PageToken = token
 		res, err := c.Sessions.List(ctx, req)
 		return res.GetSessions(), res.GetNextPageToken(), err
 	})
-	if err != nil {
-		return err
-	}
-	switch {
-	case a.output == formatJSON:
-		return a.printJSON(&navev1.ListSessionsResponse{Sessions: all})
-	case len(all) == 0:
-		a.note("no sessions")
-		return nil
-	case a.output == formatName:
-		for _, s := range all {
-			fmt.Fprintln(a.out, clean(s.GetId(), false))
-		}
-		return nil
-	}
-	t := a.table("ID", "AGENT", "KEY", "INTENT", "PHASE", "CLUSTER", "EPOCH", "PENDING", "AGE", "REASON")
+}
+
+func (a *app) sessionList(all []*navev1.Session) *listing {
+	l := &listing{none: "no sessions", header: []string{"ID", "AGENT", "KEY", "INTENT", "PHASE", "CLUSTER", "EPOCH", "PENDING", "AGE", "REASON"},
+		moving: []string{"AGE"}, page: &navev1.ListSessionsResponse{Sessions: all}}
 	for _, s := range all {
-		t.row(s.GetId(), s.GetAgent(), s.GetKey(), intent(s), s.GetPhase(), s.GetCluster(), s.GetEpoch(),
-			fmt.Sprint(s.GetPending()), a.age(s.GetCreatedAt()), s.GetReason())
+		l.items = append(l.items, item{key: s.GetId(), name: s.GetId(), message: s,
+			cells: []string{s.GetId(), s.GetAgent(), s.GetKey(), intent(s), s.GetPhase(), s.GetCluster(), s.GetEpoch(),
+				fmt.Sprint(s.GetPending()), a.age(s.GetCreatedAt()), s.GetReason()}})
 	}
-	t.print(a.out)
-	return nil
+	return l
 }
 
 // intent renders what people want of a session, with why it is paused.
@@ -118,90 +115,16 @@ func (a *app) showSession(s *navev1.Session) {
 		pending += fmt.Sprintf(", of these %d consumed and waiting for a checkpoint", n)
 	}
 	line("signals", "%s", pending)
+	if n := s.GetCancelledUpTo(); n > 0 {
+		line("cancelled", "signals up to %d", n)
+	}
+	if n := s.GetOpenApprovals(); n > 0 {
+		line("approvals", "%s for an answer: nave approvals --session %s", waits(int(n)), s.GetId())
+	}
 	if n := s.GetStartFailures(); n > 0 {
 		line("start failures", "%d in a row; %d lead to a pause", n, api.MaxStartFailures)
 	}
 	if s.GetCheckpoint() != "" {
 		line("checkpoint", "%s", s.GetCheckpoint())
 	}
-}
-
-func (a *app) explainCommand() *cobra.Command {
-	var every bool
-	cmd := &cobra.Command{
-		Use: "explain SESSION", Short: "Show why a session runs where it runs", Args: cobra.ExactArgs(1),
-		Long: `Explain shows the latest placement of a session: for each cluster the terms of its score, or the rule
-that excluded it with the values that were compared.`,
-		RunE: a.do(func(ctx context.Context, args []string) error {
-			return a.with(func(c *client.Client) error {
-				res, err := c.Sessions.Explain(ctx, &navev1.ExplainRequest{SessionId: args[0]})
-				if err != nil {
-					return err
-				}
-				if a.output == formatJSON {
-					return a.printJSON(res)
-				}
-				a.explain(res, every)
-				return nil
-			})
-		}, formatTable, formatJSON),
-	}
-	cmd.Flags().BoolVar(&every, "all", false, "show earlier placements too")
-	return cmd
-}
-
-func (a *app) explain(res *navev1.ExplainResponse, every bool) {
-	s := res.GetSession()
-	line := func(format string, args ...any) { fmt.Fprintln(a.out, clean(fmt.Sprintf(format, args...), false)) }
-	line("session %s: agent %s, key %s, %s", s.GetId(), s.GetAgent(), s.GetKey(), s.GetPhase())
-	if s.GetReason() != "" {
-		line("because: %s", s.GetReason())
-	}
-	decisions := res.GetDecisions()
-	if len(decisions) == 0 {
-		line("it was not placed yet")
-	}
-	for i, d := range decisions {
-		if i > 0 && !every {
-			a.note("%d earlier placements: --all shows them", len(decisions)-1)
-			break
-		}
-		fmt.Fprintln(a.out)
-		chosen := "nothing fits"
-		if d.GetCluster() != "" {
-			chosen = d.GetCluster() + " at epoch " + d.GetEpoch()
-		}
-		line("%s  %s", stamp(d.GetTime()), chosen)
-		if d.GetSummary() != "" {
-			line("%s", d.GetSummary())
-		}
-		t := a.table("CLUSTER", "CHOSEN", "SCORE", "WHY")
-		for _, c := range d.GetCandidates() {
-			t.row(candidate(c)...)
-		}
-		t.print(a.out)
-	}
-}
-
-func candidate(c *navev1.Candidate) []string {
-	chosen := ""
-	if c.GetChosen() {
-		chosen = "yes"
-	}
-	if c.GetReason() != "" {
-		why := c.GetReason()
-		if c.GetDetail() != "" {
-			why += ": " + c.GetDetail()
-		}
-		return []string{c.GetCluster(), chosen, "", why}
-	}
-	var terms []string
-	for _, t := range c.GetTerms() {
-		term := fmt.Sprintf("%s %+d", t.GetName(), t.GetValue())
-		if t.GetDetail() != "" {
-			term += " (" + t.GetDetail() + ")"
-		}
-		terms = append(terms, term)
-	}
-	return []string{c.GetCluster(), chosen, fmt.Sprint(c.GetScore()), strings.Join(terms, ", ")}
 }

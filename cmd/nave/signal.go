@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,10 +29,12 @@ func (a *app) signalCommand() *cobra.Command {
 the session and the sequence of the signal in it.
 
 With --wait it stays until the turn that consumed the signal has ended, prints the agent's messages as they come,
-and fails when the turn did not end well.
+and fails when the turn did not end well. On a terminal they appear while they are written.
 
 Every signal has an idempotency key; without --idempotency-key a random one is made, which makes the repetitions
 of this command's own call safe. To repeat the command itself safely, give the key.`,
+		Example: `  nave signal auditor core -m "look at the last release" --wait
+  nave signal auditor core -f report.txt --idempotency-key report-7`,
 	}
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		f.messageSet = cmd.Flags().Changed("message")
@@ -130,71 +130,15 @@ func (a *app) signal(ctx context.Context, c *client.Client, req *navev1.SignalRe
 	}
 	ctx, cancel := a.whole(ctx)
 	defer cancel()
-	w := &waiter{app: a, sequence: res.GetSequence()}
-	if err := c.Follow(ctx, &navev1.EventsRequest{SessionId: res.GetSessionId(), From: res.GetAfterEvent() + 1, Follow: true}, w.take); err != nil {
+	w := &waiter{app: a, live: newLive(a, nil), sequence: res.GetSequence()}
+	from := &navev1.EventsRequest{SessionId: res.GetSessionId(), From: res.GetAfterEvent() + 1, Follow: true, Deltas: a.terminal && a.output == formatText}
+	err = c.Follow(ctx, from, w.take)
+	w.live.close()
+	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return api.Errorf(api.CodeFailed, "the turn did not end within %v; the signal is accepted: follow it with nave events %s --follow", a.timeout, res.GetSessionId())
+			return timedOut("the turn did not end within %v; the signal is accepted: follow it with nave events %s --follow", a.timeout, res.GetSessionId())
 		}
 		return err
 	}
 	return w.verdict()
-}
-
-// waiter follows a session's log until the turn that consumed one signal has ended. Messages are shown from the signal's
-// acceptance on, but for those of turns that are known to be about other signals.
-type waiter struct {
-	*app
-	sequence uint64
-	accepted bool          // the signal's acceptance, or its turn, was seen
-	others   bool          // a turn about other signals is open
-	end      *navev1.Event // its turn record
-}
-
-func (w *waiter) take(e *navev1.Event) error {
-	mine := slices.Contains(e.GetSignals(), w.sequence)
-	switch api.EventType(e.GetType()) {
-	case api.EventAccepted:
-		w.accepted = w.accepted || mine
-	case api.EventTurn:
-		w.accepted = w.accepted || mine
-		w.others = !mine
-	case api.EventStarted, api.EventEnded:
-		w.others = false
-	}
-	shown := w.accepted && !w.others
-	if w.output == formatJSON && (shown || mine) {
-		if err := w.printLine(e); err != nil {
-			return err
-		}
-	}
-	switch api.EventType(e.GetType()) {
-	case api.EventMessage:
-		if shown && w.output != formatJSON {
-			if _, err := fmt.Fprintln(w.out, strings.TrimRight(w.text(e.GetText()), "\n")); err != nil {
-				return err
-			}
-		}
-	case api.EventTurnDone:
-		w.others = false
-		if mine {
-			w.end = e
-			return client.ErrStop
-		}
-	}
-	return nil
-}
-
-// verdict turns the turn's outcome into success or failure.
-func (w *waiter) verdict() error {
-	switch {
-	case w.end == nil:
-		return api.Errorf(api.CodeUnavailable, "the log ended before the turn did: follow it with nave events --follow")
-	case w.end.GetOutcome() == string(api.OutcomeDone):
-		return nil
-	}
-	why := w.end.GetText()
-	if why == "" {
-		why = "nave events shows what happened"
-	}
-	return api.Errorf(api.CodeFailed, "the turn ended as %q: %s", w.end.GetOutcome(), why)
 }

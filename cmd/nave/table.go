@@ -14,12 +14,15 @@ import (
 
 // table prints aligned columns. text/tabwriter is not used because it counts colours as width.
 type table struct {
-	header []string
+	header []string // nil: was printed already
 	rows   [][]string
+	names  []string                         // of the columns
+	width  []int                            // of the columns, of all that was printed
 	paint  func(column, text string) string // nil: without colours
 }
 
 func (t *table) row(cells ...string) {
+	cells = slices.Clone(cells) // the caller's stay as they are
 	for i, c := range cells {
 		if cells[i] = clean(c, false); c == "" {
 			cells[i] = "-"
@@ -29,18 +32,17 @@ func (t *table) row(cells ...string) {
 }
 
 func (t *table) print(w io.Writer) {
-	width := make([]int, len(t.header))
 	for _, cells := range append([][]string{t.header}, t.rows...) {
 		for i, c := range cells {
-			width[i] = max(width[i], utf8.RuneCountInString(c))
+			t.width[i] = max(t.width[i], utf8.RuneCountInString(c))
 		}
 	}
 	line := func(cells []string, paint func(column, text string) string) {
 		var b strings.Builder
 		for i, c := range cells {
-			pad := width[i] - utf8.RuneCountInString(c)
+			pad := t.width[i] - utf8.RuneCountInString(c)
 			if paint != nil {
-				c = paint(t.header[i], c)
+				c = paint(t.names[i], c)
 			}
 			b.WriteString(c)
 			if i < len(cells)-1 {
@@ -49,14 +51,16 @@ func (t *table) print(w io.Writer) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
 	}
-	line(t.header, nil)
+	if t.header != nil {
+		line(t.header, nil)
+	}
 	for _, cells := range t.rows {
 		line(cells, t.paint)
 	}
 }
 
 func (a *app) table(header ...string) *table {
-	t := &table{header: header}
+	t := &table{header: header, names: header, width: make([]int, len(header))}
 	if a.colours {
 		t.paint = paint
 	}
@@ -67,17 +71,28 @@ const (
 	red    = "\x1b[31m"
 	green  = "\x1b[32m"
 	yellow = "\x1b[33m"
+	dim    = "\x1b[2m"
+	bold   = "\x1b[1m"
 	plain  = "\x1b[0m"
 )
+
+// tint colours a text that is clean already, where colours are wanted.
+func (a *app) tint(colour, s string) string {
+	if !a.colours || colour == "" || s == "" {
+		return s
+	}
+	return colour + s + plain
+}
 
 // colourOf shows states that want an eye.
 var colourOf = map[string]string{
 	string(api.HealthLive): green, string(api.HealthSuspect): yellow, string(api.HealthLost): red, string(api.HealthPending): yellow,
 	string(api.PhaseRunning): green, string(api.PhasePlacing): yellow, string(api.PhaseStarting): yellow,
+	string(api.ApprovalOpen): yellow, string(api.ApprovalApproved): green, string(api.ApprovalDenied): red,
 }
 
 func paint(column, text string) string {
-	if column == "HEALTH" || column == "PHASE" {
+	if column == "HEALTH" || column == "PHASE" || column == "STATE" {
 		if c := colourOf[text]; c != "" {
 			return c + text + plain
 		}
@@ -102,7 +117,11 @@ func (a *app) age(at interface {
 	if at == nil || !at.IsValid() {
 		return ""
 	}
-	d := a.now().Sub(at.AsTime())
+	return span(a.now().Sub(at.AsTime()))
+}
+
+// span renders a time that went by, or that is left, in one unit.
+func span(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,6 +31,7 @@ type bench struct {
 	dir      string
 	terminal bool
 	asking   bool
+	plain    bool   // a terminal without colours
 	token    string // the last join token that was printed
 	stdin    string
 }
@@ -56,13 +58,18 @@ var (
 // nave runs the program and returns what it printed and its exit code.
 func (b *bench) nave(args ...string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
-	env := map[string]string{"NAVE_CONFIG": filepath.Join(b.dir, "config.yaml")}
-	a := &app{in: strings.NewReader(b.stdin), out: &sink{w: &out}, errOut: &errOut, env: func(k string) string { return env[k] },
-		now: func() time.Time { return testNow }, terminal: b.terminal, colours: b.terminal, interactive: b.asking}
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
-	code = a.run(ctx, args)
+	code = b.app(&out, &errOut).run(ctx, args)
 	return out.String(), errOut.String(), code
+}
+
+// app is one run of the program at the bench.
+func (b *bench) app(out, errOut io.Writer) *app {
+	env := map[string]string{"NAVE_CONFIG": filepath.Join(b.dir, "config.yaml")}
+	return &app{in: strings.NewReader(b.stdin), out: &sink{w: out}, errOut: errOut, env: func(k string) string { return env[k] },
+		now: func() time.Time { return testNow }, height: func() int { return 0 }, interval: 10 * time.Millisecond,
+		terminal: b.terminal, colours: b.terminal && !b.plain, interactive: b.asking}
 }
 
 // tidy takes out what differs from run to run.
@@ -90,6 +97,9 @@ func (b *bench) directive(d *datadriven.TestData) string {
 		return ""
 	case "terminal": // standard output is a terminal from now on
 		b.terminal = true
+		return ""
+	case "pipe": // neither is a terminal any more
+		b.terminal, b.asking = false, false
 		return ""
 	case "asking": // standard input is a terminal from now on
 		b.asking = true
@@ -152,6 +162,17 @@ func (b *bench) script(d *datadriven.TestData) string {
 				b.t.Fatal(err)
 			}
 			h.sessions = append(h.sessions, s)
+		case "approval":
+			m := &navev1.Approval{}
+			if err := protojson.Unmarshal([]byte(d.Input), m); err != nil {
+				b.t.Fatal(err)
+			}
+			h.asked = append(h.asked, m)
+		case "state":
+			h.status = &navev1.StatusResponse{}
+			if err := protojson.Unmarshal([]byte(d.Input), h.status); err != nil {
+				b.t.Fatal(err)
+			}
 		case "dead":
 			m := &navev1.DeadLetter{}
 			if err := protojson.Unmarshal([]byte(d.Input), m); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -31,21 +32,38 @@ func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "Show the version of this program, and of the hub", Args: cobra.NoArgs,
 		RunE: a.do(func(ctx context.Context, _ []string) error {
-			fmt.Fprintf(a.out, "nave %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			if !hub {
-				return nil
+				return a.printVersion(nil)
 			}
 			return a.with(func(c *client.Client) error {
 				info, err := c.System.Info(ctx, &navev1.InfoRequest{})
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(a.out, clean(fmt.Sprintf("hub %s at %s; you are %s, %s of %s", info.GetVersion(), a.hub.Address,
-					info.GetSubject(), info.GetRole(), info.GetOrganization()), false))
-				return err
+				return a.printVersion(info)
 			})
-		}),
+		}, formatText, formatJSON),
 	}
 	cmd.Flags().BoolVar(&hub, "hub", false, "ask the hub too, and show who you are to it")
 	return cmd
+}
+
+// printVersion prints what this program is, and what the hub says when it was asked.
+func (a *app) printVersion(info *navev1.InfoResponse) error {
+	if a.output == formatJSON {
+		out := map[string]any{"version": programVersion(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+		if info != nil {
+			raw, err := encodeJSON(info, false)
+			if err != nil {
+				return err
+			}
+			out["hub"] = json.RawMessage(raw)
+		}
+		return a.printPlain(out)
+	}
+	_, err := fmt.Fprintf(a.out, "nave %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if info != nil {
+		a.say("hub %s at %s; you are %s, %s of %s", info.GetVersion(), a.hub.Address, info.GetSubject(), info.GetRole(), info.GetOrganization())
+	}
+	return err
 }

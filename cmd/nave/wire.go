@@ -26,21 +26,25 @@ type app struct {
 	terminal    bool // out is a terminal: escape control characters
 	interactive bool // in is a terminal: ask before what cannot be undone
 	colours     bool
+	height      func() int    // lines of the terminal; 0: not known
+	interval    time.Duration // between two looks of a watch
 
 	context      string        // --context
 	organization string        // --organization
 	output       string        // --output
 	timeout      time.Duration // --timeout; 0: default
 	started      bool          // a command began: later errors are not of usage
+	command      *cobra.Command
 	hub          client.Context
 }
 
 // run is the whole program but for the process around it. env looks an environment variable up, as os.Getenv does.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) string) int {
-	a := &app{in: stdin, out: &sink{w: stdout}, errOut: stderr, env: env, now: time.Now}
+	a := &app{in: stdin, out: &sink{w: stdout}, errOut: stderr, env: env, now: time.Now, interval: defaultInterval}
 	a.terminal = isTerminal(stdout)
 	a.interactive = isTerminal(stdin)
 	a.colours = a.terminal && env("NO_COLOR") == "" && env("TERM") != "dumb"
+	a.height = func() int { return heightOf(stdout) }
 	return a.run(ctx, args)
 }
 
@@ -63,6 +67,19 @@ func (a *app) run(ctx context.Context, args []string) int {
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// heightOf is how many lines a terminal has; 0 when it does not say.
+func heightOf(stream any) int {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return 0
+	}
+	_, height, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return height
 }
 
 // sink remembers the first failure of the output, so that a reader that went away is noticed.
@@ -96,15 +113,22 @@ The hub, its authority and the token are taken from a context, see "nave context
 	f.StringVar(&a.context, "context", "", "name of the context to use (default: $NAVE_CONTEXT, then the current one)")
 	f.StringVar(&a.organization, "organization", "", "organization (default: the context's)")
 	f.StringVarP(&a.output, "output", "o", "", "output format; the commands say which they know")
-	f.DurationVar(&a.timeout, "timeout", 0, "bound of one call (default 30s); with --wait or --follow: of the whole, without bound when not given")
-	root.AddCommand(
-		a.applyCommand(), a.getCommand(), a.deleteCommand(),
-		a.clustersCommand(),
-		a.signalCommand(), a.sessionsCommand(), a.eventsCommand(), a.explainCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.terminateCommand(),
-		a.signalsCommand(), a.replayCommand(),
-		a.contextCommand(), a.versionCommand(), exitCodesTopic(),
-	)
+	f.DurationVar(&a.timeout, "timeout", 0, "bound of one call (default 30s); with --wait, --watch or --follow: of the whole, without bound when not given")
+	root.AddGroup(&cobra.Group{ID: "definitions", Title: "Definitions:"}, &cobra.Group{ID: "sessions", Title: "Sessions:"},
+		&cobra.Group{ID: "fleet", Title: "Clusters and the hub:"})
+	group := func(id string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = id
+		}
+		root.AddCommand(cmds...)
+	}
+	group("definitions", a.applyCommand(), a.getCommand(), a.deleteCommand(), a.diffCommand(), a.historyCommand(), a.rollbackCommand(), a.exportCommand())
+	group("sessions", a.signalCommand(), a.sessionsCommand(), a.eventsCommand(), a.explainCommand(), a.waitCommand(),
+		a.approvalsCommand(), a.approveCommand(), a.denyCommand(),
+		a.cancelCommand(), a.pauseCommand(), a.resumeCommand(), a.terminateCommand(), a.signalsCommand(), a.replayCommand())
+	group("fleet", a.statusCommand(), a.clustersCommand(), a.contextCommand(), a.versionCommand())
+	root.AddCommand(exitCodesTopic())
+	a.complete(root)
 	return root
 }
 
@@ -123,7 +147,7 @@ func (a *app) do(body func(ctx context.Context, args []string) error, formats ..
 		if a.timeout < 0 {
 			return errors.New("--timeout is negative: give a duration such as 30s")
 		}
-		a.started = true
+		a.started, a.command = true, cmd
 		return body(cmd.Context(), args)
 	}
 }

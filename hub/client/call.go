@@ -123,9 +123,9 @@ func pause(ctx context.Context, attempt int) bool {
 func repeatable(procedure string, msg proto.Message) bool {
 	method := procedure[strings.LastIndexByte(procedure, '/')+1:]
 	switch method {
-	case "Get", "List", "ListRevisions", "Explain", "Info", "Enroll", "ListDeadLetters", "GetDeadLetter", "ListSideEvents":
+	case "Get", "List", "ListRevisions", "Explain", "Info", "Enroll", "ListDeadLetters", "GetDeadLetter", "ListSideEvents", "Status":
 		return true
-	case "Pause", "Resume", "Terminate", "Replay": // they say what is to be
+	case "Pause", "Resume", "Terminate", "Replay", "Cancel", "Answer": // they say what is to be
 		return true
 	}
 	if msg == nil {

@@ -65,6 +65,14 @@ func (f *follower) read(ctx context.Context) (done bool, err error) {
 	limited := f.req.GetLimit() > 0
 	for s.Receive() {
 		e := s.Msg()
+		if e.GetDelta() != nil { // of no log: it has no number
+			if err := f.handle(e); errors.Is(err, ErrStop) {
+				return true, nil
+			} else if err != nil {
+				return true, err
+			}
+			continue
+		}
 		if e.GetNumber() != f.req.GetFrom() {
 			return true, api.Errorf(api.CodeInternal, "the hub sent event %d where %d was to come: the log has a gap or a double", e.GetNumber(), f.req.GetFrom())
 		}
