@@ -14,6 +14,9 @@ import (
 	"time"
 
 	sdk "github.com/coder/acp-go-sdk"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke/harness/local"
 )
 
 // testAgent is an agent that does what the lines of its prompts say:
@@ -25,7 +28,11 @@ import (
 //	ask TITLE       it asks for a permission, and says which option it got
 //	env NAME        it says the variable
 //	stop REASON     it stops for that reason
+//	signal A K TEXT it sends a signal by the harness's API, and says what that answered
+//	emit TEXT       a note
+//	state           it says what the harness says of it
 //	fail            it answers with an error
+//	once            it goes on at the first time alone; later the turn ends here
 //	crash           it prints to its standard error and exits with 3
 //	wait            it waits until it is cancelled
 //	deaf            it waits and hears nothing, not even SIGTERM
@@ -144,6 +151,27 @@ func (a *testAgent) do(ctx context.Context, id sdk.SessionId, word, rest string,
 			return sdk.StopReasonCancelled, nil
 		}
 		return "", a.say(ctx, id, "got "+string(r.Outcome.Selected.OptionId))
+	case "once":
+		file := filepath.Join(os.Getenv("HOME"), "once")
+		if _, err := os.Stat(file); err == nil {
+			return sdk.StopReasonEndTurn, nil
+		}
+		return "", os.WriteFile(file, nil, 0o600)
+	case "signal":
+		to := strings.SplitN(rest, " ", 3)
+		got, err := local.Dial(os.Getenv("NAVE_API")).Signal(ctx, local.SignalRequest{Agent: to[0], Key: to[1], Payload: []byte(to[2])})
+		if err != nil {
+			return "", a.say(ctx, id, string(api.CodeOf(err))+" "+err.Error())
+		}
+		return "", a.say(ctx, id, fmt.Sprintf("sent %s %d", got.SessionID, got.Sequence))
+	case "emit":
+		return "", local.Dial(os.Getenv("NAVE_API")).Emit(ctx, rest, map[string]string{"from": "tester"})
+	case "state":
+		st, err := local.Dial(os.Getenv("NAVE_API")).State(ctx)
+		if err != nil {
+			return "", err
+		}
+		return "", a.say(ctx, id, fmt.Sprintf("%s %s %d %v %v", st.Agent, st.Key, st.Attempt, st.Signals, st.StateLost))
 	case "stop":
 		return sdk.StopReason(rest), nil
 	case "fail":

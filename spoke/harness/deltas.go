@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke/harness/acp"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -12,7 +13,6 @@ import (
 // Bounds of what is written at the moment.
 const (
 	deltaPause = 50 * time.Millisecond // between two messages of deltas
-	deltaBytes = 4 << 10               // of one delta
 	deltasHeld = 64 << 10              // bytes that wait for the spoke; further ones are dropped
 )
 
@@ -38,7 +38,7 @@ func (d *deltas) add(p acp.Delta) {
 	}
 	if n := len(d.held); n > 0 {
 		last := d.held[n-1]
-		if last.Stream == p.Stream && last.Type == string(p.Type) && last.Offset+uint64(len(last.Text)) == p.Offset && len(last.Text)+len(p.Text) <= deltaBytes {
+		if last.Stream == p.Stream && last.Type == string(p.Type) && last.Offset+uint64(len(last.Text)) == p.Offset && len(last.Text)+len(p.Text) <= api.MaxDeltaBytes {
 			last.Text += p.Text
 			d.bytes += len(p.Text)
 			return

@@ -17,21 +17,23 @@ import (
 
 // TestNext plays transcripts: facts are set, turns end, and each line of the output is what next decides then.
 //
-//	orders   signals as sequence or sequence/deliveries, then single, stop
+//	orders   signals as sequence or sequence/deliveries, then single, stop, cancel=sequence
 //	running  the signals of the turn that runs
-//	ended    done, failed, cut: how it ended
+//	ended    done, failed, cut, cancelled: how it ended
+//	opened   a conversation is open; cut: it was cut; closed: it is not open any more
 //	prepared  the preparation ended well; cut: it was cut
 //	restored  the state is restored
 //	mode     of checkpoints; taken, saved: it went well; with wrong: it did not
 //	set      lapsed, interrupt, calm, elapsed, stalled, uncovered = true or false
 //
-// The commands say where it begins: restore, begin (restored), save (prepared, turns need checkpoints), play (they do not).
+// A drop is done at once. The commands say where it begins: restore, begin (restored), save (prepared, turns need checkpoints),
+// play (they do not). The argument converses says that turns need a conversation.
 func TestNext(t *testing.T) {
 	datadriven.RunTest(t, "testdata/next.txt", func(t *testing.T, d *datadriven.TestData) string {
 		var f facts
 		f.failed = make(map[uint64]uint32)
 		f.prepared, f.restored, f.calm = d.Cmd == "play" || d.Cmd == "save", d.Cmd != "restore", true
-		f.mode = api.CheckpointTurn
+		f.mode, f.converses = api.CheckpointTurn, d.HasArg("converses")
 		saves := d.Cmd == "save"
 		var turn []*harnessv1.Signal
 		var out strings.Builder
@@ -39,13 +41,16 @@ func TestNext(t *testing.T) {
 			words := strings.Fields(line)
 			switch words[0] {
 			case "orders":
-				f.signals, f.single, f.stop = nil, false, ""
+				f.signals, f.single, f.stop, f.cancelled, f.reason = nil, false, "", 0, ""
 				for _, w := range words[1:] {
-					switch w {
-					case "single":
+					upTo, cancels := strings.CutPrefix(w, "cancel=")
+					switch {
+					case w == "single":
 						f.single = true
-					case "stop":
+					case w == "stop":
 						f.stop = "stop"
+					case cancels:
+						f.cancelled, f.reason = parseSignal(t, upTo).Sequence, "ada cancelled it"
 					default:
 						f.signals = append(f.signals, parseSignal(t, w))
 					}
@@ -71,7 +76,7 @@ func TestNext(t *testing.T) {
 			case "ended":
 				for _, s := range turn {
 					switch words[1] {
-					case "done":
+					case "done", "cancelled":
 						f.consumed = f.consumed.with(s.Sequence)
 					case "failed":
 						f.failed[s.Sequence] = s.Deliveries
@@ -80,7 +85,7 @@ func TestNext(t *testing.T) {
 						t.Fatalf("%s: no such outcome", d.Pos)
 					}
 				}
-				f.task, turn, f.running = taskNone, nil, nil
+				f.task, turn, f.running, f.opened = taskNone, nil, nil, false
 				f.open = saves && f.mode == api.CheckpointTurn
 			case "mode":
 				f.mode = api.CheckpointMode(words[1])
@@ -100,18 +105,31 @@ func TestNext(t *testing.T) {
 				}
 			case "restored":
 				f.task, f.restored = taskNone, true
+			case "opened":
+				f.task, f.opened = taskNone, len(words) == 1
+			case "closed":
+				f.task, f.opened = taskNone, false
 			case "prepared":
 				f.task, f.prepared = taskNone, len(words) == 1
 			default:
 				t.Fatalf("%s: no such line: %s", d.Pos, line)
 			}
 			s := next(f)
-			fmt.Fprintf(&out, "%-28s %s", line, s.kind)
+			fmt.Fprintf(&out, "%-28s ", line)
+			for s.kind == stepDrop {
+				fmt.Fprintf(&out, "drop %v: %s, then ", sequences(s.signals), s.reason)
+				for _, d := range s.signals {
+					f.consumed = f.consumed.with(d.Sequence)
+				}
+				f.dirty, f.open = saves, saves && f.mode == api.CheckpointTurn
+				s = next(f)
+			}
+			out.WriteString(s.kind)
 			switch s.kind {
-			case stepRestore, stepPrepare, stepTake, stepUpload:
-				f.task = kinds[s.kind]
+			case stepRestore, stepPrepare, stepOpen, stepClose, stepTake, stepUpload:
+				f.task, f.opened = kinds[s.kind], false
 			case stepRun:
-				f.task, f.dirty = taskTurn, saves
+				f.task, f.dirty, f.opened = taskTurn, saves, false
 				turn, f.running = s.signals, sequences(s.signals)
 				fmt.Fprintf(&out, " %v", f.running)
 			}
@@ -142,8 +160,8 @@ func parseSignal(t *testing.T, w string) *harnessv1.Signal {
 	return s
 }
 
-// A history of orders and outcomes never runs what was consumed, never runs signals out of order, and never repeats a
-// failure that was not handed out anew.
+// A history of orders and outcomes never runs what was consumed or cancelled, never runs signals out of order, and never
+// repeats a failure that was not handed out anew. What is cancelled and waits is dropped before anything runs.
 func TestNextKeepsOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := facts{restored: true, prepared: true, calm: true, failed: make(map[uint64]uint32)}
@@ -163,9 +181,26 @@ func TestNextKeepsOrder(t *testing.T) {
 			}
 			f.single = rapid.Bool().Draw(t, "single")
 			f.lapsed = rapid.SampledFrom([]string{"", "", "", "lapsed"}).Draw(t, "lapsed")
+			if rapid.IntRange(0, 4).Draw(t, "cancel") == 0 {
+				f.cancelled = max(f.cancelled, rapid.Uint64Range(0, newest).Draw(t, "up to"))
+			}
 			s := next(f)
+			if s.kind == stepDrop {
+				for _, sig := range s.signals {
+					if sig.Sequence > f.cancelled || f.consumed.has(sig.Sequence) {
+						t.Fatalf("%v are dropped, cancelled up to %d", sequences(s.signals), f.cancelled)
+					}
+					f.consumed, highest = f.consumed.with(sig.Sequence), sig.Sequence
+				}
+				if s = next(f); s.kind == stepDrop {
+					t.Fatal("a drop follows a drop of everything")
+				}
+			}
 			if s.kind != stepRun {
 				continue
+			}
+			if first := s.signals[0].Sequence; first <= f.cancelled {
+				t.Fatalf("%v run, cancelled up to %d", sequences(s.signals), f.cancelled)
 			}
 			if f.single && len(s.signals) != 1 {
 				t.Fatalf("single, and the turn takes %v", sequences(s.signals))
@@ -178,8 +213,8 @@ func TestNextKeepsOrder(t *testing.T) {
 					t.Fatalf("signal %d runs again with %d deliveries, as when it failed", sig.Sequence, sig.Deliveries)
 				}
 			}
-			switch rapid.SampledFrom([]string{"done", "failed", "cut"}).Draw(t, "outcome") {
-			case "done":
+			switch rapid.SampledFrom([]string{"done", "cancelled", "failed", "cut"}).Draw(t, "outcome") {
+			case "done", "cancelled":
 				for _, sig := range s.signals {
 					f.consumed = f.consumed.with(sig.Sequence)
 					highest = sig.Sequence

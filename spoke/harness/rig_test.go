@@ -32,7 +32,7 @@ import (
 // A harness kills the children of its process, so each test runs it in one of its own: this binary with a description.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && filepath.Base(os.Args[1]) == "workload.json" {
-		if os.Getenv("NAVE_TEST_CLOCK")+os.Getenv("NAVE_TEST_STALL") != "" {
+		if os.Getenv("NAVE_TEST_CLOCK")+os.Getenv("NAVE_TEST_STALL")+os.Getenv("NAVE_TEST_PATIENCE") != "" {
 			os.Exit(mainWithConfig(os.Args[1]))
 		}
 		os.Exit(harness.Main(os.Args[1], "test", os.Stderr))
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // mainWithConfig runs a harness whose clock is ahead of the boot-time clock by what a file says, or whose transfers may
-// stand still for another time.
+// stand still for another time, or whose patience is another.
 func mainWithConfig(description string) int {
 	w, err := harness.Load(description)
 	if err != nil {
@@ -56,6 +56,9 @@ func mainWithConfig(description string) int {
 	}
 	if stall := os.Getenv("NAVE_TEST_STALL"); stall != "" {
 		c.Stall = duration([]byte(stall), nil)
+	}
+	if patience := os.Getenv("NAVE_TEST_PATIENCE"); patience != "" {
+		c.Patience = duration([]byte(patience), nil)
 	}
 	h, err := harness.New(c)
 	if err == nil {
@@ -89,6 +92,7 @@ type rig struct {
 	h    *handler
 	door *door.Door
 	v    *vault
+	m    *messenger
 	open *run.Group // runs the door; nil while the spoke is away
 
 	socket string   // of the door; the harness's own unless something is between them
@@ -102,7 +106,7 @@ func newRig(t *testing.T, script string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}, v: newVault()}
+	r := &rig{t: t, dir: dir, h: &handler{changed: make(chan struct{})}, v: newVault(), m: &messenger{}}
 	r.id = spoke.WorkloadID{Session: "01J00000000000000000000000", Epoch: api.Epoch{N: 1}, Attempt: 2}
 	r.w = &harnessv1.Workload{
 		Id: r.id.String(), Organization: "default", Session: string(r.id.Session), Key: "a key", Agent: "tester", Cluster: "01JC",
@@ -144,7 +148,7 @@ func (r *rig) beginWithout() {
 		r.t.Fatal(err)
 	}
 	r.door, err = door.New(door.Config{
-		Socket: cmp.Or(r.socket, r.w.Socket), Vault: r.v, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
+		Socket: cmp.Or(r.socket, r.w.Socket), Vault: r.v, Messenger: r.m, Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)),
 		Verify: func(id spoke.WorkloadID, pid int) error {
 			if id != r.id || pid != r.cmd.Process.Pid && r.socket == "" {
 				return errors.New("another process")
@@ -235,6 +239,7 @@ type handler struct {
 
 	mu      sync.Mutex
 	events  []api.Event
+	deltas  []api.Delta
 	changed chan struct{}
 }
 
@@ -258,6 +263,34 @@ func (h *handler) Events(ctx context.Context, _ spoke.WorkloadID, events []api.E
 }
 
 func (h *handler) Detached(spoke.WorkloadID) {}
+
+func (h *handler) Deltas(_ spoke.WorkloadID, deltas []api.Delta, _ int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deltas = append(h.deltas, deltas...)
+}
+
+// messenger takes signals, after it refused some as unavailable.
+type messenger struct {
+	mu      sync.Mutex
+	away    int               // calls that are still refused; guarded by mu
+	err     error             // of those that are not; guarded by mu
+	signals []api.AgentSignal // guarded by mu
+}
+
+func (m *messenger) Signal(_ context.Context, _ api.SessionID, _ api.Source, s api.AgentSignal) (api.Accepted, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away > 0 {
+		m.away--
+		return api.Accepted{}, api.Errorf(api.CodeUnavailable, "the hub is away")
+	}
+	if m.err != nil {
+		return api.Accepted{}, m.err
+	}
+	m.signals = append(m.signals, s)
+	return api.Accepted{Signal: "signal", Session: "other", Sequence: uint64(len(m.signals))}, nil
+}
 
 // await returns all events when one of them is as wanted, and checks that they are dense.
 func (r *rig) await(what string, is func(api.Event) bool) []api.Event {

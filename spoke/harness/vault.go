@@ -109,6 +109,7 @@ func (v *vault) fetch(ctx context.Context, id api.CheckpointID, part api.Checkpo
 var codeOf = map[codes.Code]api.Code{
 	codes.InvalidArgument: api.CodeInvalid, codes.NotFound: api.CodeNotFound, codes.PermissionDenied: api.CodeDenied, codes.ResourceExhausted: api.CodeLimit,
 	codes.Unavailable: api.CodeUnavailable, codes.Canceled: api.CodeUnavailable, codes.FailedPrecondition: api.CodeFailed, codes.Unimplemented: api.CodeUnsupported,
+	codes.DeadlineExceeded: api.CodeUnavailable, codes.AlreadyExists: api.CodeExists, codes.Aborted: api.CodeConflict, codes.Unauthenticated: api.CodeUnauthenticated,
 }
 
 // fromStatus renders an error of a call to the spoke.

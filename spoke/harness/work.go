@@ -269,7 +269,7 @@ func (h *Harness) finish(t task, e ended) error {
 		h.work.agent = nil
 	case taskTurn:
 		h.work.agent = nil
-		h.work.told = h.work.told || e.result.outcome.Consumes()
+		h.work.told = h.work.told || h.work.lost && e.result.outcome.Consumes()
 		h.ended(t.signals, e.result)
 	case taskTake:
 		h.taken(e)

@@ -10,9 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/harness"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 	"github.com/nave-dev/nave/spoke/process"
 )
 
@@ -43,10 +49,17 @@ func TestRefuseNamesTheField(t *testing.T) {
 		"spec.env[1].secret": func(e *api.EnvironmentSpec, _ *api.AgentSpec) {
 			e.Env = []api.EnvVar{{Name: "A", Value: "b"}, {Name: "B", Secret: "s/k"}}
 		},
-		"spec.harness.protocol": func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Harness.Protocol = api.ProtocolACP },
-		"spec.mcp_servers":      func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.MCPServers = make([]api.MCPServer, 1) },
-		"spec.skills":           func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Skills = make([]api.Skill, 1) },
-		"spec.model.provider":   func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Model = api.ModelRef{Name: "m", Provider: "p"} },
+		"spec.mcp_servers": func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.MCPServers = make([]api.MCPServer, 1) },
+		"spec.mcp_servers[1].image": func(_ *api.EnvironmentSpec, a *api.AgentSpec) {
+			*a = withServers(api.MCPServer{Name: "a", Command: []string{"a"}, Stdio: true}, api.MCPServer{Name: "b", Image: "b", Stdio: true})
+		},
+		"spec.mcp_servers[0].port": func(_ *api.EnvironmentSpec, a *api.AgentSpec) {
+			*a = withServers(api.MCPServer{Name: "a", Command: []string{"a"}, Port: 80})
+		},
+		"spec.mcp_servers[0].env[0].secret": func(_ *api.EnvironmentSpec, a *api.AgentSpec) {
+			*a = withServers(api.MCPServer{Name: "a", Command: []string{"a"}, Stdio: true, Env: []api.EnvVar{{Name: "A", Secret: "s/k"}}})
+		},
+		"spec.model.provider": func(_ *api.EnvironmentSpec, a *api.AgentSpec) { a.Model = api.ModelRef{Name: "m", Provider: "p"} },
 	} {
 		w := spec(1)
 		change(w.Revision.Environment, w.Revision.Agent)
@@ -55,6 +68,53 @@ func TestRefuseNamesTheField(t *testing.T) {
 			t.Errorf("Refuse = %v (code %q, field %q), want field %q", err, api.CodeOf(err), api.FieldOf(err), field)
 		}
 	}
+}
+
+// What an agent of the other protocol wants is honoured, and its harness is told.
+func TestDescriptionOfAConversation(t *testing.T) {
+	rt, c := newRuntime(t)
+	w := spec(1)
+	*w.Revision.Agent = withServers(api.MCPServer{Name: "files", Command: []string{"serve", "-x"}, Stdio: true, Env: []api.EnvVar{{Name: "A", Value: "b"}}})
+	w.Revision.Agent.Skills = []api.Skill{{Name: "review", Description: "how to review", Body: "Look twice."}}
+	w.Revision.Agent.ApprovalHold = time.Minute
+	if err := rt.Refuse(w.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Start(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	got, err := harness.Load(filepath.Join(c.Dir, "workloads", w.ID.String(), "workload.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &harnessv1.Workload{
+		Protocol: "acp", ApprovalHold: durationpb.New(time.Minute),
+		McpServers: []*harnessv1.McpServer{{Name: "files", Command: []string{"serve", "-x"}, Env: []*harnessv1.EnvVar{{Name: "A", Value: "b"}}}},
+		Skills:     []*harnessv1.Skill{{Name: "review", Description: "how to review", Body: "Look twice."}},
+	}
+	said := &harnessv1.Workload{Protocol: got.Protocol, ApprovalHold: got.ApprovalHold, McpServers: got.McpServers, Skills: got.Skills}
+	if diff := cmp.Diff(want, said, protocmp.Transform()); diff != "" {
+		t.Errorf("description (-want +got)\n%s", diff)
+	}
+	if err := rt.Stop(t.Context(), w.ID, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(20 * time.Second)
+	for {
+		list, err := rt.List(t.Context())
+		if err == nil && len(list) == 1 && list[0].State == spoke.WorkloadEnded {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-deadline:
+			t.Fatalf("the workload does not end: %v, %v", list, err)
+		}
+	}
+}
+
+func withServers(servers ...api.MCPServer) api.AgentSpec {
+	return api.AgentSpec{Environment: "local", Harness: api.HarnessSpec{Protocol: api.ProtocolACP, Command: []string{"true"}}, MCPServers: servers}
 }
 
 // A claim without a process is a start that was cut off: ended, and gone after Stop. What runs with its mark is killed.

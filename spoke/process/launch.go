@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -104,9 +105,13 @@ func (r *Runtime) describe(c claim, w spoke.WorkloadSpec) *harnessv1.Workload {
 		State: r.state(w.ID, "state"), StateLatest: string(w.State.Latest), StateSaved: string(w.State.Saved),
 		OnStateLoss: string(cmp.Or(w.State.OnLoss, agent.OnStateLoss)), CheckpointMode: string(cmp.Or(w.State.Mode, agent.Checkpoint.Mode)),
 		CheckpointInterval: durationpb.New(cmp.Or(w.State.Interval, agent.Checkpoint.Interval)),
+		ApprovalHold:       durationpb.New(agent.ApprovalHold), Env: variables(env.Env),
 	}
-	for _, e := range env.Env {
-		d.Env = append(d.Env, &harnessv1.EnvVar{Name: e.Name, Value: e.Value})
+	for _, m := range agent.MCPServers {
+		d.McpServers = append(d.McpServers, &harnessv1.McpServer{Name: m.Name, Command: m.Command, Env: variables(m.Env)})
+	}
+	for _, k := range agent.Skills {
+		d.Skills = append(d.Skills, &harnessv1.Skill{Name: k.Name, Description: k.Description, Body: k.Body})
 	}
 	for _, f := range env.Files {
 		d.Files = append(d.Files, &harnessv1.File{Path: f.Path, Content: f.Content, Mode: f.Mode})
@@ -115,4 +120,12 @@ func (r *Runtime) describe(c claim, w spoke.WorkloadSpec) *harnessv1.Workload {
 		d.InitScripts = append(d.InitScripts, &harnessv1.InitScript{Name: s.Name, Script: s.Script})
 	}
 	return d
+}
+
+func variables(env []api.EnvVar) []*harnessv1.EnvVar {
+	var out []*harnessv1.EnvVar
+	for _, e := range env {
+		out = append(out, &harnessv1.EnvVar{Name: e.Name, Value: e.Value})
+	}
+	return out
 }

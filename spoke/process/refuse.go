@@ -25,9 +25,7 @@ func (r *Runtime) Refuse(rev *api.ResolvedRevision) error {
 		{len(env.PullSecrets) > 0, "spec.pull_secrets", "no image is pulled: leave them out"},
 		{env.WarmPool > 0, "spec.warm_pool", "local processes are not kept ready: leave it out"},
 		{len(env.Egress) > 0, "spec.egress", "the network of local processes is not limited: leave it out"},
-		{agent.Harness.Protocol != api.ProtocolCommand, "spec.harness.protocol", fmt.Sprintf("%q is not spoken here yet: use %q", agent.Harness.Protocol, api.ProtocolCommand)},
-		{len(agent.MCPServers) > 0, "spec.mcp_servers", "tool servers are not started here: leave them out"},
-		{len(agent.Skills) > 0, "spec.skills", "skills are not handed to agents of the command protocol: put them into files of the environment"},
+		{len(agent.MCPServers) > 0 && agent.Harness.Protocol != api.ProtocolACP, "spec.mcp_servers", fmt.Sprintf("agents of protocol %q are not told of tool servers: leave them out", agent.Harness.Protocol)},
 		{agent.Model.Provider != "", "spec.model.provider", "no provider is reached through Nave here: leave it out"},
 	}
 	for _, rule := range rules {
@@ -35,9 +33,25 @@ func (r *Runtime) Refuse(rev *api.ResolvedRevision) error {
 			return unsupported(rule.field, rule.remedy)
 		}
 	}
-	for i, e := range env.Env {
+	for i, m := range agent.MCPServers {
+		f := fmt.Sprintf("spec.mcp_servers[%d]", i)
+		switch {
+		case m.Image != "":
+			return unsupported(f+".image", "tool servers are started by the agent on the host: give a command")
+		case m.Port != 0:
+			return unsupported(f+".port", "tool servers are started by the agent: use stdio")
+		}
+		if err := refuseSecrets(f+".env", m.Env); err != nil {
+			return err
+		}
+	}
+	return refuseSecrets("spec.env", env.Env)
+}
+
+func refuseSecrets(field string, env []api.EnvVar) error {
+	for i, e := range env {
 		if e.Secret != "" {
-			return unsupported(fmt.Sprintf("spec.env[%d].secret", i), "secrets are not handed out here: give a value")
+			return unsupported(fmt.Sprintf("%s[%d].secret", field, i), "secrets are not handed out here: give a value")
 		}
 	}
 	return nil
