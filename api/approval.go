@@ -45,6 +45,11 @@ const (
 	ApprovalWithdrawn ApprovalState = "Withdrawn" // its session ended, or its signal became a dead letter
 )
 
+// ApprovalStates lists the states.
+func ApprovalStates() []ApprovalState {
+	return []ApprovalState{ApprovalOpen, ApprovalApproved, ApprovalDenied, ApprovalExpired, ApprovalWithdrawn}
+}
+
 // Approval is a permission that an agent asked a person for. Its session's owner keeps it.
 type Approval struct {
 	ID          ApprovalID
@@ -68,7 +73,7 @@ type Approval struct {
 
 	Taken    bool     // the turn that asked got the answer
 	Detached bool     // that turn ended without the answer: the answer becomes a signal
-	Moot     bool     // somebody cancelled that turn: nobody needs the answer
+	Moot     bool     // nobody needs the answer: somebody cancelled that turn, or its signal became a dead letter
 	Signal   SignalID // that carries the answer; empty when none does
 }
 

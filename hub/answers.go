@@ -26,6 +26,8 @@ type SignalRequest struct {
 	IdempotencyKey string
 	Sender         string // subject of the credential
 	DryRun         bool   // check everything, accept nothing
+
+	Origin []api.Origin // the sessions that led to it; only of a signal that a session sends
 }
 
 // SessionView is a session with what people want to see of it beside its record.

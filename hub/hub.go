@@ -20,7 +20,7 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 )
 
-// Config is what a hub needs. Every port is required but the vault.
+// Config is what a hub needs. Every port is required but vault and granter.
 type Config struct {
 	Shards   ShardStore
 	Archive  Archive
@@ -30,6 +30,7 @@ type Config struct {
 	Bucket   Bucket
 	Vault    Vault // default: checkpoints are refused
 	Resolver Resolver
+	Granter  Granter // default: nothing is granted
 
 	LeaseTTL time.Duration // of a cluster; default DefaultLeaseTTL, MinLeaseTTL to MaxLeaseTTL
 	Beat     time.Duration // between heartbeats; default a fifth of LeaseTTL, at most two fifths
@@ -115,6 +116,7 @@ type Hub struct {
 	garbage  *collector
 	feed     *feed
 	quota    *quota
+	senders  *senders
 	metrics  *metrics
 	loaded   atomic.Int32 // shards that are owned and loaded
 
@@ -127,7 +129,7 @@ func New(cfg Config) (*Hub, error) {
 		return nil, err
 	}
 	cfg.Limits.Lease = cfg.LeaseTTL
-	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), metrics: newMetrics(), mailSessions: mailSessions}
+	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), senders: newSenders(cfg.Limits), metrics: newMetrics(), mailSessions: mailSessions}
 	h.commits = newCommitter(cfg.Shards, h.metrics)
 	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.metrics, h.post)
 	h.fleet = newLiveness(h)

@@ -121,18 +121,19 @@ func result(err error) string {
 type levels struct{ h *Hub }
 
 var (
-	descSessions = prometheus.NewDesc("nave_hub_sessions", "Sessions of the owned shards by phase.", []string{"phase"}, nil)
-	descPending  = prometheus.NewDesc("nave_hub_signals_pending", "Signals that are not settled.", nil, nil)
-	descShards   = prometheus.NewDesc("nave_hub_shards_owned", "Shards that are owned and loaded.", nil, nil)
-	descStuck    = prometheus.NewDesc("nave_hub_shards_stuck", "Shards that settle nothing because the archive contradicts them.", nil, nil)
-	descLinks    = prometheus.NewDesc("nave_hub_links", "Open links of spokes.", nil, nil)
-	descClusters = prometheus.NewDesc("nave_hub_clusters", "Registered clusters by health.", []string{"health"}, nil)
-	descQueue    = prometheus.NewDesc("nave_hub_queue", "What waits, by queue: events for shards, batches for the store, appends for the archive, requests for the placer, sessions and acknowledgements for links, events for the archive in memory, sessions whose checkpoints are to be collected.", []string{"queue"}, nil)
+	descSessions  = prometheus.NewDesc("nave_hub_sessions", "Sessions of the owned shards by phase.", []string{"phase"}, nil)
+	descApprovals = prometheus.NewDesc("nave_hub_approvals", "Requests for permission that are kept, by state.", []string{"state"}, nil)
+	descPending   = prometheus.NewDesc("nave_hub_signals_pending", "Signals that are not settled.", nil, nil)
+	descShards    = prometheus.NewDesc("nave_hub_shards_owned", "Shards that are owned and loaded.", nil, nil)
+	descStuck     = prometheus.NewDesc("nave_hub_shards_stuck", "Shards that settle nothing because the archive contradicts them.", nil, nil)
+	descLinks     = prometheus.NewDesc("nave_hub_links", "Open links of spokes.", nil, nil)
+	descClusters  = prometheus.NewDesc("nave_hub_clusters", "Registered clusters by health.", []string{"health"}, nil)
+	descQueue     = prometheus.NewDesc("nave_hub_queue", "What waits, by queue: events for shards, batches for the store, appends for the archive, requests for the placer, sessions and acknowledgements for links, events for the archive in memory, sessions whose checkpoints are to be collected.", []string{"queue"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (l *levels) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSessions, descPending, descShards, descStuck, descLinks, descClusters, descQueue} {
+	for _, d := range []*prometheus.Desc{descSessions, descApprovals, descPending, descShards, descStuck, descLinks, descClusters, descQueue} {
 		ch <- d
 	}
 }
@@ -142,7 +143,7 @@ func (l *levels) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v int, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
 	}
-	phases, pending, inboxes, unarchived := map[api.Phase]int{}, 0, 0, 0
+	phases, approvals, pending, inboxes, unarchived := map[api.Phase]int{}, map[api.ApprovalState]int{}, 0, 0, 0
 	for _, lo := range l.h.loops {
 		inboxes += len(lo.inbox)
 		c := lo.census.Load()
@@ -154,9 +155,15 @@ func (l *levels) Collect(ch chan<- prometheus.Metric) {
 		for i, p := range api.Phases() {
 			phases[p] += c.phases[i]
 		}
+		for state, n := range c.approvals {
+			approvals[state] += n
+		}
 	}
 	for _, p := range api.Phases() {
 		gauge(descSessions, phases[p], string(p))
+	}
+	for _, state := range api.ApprovalStates() {
+		gauge(descApprovals, approvals[state], string(state))
 	}
 	gauge(descPending, pending)
 	gauge(descShards, int(l.h.loaded.Load()))
@@ -182,6 +189,8 @@ type census struct {
 	pending    int
 	unarchived int
 
+	approvals map[api.ApprovalState]int
+
 	assigned map[api.ClusterID]bool // clusters that have a session
 	unaware  map[api.ClusterID]bool // those that have one which is not known to be lost
 }
@@ -190,7 +199,7 @@ type census struct {
 const censusEvery = time.Second
 
 func (m *machine) census() *census {
-	c := census{assigned: map[api.ClusterID]bool{}, unaware: map[api.ClusterID]bool{}}
+	c := census{approvals: map[api.ApprovalState]int{}, assigned: map[api.ClusterID]bool{}, unaware: map[api.ClusterID]bool{}}
 	at := map[api.Phase]int{}
 	for i, p := range api.Phases() {
 		at[p] = i
@@ -203,6 +212,11 @@ func (m *machine) census() *census {
 			if s.Phase != api.PhaseLost {
 				c.unaware[s.Assignment.Cluster] = true
 			}
+		}
+	}
+	for _, s := range m.asking {
+		for _, a := range s.approvals {
+			c.approvals[a.State]++
 		}
 	}
 	for _, a := range m.queue {

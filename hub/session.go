@@ -13,22 +13,32 @@ import (
 
 // Signal accepts a message to a session. It returns when the signal is durable, or refused.
 func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error) {
-	if err := api.ValidateName("agent", r.Agent); err != nil {
+	if err := checkSignal(r); err != nil {
 		return api.Accepted{}, err
+	}
+	r.Origin = nil
+	return h.receive(ctx, r)
+}
+
+// checkSignal checks the form of a message.
+func checkSignal(r SignalRequest) error {
+	if err := api.ValidateName("agent", r.Agent); err != nil {
+		return err
 	}
 	if err := api.ValidateSessionKey("key", r.Key); err != nil {
-		return api.Accepted{}, err
+		return err
 	}
 	if len(r.Payload) == 0 {
-		return api.Accepted{}, api.Invalid("payload", "is empty: say something to the agent")
+		return api.Invalid("payload", "is empty: say something to the agent")
 	}
 	if len(r.Payload) > api.MaxPayload {
-		return api.Accepted{}, &api.Error{Code: api.CodeLimit, Field: "payload",
-			Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
+		return &api.Error{Code: api.CodeLimit, Field: "payload", Err: api.Errorf(api.CodeLimit, "%d bytes: at most %d are allowed", len(r.Payload), api.MaxPayload)}
 	}
-	if err := api.ValidateIdempotencyKey("idempotency_key", r.IdempotencyKey); err != nil {
-		return api.Accepted{}, err
-	}
+	return api.ValidateIdempotencyKey("idempotency_key", r.IdempotencyKey)
+}
+
+// receive takes a message whose form was checked.
+func (h *Hub) receive(ctx context.Context, r SignalRequest) (api.Accepted, error) {
 	agent, err := h.cfg.Resolver.Agent(ctx, r.Org, r.Agent)
 	if err != nil {
 		return api.Accepted{}, err
@@ -46,7 +56,7 @@ func (h *Hub) Signal(ctx context.Context, r SignalRequest) (api.Accepted, error)
 // arrival is a signal at the door, without its ids.
 func arrival(r SignalRequest, agent api.ObjectID) evSignal {
 	return evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, dryRun: r.DryRun,
-		signal: api.Signal{IdempotencyKey: r.IdempotencyKey, Payload: r.Payload, PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender}}
+		signal: api.Signal{IdempotencyKey: r.IdempotencyKey, Payload: r.Payload, PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender, Origin: r.Origin}}
 }
 
 // accept makes the ids and brings the signal to its shard.

@@ -21,7 +21,8 @@ import (
 //	turn.ended otherwise       stays: the next attempt asks with the same id
 //
 // An answer is a level: the workload is told of it as long as it may not have it. So an answered approval is either taken by
-// the turn that is consumed, or becomes one signal, in whatever order answer and end of the turn come. What else is owed
+// the turn that is consumed, or becomes one signal, in whatever order answer and end of the turn come; neither when nobody
+// needs it any more: somebody cancelled the turn, its signal is a dead letter, or the session is terminated. What else is owed
 // ([session.duty]) is done right behind the event by which it became so, by an owner that begins, and with the next facts.
 
 // byNave answers for people where none can.

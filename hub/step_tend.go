@@ -17,7 +17,7 @@ const (
 	dutyNone     duty = iota
 	dutyWithdraw      // nobody needs the answer any more
 	dutyExpire        // nobody answered in time
-	dutyDetach        // its turn is not done again
+	dutyDrop          // it is answered, and nobody needs the answer any more
 	dutyConvey        // the answer becomes a signal
 )
 
@@ -26,8 +26,8 @@ const (
 //	state               owed when
 //	Open                withdrawn: the session is terminated, the turn was cancelled, or its signal is a dead letter;
 //	                    expired: its time is over
-//	Approved, Denied    detached: its signal is a dead letter; a signal: it is detached, nobody cancelled the turn, and a person
-//	                    answered
+//	Approved, Denied    dropped: its signal is a dead letter before it was taken; a signal: it is detached, nobody cancelled the
+//	                    turn, and a person answered
 //	Expired, Withdrawn  nothing
 func (s *session) duty(a api.Approval, now time.Time) (duty, string) {
 	ended := a.Sequence > 0 && !slices.ContainsFunc(s.pending, func(sig api.Signal) bool { return sig.Sequence == a.Sequence })
@@ -42,7 +42,7 @@ func (s *session) duty(a api.Approval, now time.Time) (duty, string) {
 		return dutyExpire, "nobody answered in time"
 	case !answered(a) || a.Taken || s.Intent == api.IntentTerminated:
 	case ended && !a.Detached:
-		return dutyDetach, ""
+		return dutyDrop, ""
 	case a.Detached && a.Signal == "" && !a.Moot && a.By != byNave:
 		return dutyConvey, ""
 	}
@@ -106,12 +106,9 @@ func (m *machine) tend(o *output, s *session, now time.Time) {
 				m.endApproval(o, s, now, a, api.ApprovalWithdrawn, api.EventWithdrawn, why)
 			case dutyExpire:
 				m.endApproval(o, s, now, a, api.ApprovalExpired, api.EventExpired, why)
-			case dutyDetach:
-				a.Detached = true
+			case dutyDrop:
+				a.Detached, a.Moot = true, true
 				m.remember(s, a)
-				if d, _ := s.duty(a, now); d == dutyConvey {
-					a = m.convey(o, s, now, a)
-				}
 				o.mutate(s.Org, Mutation{PutApproval: &a})
 			case dutyConvey:
 				a = m.convey(o, s, now, a)

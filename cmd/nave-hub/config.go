@@ -94,6 +94,8 @@ type overlayConfig struct {
 type limitsConfig struct {
 	PendingPerSession int           `yaml:"pending_per_session"`
 	PendingPerOrg     int           `yaml:"pending_per_organization"`
+	AgentSignals      int           `yaml:"agent_signals"`
+	AgentBurst        int           `yaml:"agent_burst"`
 	Requests          int           `yaml:"requests"`
 	Burst             int           `yaml:"burst"`
 	Streams           int           `yaml:"streams"`
@@ -125,7 +127,8 @@ func defaults() config {
 		Archive: archiveConfig{Readers: 4},
 		Overlay: overlayConfig{Listen: "127.0.0.1", Identity: "nave-hub-1"},
 		Lease:   hub.DefaultLeaseTTL, Retention: api.IdempotencyRetention,
-		Limits: limitsConfig{PendingPerSession: l.PendingPerSession, PendingPerOrg: l.PendingPerOrg, Requests: 2000, Burst: 4000, Streams: 256,
+		Limits: limitsConfig{PendingPerSession: l.PendingPerSession, PendingPerOrg: l.PendingPerOrg, AgentSignals: l.AgentSignals, AgentBurst: l.AgentBurst,
+			Requests: 2000, Burst: 4000, Streams: 256,
 			PublicRequests: 20, PublicBurst: 40, Deadline: 30 * time.Second},
 		Log: logConfig{Level: "info", Format: "text"},
 	}
@@ -271,7 +274,7 @@ func (c *config) checkLimits() error {
 	for _, n := range []struct {
 		field string
 		value int
-	}{{"pending_per_session", l.PendingPerSession}, {"pending_per_organization", l.PendingPerOrg}, {"requests", l.Requests}, {"burst", l.Burst},
+	}{{"pending_per_session", l.PendingPerSession}, {"pending_per_organization", l.PendingPerOrg}, {"agent_signals", l.AgentSignals}, {"agent_burst", l.AgentBurst}, {"requests", l.Requests}, {"burst", l.Burst},
 		{"streams", l.Streams}, {"public_requests", l.PublicRequests}, {"public_burst", l.PublicBurst}} {
 		if n.value < 1 || n.value > 1e9 {
 			return api.Invalid("limits."+n.field, "%d: want 1 to 1000000000", n.value)

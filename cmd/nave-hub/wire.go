@@ -112,7 +112,8 @@ func (p *program) newBrain(s *storage) (*brain, error) {
 	metrics := prometheus.NewRegistry()
 	h, err := hub.New(hub.Config{Shards: s.store, Archive: s.archive, Reader: s.archive, Clusters: s.store, Leases: s.store, Bucket: s.objects, Vault: s.objects,
 		Resolver: catalog, LeaseTTL: p.cfg.Lease, Beat: p.cfg.Beat,
-		Limits: hub.Limits{PendingPerSession: p.cfg.Limits.PendingPerSession, PendingPerOrg: p.cfg.Limits.PendingPerOrg}, Log: p.log, Metrics: metrics})
+		Limits: hub.Limits{PendingPerSession: p.cfg.Limits.PendingPerSession, PendingPerOrg: p.cfg.Limits.PendingPerOrg,
+			AgentSignals: p.cfg.Limits.AgentSignals, AgentBurst: p.cfg.Limits.AgentBurst}, Log: p.log, Metrics: metrics})
 	return &brain{h, catalog, metrics}, err
 }
 
