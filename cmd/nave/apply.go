@@ -106,24 +106,28 @@ func located(d document, err error) error {
 }
 
 func (a *app) printOutcome(d document, outcome string, dryRun bool) error {
-	var err error
-	switch a.output {
-	case formatJSON:
-		err = json.NewEncoder(a.out).Encode(struct {
+	name := clean(d.name(), false)
+	switch {
+	case a.output == formatJSON:
+		raw, err := json.Marshal(struct {
 			Kind         string `json:"kind"`
 			Organization string `json:"organization,omitempty"`
 			Name         string `json:"name"`
 			Outcome      string `json:"outcome"`
 			DryRun       bool   `json:"dry_run,omitempty"`
 		}{string(d.kind.name), d.noun.GetMeta().GetOrganization(), d.noun.GetMeta().GetName(), outcome, dryRun})
-	case formatName:
-		_, err = fmt.Fprintln(a.out, d.name())
-	default:
-		if dryRun {
-			outcome += " (dry run)"
+		if err != nil {
+			return err
 		}
-		_, err = fmt.Fprintln(a.out, d.name(), outcome)
+		_, err = fmt.Fprintf(a.out, "%s\n", escapeJSON(raw))
+		return err
+	case a.output == formatName:
+		_, err := fmt.Fprintln(a.out, name)
+		return err
+	case dryRun:
+		outcome += " (dry run)"
 	}
+	_, err := fmt.Fprintln(a.out, name, outcome)
 	return err
 }
 

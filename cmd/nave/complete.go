@@ -77,6 +77,7 @@ func (a *app) completer(positions []source, flag bool) cobra.CompletionFunc {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
 		defer cancel()
+		a.attempts = 1 // a person waits
 		var c *client.Client
 		if hub, err := a.connect(); err == nil {
 			c = hub

@@ -18,6 +18,8 @@ func (a *app) signalsCommand() *cobra.Command {
 		Long: `Signals shows dead letters, the latest first: signals that the agent failed on as often as its max_deliveries allows,
 and those that were not settled when their session was terminated. "nave signals show ID" prints what one said, and
 "nave replay ID" sends it again.`,
+		Example: `  nave signals --dead --agent auditor
+  nave signals show 01JDKQ7V3M5R8N2C4T6W9XYZAB`,
 		RunE: a.do(func(ctx context.Context, _ []string) error {
 			if !dead {
 				return usage("say which: --dead shows the dead letters; what waits in a session is counted by nave sessions")
@@ -90,6 +92,7 @@ func (a *app) replayCommand() *cobra.Command {
 		Use: "replay ID", Short: "Send a dead letter again", Args: cobra.ExactArgs(1),
 		Long: `Replay sends a dead letter again, as a new signal to the same agent and key. Doing it twice is one signal. It prints
 the session and the sequence of the signal in it.`,
+		Example: "  nave replay 01JDKQ7V3M5R8N2C4T6W9XYZAB",
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			return a.with(func(c *client.Client) error {
 				res, err := c.Sessions.Replay(ctx, &navev1.ReplayRequest{SignalId: args[0]})

@@ -117,15 +117,20 @@ func (a *app) rollback(ctx context.Context, c *client.Client, k *kind, name stri
 	n := k.withMeta(former, meta)
 	made, outcome, err := k.put(ctx, c, n, dryRun)
 	if api.CodeOf(err) == api.CodeConflict {
-		return &advice{err, fmt.Sprintf("look at nave history %s %s, then repeat", k.singular(), name)}
+		// An answer that was lost on its way looks so too: then the definition is as it was to be.
+		now, again := k.get(ctx, c, &navev1.GetRequest{Name: name})
+		if again != nil || len(changes(now, former)) > 0 {
+			return &advice{err, fmt.Sprintf("look at nave history %s %s, then repeat", k.singular(), name)}
+		}
+		made, outcome, err = now, navev1.Outcome_OUTCOME_UPDATED, nil
 	}
 	if err != nil {
 		return err
 	}
 	d := document{kind: k, noun: n}
 	if outcome == navev1.Outcome_OUTCOME_UPDATED && !dryRun && made != nil && a.output == formatText {
-		_, err := fmt.Fprintln(a.out, d.name(), clean(fmt.Sprintf("rolled back to revision %d: revision %d", to, made.GetMeta().GetRevision()), false))
-		return err
+		a.say("%s rolled back to revision %d: revision %d", d.name(), to, made.GetMeta().GetRevision())
+		return a.out.err
 	}
 	return a.printOutcome(d, outcomeWord(outcome), dryRun)
 }

@@ -51,6 +51,10 @@ func (h *testHub) put(ctx context.Context, k *kind, n noun, dryRun bool) (noun, 
 	m.Id, m.Revision, m.Etag, m.UpdatedAt, m.UpdatedBy = "01ID", revision, fmt.Sprint("e", revision), timestamppb.New(testNow.Add(-90*time.Minute)), "ann"
 	h.nouns[key] = n
 	h.former[key] = append(h.former[key], n)
+	if err, ok := h.rpcOnce["PutAnswer"]; ok { // lost after it was written
+		delete(h.rpcOnce, "PutAnswer")
+		return nil, 0, err
+	}
 	return n, outcome, nil
 }
 

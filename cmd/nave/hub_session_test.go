@@ -171,6 +171,9 @@ func (s *sessions) Events(ctx context.Context, r *navev1.EventsRequest, out *con
 		if err := out.Send(e); err != nil {
 			return err
 		}
+		if e.GetDelta() != nil {
+			continue // is not counted
+		}
 		sent++
 	}
 	if r.GetFollow() && s.h.ticking { // something happened

@@ -56,6 +56,7 @@ func (a *app) intentCommand(use, short, long string, call intentCall, words func
 	req := &navev1.IntentRequest{}
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long, Args: cobra.ExactArgs(1),
+		Example: fmt.Sprintf("  nave %s 01JDKQ7V3M5R8N2C4T6W9XYZAB --note \"why\"\n  nave %s 01JDKQ7V3M5R8N2C4T6W9XYZAB --dry-run", strings.Fields(use)[0], strings.Fields(use)[0]),
 		RunE: a.do(func(ctx context.Context, args []string) error {
 			req.SessionId = args[0]
 			return a.with(func(c *client.Client) error {

@@ -127,12 +127,12 @@ func (l *live) event(e *navev1.Event) (bool, error) {
 		l.close()
 		return false, l.out.err
 	}
-	rest := p.part + e.GetText()[p.shown:]
-	if strings.TrimRight(rest, "\n") != "" || l.head != nil {
+	rest := strings.TrimRight(p.part+e.GetText()[p.shown:], "\n")
+	if rest != "" {
 		l.begin(key, e, false)
-		l.write(e, strings.TrimRight(rest, "\n"))
+		l.write(e, rest)
 	}
-	if l.head != nil {
+	if l.open == key && l.head != nil {
 		fmt.Fprint(l.out, l.tint(dim, fmt.Sprintf("  [%d]", e.GetNumber())))
 	}
 	l.close()

@@ -114,7 +114,7 @@ func (a *app) signal(ctx context.Context, c *client.Client, req *navev1.SignalRe
 		said += " (duplicate)"
 	}
 	switch {
-	case req.GetDryRun():
+	case req.GetDryRun() && a.output != formatJSON:
 		said = "the signal would be accepted (dry run)"
 		fallthrough
 	case !wait && a.output != formatJSON:

@@ -10,7 +10,7 @@ import (
 	"github.com/nave-dev/nave/hub/client"
 )
 
-// waiter follows a session's log until the turn that consumed one signal has ended. Messages are shown from the signal's
+// waiter follows a session's log until one signal is consumed or given up: a turn that fails, or is cut off, is begun again. Messages are shown from the signal's
 // acceptance on, but for those of turns that are known to be about other signals.
 type waiter struct {
 	*app
@@ -18,7 +18,7 @@ type waiter struct {
 	sequence uint64
 	accepted bool          // the signal's acceptance, or its turn, was seen
 	others   bool          // a turn about other signals is open
-	end      *navev1.Event // its turn record
+	end      *navev1.Event // its last turn record, or that it is a dead letter
 }
 
 func (w *waiter) take(e *navev1.Event) error {
@@ -62,12 +62,31 @@ func (w *waiter) take(e *navev1.Event) error {
 		}
 	case api.EventTurnDone:
 		w.others = false
+		if !mine {
+			return nil
+		}
+		if w.end = e; api.Outcome(e.GetOutcome()).Consumes() {
+			return client.ErrStop
+		}
+		if w.output != formatJSON {
+			w.live.close()
+			w.note("the turn ended as %q: %s; the signal comes again", e.GetOutcome(), firstLine(e.GetText()))
+		}
+	case api.EventDead:
 		if mine {
 			w.end = e
 			return client.ErrStop
 		}
+	case api.EventEnd:
+		w.end = e
+		return client.ErrStop
 	}
 	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
 }
 
 // verdict turns the turn's outcome into success or failure.
@@ -77,6 +96,10 @@ func (w *waiter) verdict() error {
 		return api.Errorf(api.CodeUnavailable, "the log ended before the turn did: follow it with nave events --follow")
 	case api.Outcome(w.end.GetOutcome()) == api.OutcomeDone:
 		return nil
+	case api.EventType(w.end.GetType()) == api.EventDead:
+		return api.Errorf(api.CodeFailed, "the signal is a dead letter: %s; send it again by nave replay %s", w.end.GetText(), w.end.GetAttributes()["signal"])
+	case api.EventType(w.end.GetType()) == api.EventEnd:
+		return api.Errorf(api.CodeFailed, "the session was terminated: %s", w.end.GetText())
 	}
 	why := w.end.GetText()
 	if why == "" {

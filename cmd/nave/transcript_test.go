@@ -58,8 +58,9 @@ var (
 // nave runs the program and returns what it printed and its exit code.
 func (b *bench) nave(args ...string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
-	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithCancel(b.t.Context()) // without a deadline, as in a shell
 	defer cancel()
+	defer time.AfterFunc(30*time.Second, cancel).Stop()
 	code = b.app(&out, &errOut).run(ctx, args)
 	return out.String(), errOut.String(), code
 }

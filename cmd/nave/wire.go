@@ -35,6 +35,7 @@ type app struct {
 	timeout      time.Duration // --timeout; 0: default
 	started      bool          // a command began: later errors are not of usage
 	command      *cobra.Command
+	attempts     int // of a call; 0: as many as the client makes
 	hub          client.Context
 }
 
@@ -175,6 +176,7 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, err
 	}
 	cfg := a.hub.Config()
+	cfg.Attempts = a.attempts
 	cfg.Timeout = min(a.timeout, time.Hour) // a longer one is meant for a whole wait
 	if a.organization != "" {
 		cfg.Organization = a.organization

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"strings"
@@ -35,6 +36,7 @@ type caller struct {
 	token        string
 	organization string
 	timeout      time.Duration
+	attempts     int
 	log          *slog.Logger
 }
 
@@ -52,12 +54,17 @@ func (c *caller) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			req.Header().Set("Authorization", "Bearer "+c.token)
 		}
 		repeat := repeatable(req.Spec().Procedure, msg)
+		var last error
 		for attempt := 1; ; attempt++ {
 			res, err := next(ctx, req)
 			if err = decode(ctx, err); err == nil {
 				return res, nil
 			}
-			if !repeat || api.CodeOf(err) != api.CodeUnavailable || attempt == maxAttempts {
+			if last != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+				return nil, last // says more than that the time was over during this attempt
+			}
+			last = err
+			if !repeat || api.CodeOf(err) != api.CodeUnavailable || attempt == c.attempts {
 				return nil, err
 			}
 			c.log.Debug("repeating call", "call", req.Spec().Procedure, "attempt", attempt, "error", err)

@@ -3,8 +3,10 @@ package client_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
@@ -73,6 +75,28 @@ func (s flakySessions) Signal(ctx context.Context, r *navev1.SignalRequest) (*na
 	return s.f.Signal(ctx, r)
 }
 
+func (s flakySessions) Cancel(_ context.Context, r *navev1.CancelRequest) (*navev1.CancelResponse, error) {
+	return &navev1.CancelResponse{}, s.f.answer(r.GetOrganization())
+}
+
+type flakyApprovals struct {
+	navev1connect.UnimplementedApprovalsHandler
+	f *flaky
+}
+
+func (s flakyApprovals) Answer(_ context.Context, r *navev1.AnswerRequest) (*navev1.Approval, error) {
+	return &navev1.Approval{}, s.f.answer(r.GetOrganization())
+}
+
+type flakySystem struct {
+	navev1connect.UnimplementedSystemHandler
+	f *flaky
+}
+
+func (s flakySystem) Status(_ context.Context, r *navev1.StatusRequest) (*navev1.StatusResponse, error) {
+	return &navev1.StatusResponse{}, s.f.answer(r.GetOrganization())
+}
+
 type flakyClusters struct {
 	navev1connect.UnimplementedClustersHandler
 	f *flaky
@@ -103,6 +127,18 @@ func TestCallsAreRepeatedOnlyWhenThatIsSafe(t *testing.T) {
 		}, false},
 		{"rehearsed signal", func(ctx context.Context, c *client.Client) error {
 			_, err := c.Sessions.Signal(ctx, &navev1.SignalRequest{DryRun: true})
+			return err
+		}, true},
+		{"cancel", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Sessions.Cancel(ctx, &navev1.CancelRequest{SessionId: "s"})
+			return err
+		}, true},
+		{"answer", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Approvals.Answer(ctx, &navev1.AnswerRequest{Id: "a"})
+			return err
+		}, true},
+		{"status", func(ctx context.Context, c *client.Client) error {
+			_, err := c.System.Status(ctx, &navev1.StatusRequest{})
 			return err
 		}, true},
 		{"put", func(ctx context.Context, c *client.Client) error {
@@ -136,6 +172,8 @@ func TestCallsAreRepeatedOnlyWhenThatIsSafe(t *testing.T) {
 			mux.Handle(navev1connect.NewAgentsHandler(flakyAgents{f}))
 			mux.Handle(navev1connect.NewSessionsHandler(flakySessions{f: f}))
 			mux.Handle(navev1connect.NewClustersHandler(flakyClusters{f: f}))
+			mux.Handle(navev1connect.NewApprovalsHandler(flakyApprovals{f: f}))
+			mux.Handle(navev1connect.NewSystemHandler(flakySystem{f: f}))
 			err := tc.call(t.Context(), start(t, mux, nil))
 			if tc.safe && (err != nil || f.calls != 3) {
 				t.Errorf("%d calls, %v: want success at the third", f.calls, err)
@@ -154,6 +192,37 @@ func TestRepetitionIsBounded(t *testing.T) {
 	_, err := start(t, mux, nil).Agents.Get(t.Context(), &navev1.GetRequest{Name: "a"})
 	if api.CodeOf(err) != api.CodeUnavailable || f.calls != 6 {
 		t.Errorf("%d calls, %v: want six and CodeUnavailable", f.calls, err)
+	}
+	f.calls = 0
+	_, err = start(t, mux, func(c *client.Config) { c.Attempts = 1 }).Agents.Get(t.Context(), &navev1.GetRequest{Name: "a"})
+	if api.CodeOf(err) != api.CodeUnavailable || f.calls != 1 {
+		t.Errorf("%d calls, %v: want the one that was allowed", f.calls, err)
+	}
+}
+
+// TestTheTimeOfACall: a call whose time ends while it is repeated says why it was repeated.
+func TestTheTimeOfACall(t *testing.T) {
+	f := &flaky{failures: 1000}
+	mux := http.NewServeMux()
+	slow := make(chan struct{})
+	t.Cleanup(func() { close(slow) })
+	agents, handler := navev1connect.NewAgentsHandler(flakyAgents{f})
+	mux.HandleFunc(agents, func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		second := f.calls > 0
+		f.mu.Unlock()
+		if second {
+			select {
+			case <-slow:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+	_, err := start(t, mux, func(c *client.Config) { c.Timeout = 500 * time.Millisecond }).Agents.Get(t.Context(), &navev1.GetRequest{Name: "a"})
+	if api.CodeOf(err) != api.CodeUnavailable || !strings.Contains(err.Error(), http.ErrServerClosed.Error()) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -24,6 +24,7 @@ type Config struct {
 	Token        string        // bearer token; empty sends none
 	Organization string        // of requests that name none; empty leaves it to the hub ("default")
 	Timeout      time.Duration // of one call with its repetitions, when the caller's context has no deadline; default 30 s, 100 ms to 1 h
+	Attempts     int           // of a call while the hub is unavailable and repeating is safe; default and most 6
 	Log          *slog.Logger  // repeated calls; default discards
 }
 
@@ -36,6 +37,12 @@ func (c *Config) validate() (*x509.CertPool, error) {
 	}
 	if c.Timeout < 100*time.Millisecond || c.Timeout > time.Hour {
 		return nil, api.Invalid("timeout", "%v: want 100ms to 1h", c.Timeout)
+	}
+	if c.Attempts == 0 {
+		c.Attempts = maxAttempts
+	}
+	if c.Attempts < 1 || c.Attempts > maxAttempts {
+		return nil, api.Invalid("attempts", "%d: want 1 to %d", c.Attempts, maxAttempts)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -139,7 +146,7 @@ func (c *Client) connect(cfg Config, transport http.RoundTripper) {
 	// The gRPC protocol is the one that both of a hub's listeners speak.
 	opts := []connect.ClientOption{
 		connect.WithGRPC(),
-		connect.WithInterceptors(&caller{token: cfg.Token, organization: cfg.Organization, timeout: cfg.Timeout, log: cfg.Log}),
+		connect.WithInterceptors(&caller{token: cfg.Token, organization: cfg.Organization, timeout: cfg.Timeout, attempts: cfg.Attempts, log: cfg.Log}),
 		connect.WithReadMaxBytes(maxAnswer),
 	}
 	c.Environments = navev1connect.NewEnvironmentsClient(hc, cfg.Address, opts...)
