@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
@@ -40,10 +41,12 @@ type world struct {
 	booted  time.Time
 	answers bool // the hub answers heartbeats
 
-	group *run.Group
-	j     *journal.Journal
-	held  map[api.SessionID]api.Held
-	log   map[api.Source][]api.Event // what the hub heard, each number once
+	group   *run.Group
+	metrics *prometheus.Registry // of this program
+	j       *journal.Journal
+	held    map[api.SessionID]api.Held
+	log     map[api.Source][]api.Event // what the hub heard, each number once
+	deltas  []api.Delta
 }
 
 func newWorld(t *testing.T) *world {
@@ -55,13 +58,13 @@ func newWorld(t *testing.T) *world {
 // up starts the spoke on the journal that the last one left.
 func (w *world) up() {
 	w.t.Helper()
-	w.door, w.link = &spoketest.Door{}, &spoketest.Link{}
+	w.door, w.link, w.metrics = &spoketest.Door{}, &spoketest.Link{}, prometheus.NewRegistry()
 	var err error
 	if w.j, err = journal.Open(journal.Config{Dir: w.dir, SegmentBytes: 64 << 10}); err != nil {
 		w.t.Fatal(err)
 	}
 	s, err := spoke.New(spoke.Config{Runtime: w.runtime, Journal: w.j, Link: w.link, Door: w.door, Log: slog.New(slog.DiscardHandler),
-		Boot: "boot", Fingerprint: "here", Version: "test", Clock: w.now})
+		Boot: "boot", Fingerprint: "here", Version: "test", Clock: w.now, Metrics: w.metrics})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -128,6 +131,7 @@ func (w *world) settle(d time.Duration) {
 		synctest.Wait()
 	}
 	for _, m := range w.link.Sent() {
+		w.deltas = append(w.deltas, m.Deltas...)
 		for _, h := range m.Held {
 			w.held[h.Session] = h
 		}
