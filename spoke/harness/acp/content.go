@@ -61,7 +61,7 @@ const maxName = 256
 // block makes a block of content a text. Whole is false for one that is told as a line of its own.
 func block(b sdk.ContentBlock) (text string, whole bool) {
 	switch {
-	case b.Text != nil:
+	case b.Text != nil && (b.Text.Type == "text" || b.Text.Text != ""): // the SDK takes what it does not know for text
 		return b.Text.Text, true
 	case b.Image != nil:
 		return fmt.Sprintf("[image %s %d bytes]", cut(b.Image.MimeType, maxName), decoded(b.Image.Data)), false
@@ -76,7 +76,7 @@ func block(b sdk.ContentBlock) (text string, whole bool) {
 		r := b.Resource.Resource.BlobResourceContents
 		return fmt.Sprintf("[resource %s %d bytes]", cut(r.Uri, maxName), decoded(r.Blob)), false
 	}
-	return "", true
+	return "[content of a kind that is not known]", false
 }
 
 // decoded is how many bytes a text in base64 stands for.

@@ -45,7 +45,7 @@ func Open(ctx context.Context, c Config, session string) (*Conversation, error) 
 		return nil, err
 	}
 	conv := &Conversation{c: c, p: newPeer(c.In, c.Out, c.Log)}
-	conv.p.heard, conv.p.noise, conv.p.over = conv.heard, conv.noise, func() { conv.endTurn(nil) }
+	conv.p.heard, conv.p.note, conv.p.over = conv.heard, conv.note, func() { conv.endTurn(nil) }
 	conv.p.start()
 	limit := &StartError{api.StartFailureCrash, fmt.Errorf("the agent did not begin a conversation within %v", c.Start)}
 	sctx, stop := context.WithTimeoutCause(ctx, c.Start, limit)
@@ -85,8 +85,12 @@ func (c *Conversation) Prompt(ctx context.Context, blocks []string, ask Permissi
 	}
 	c.turn = t
 	c.mu.Unlock()
-	defer t.asks.Wait()
-	defer c.endTurn(nil)
+	defer func() {
+		c.endTurn(nil)
+		if err := t.asks.Wait(); err != nil {
+			c.c.Log.Error("asking for a permission failed", "error", err)
+		}
+	}()
 
 	req := sdk.PromptRequest{SessionId: sdk.SessionId(c.session), Prompt: make([]sdk.ContentBlock, len(blocks))}
 	for i, b := range blocks {
@@ -107,7 +111,7 @@ func (c *Conversation) Prompt(ctx context.Context, blocks []string, ask Permissi
 	case err != nil:
 		return Stop{}, c.explain(err)
 	case invalid != nil || resp.StopReason == "":
-		return Stop{}, fmt.Errorf("%w: it answered the prompt with %s", ErrProtocol, cut(string(raw), maxTold))
+		return Stop{}, fmt.Errorf("%w: it answered the prompt with %s", ErrProtocol, excerpt(raw))
 	}
 	return Stop{Reason: cut(resp.StopReason, maxName)}, nil
 }

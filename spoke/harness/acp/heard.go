@@ -3,7 +3,6 @@ package acp
 import (
 	"context"
 	"encoding/json"
-	"strings"
 
 	sdk "github.com/coder/acp-go-sdk"
 
@@ -40,7 +39,7 @@ func (c *Conversation) updated(params json.RawMessage) {
 		Update  json.RawMessage `json:"update"`
 	}
 	if err := json.Unmarshal(params, &n); err != nil {
-		c.noise(cut(strings.ToValidUTF8(string(params), "\uFFFD"), maxTold))
+		c.note("the agent sent an update that is none: " + excerpt(params))
 		return
 	}
 	c.telling.Lock()
@@ -51,20 +50,20 @@ func (c *Conversation) updated(params json.RawMessage) {
 	}
 	all, err := t.translator.update(n.Update)
 	if err != nil {
-		all = t.translator.note("the agent sent an update that is none: " + cut(strings.ToValidUTF8(string(n.Update), "\uFFFD"), maxTold))
+		all = t.translator.note("the agent sent an update that is none: " + excerpt(n.Update))
 	}
 	c.tell(all)
 }
 
-// noise takes a line that is no message.
-func (c *Conversation) noise(text string) {
+// note tells in the log what was wrong with what the agent sent.
+func (c *Conversation) note(text string) {
 	c.telling.Lock()
 	defer c.telling.Unlock()
 	c.mu.Lock()
 	t := c.turn
 	c.mu.Unlock()
 	if t != nil {
-		c.tell(t.translator.note("the agent printed a line that is no message: " + text))
+		c.tell(t.translator.note(text))
 	}
 }
 

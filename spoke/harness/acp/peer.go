@@ -33,7 +33,7 @@ type peer struct {
 	out   io.ReadCloser
 	log   *slog.Logger
 	heard func(m message)   // takes a request or a notification of the agent; called by the reading task
-	noise func(text string) // takes a line that is no message; called by the reading task
+	note  func(text string) // takes what was wrong with a line; called by the reading task
 	over  func()            // the agent's output ended; called by the reading task before anybody is told
 	tasks *run.Group        // the two tasks, and the calls of Permission
 	queue chan []byte       // to the writing task; bound: outgoing
@@ -152,15 +152,20 @@ func (p *peer) line(line []byte) error {
 
 // refuse counts a line that is no message, and tells it.
 func (p *peer) refuse(line []byte) error {
-	text := strings.ToValidUTF8(shorten(string(line[:min(len(line), 2*maxTold)]), len(line), maxTold), "\uFFFD")
+	text := excerpt(line)
 	if p.garbage++; p.garbage == 1 {
 		p.first = text
 	}
 	if p.garbage > maxGarbage {
 		return fmt.Errorf("%w: more than %d lines of its standard output are no messages", ErrProtocol, maxGarbage)
 	}
-	p.noise(text)
+	p.note("the agent printed a line that is no message: " + text)
 	return nil
+}
+
+// excerpt is the beginning of what the agent sent, for people.
+func excerpt(raw []byte) string {
+	return strings.ToValidUTF8(shorten(string(raw[:min(len(raw), 2*maxTold)]), len(raw), maxTold), "\uFFFD")
 }
 
 // end tells everybody that nothing more is heard.

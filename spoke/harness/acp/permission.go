@@ -30,7 +30,11 @@ func (t *translator) permission(raw json.RawMessage) ([]said, PermissionRequest,
 		switch o.Kind {
 		case api.OptionAllowOnce, api.OptionAllowAlways, api.OptionRejectOnce, api.OptionRejectAlways:
 			if o.ID != "" && len(o.ID) <= maxName && len(r.Options) < api.MaxApprovalOptions {
-				r.Options = append(r.Options, api.ApprovalOption{ID: o.ID, Name: cut(o.Name, maxName), Kind: o.Kind})
+				name := o.Name
+				if name == "" {
+					name = o.ID
+				}
+				r.Options = append(r.Options, api.ApprovalOption{ID: o.ID, Name: cut(name, maxName), Kind: o.Kind})
 			}
 		}
 	}
@@ -46,6 +50,9 @@ func (t *translator) permission(raw json.RawMessage) ([]said, PermissionRequest,
 	if r.Title == "" {
 		r.Title = "a permission"
 	}
+	if r.Detail == "" {
+		r.Detail = r.Title
+	}
 	return t.take(), r, nil
 }
 
@@ -57,9 +64,6 @@ func (c *toolCall) detail() string {
 			l.line()
 			l.add(strings.TrimSuffix(part, "\n"))
 		}
-	}
-	if l.size == 0 {
-		l.add(c.title)
 	}
 	return l.String()
 }

@@ -52,7 +52,7 @@ func (c *Conversation) begin(ctx context.Context, session string) error {
 		return c.startError("initialize", err, codeMethodNotFound, codeInvalidParams)
 	}
 	if err := json.Unmarshal(raw, &c.greeted); err != nil {
-		return c.startError("initialize", fmt.Errorf("%w: its answer to initialize is %s", ErrProtocol, cut(string(raw), maxTold)))
+		return c.startError("initialize", fmt.Errorf("%w: its answer to initialize is %s", ErrProtocol, excerpt(raw)))
 	}
 	if v := string(c.greeted.Version); v != fmt.Sprint(sdk.ProtocolVersionNumber) {
 		return &StartError{api.StartFailureConfig, fmt.Errorf(
@@ -70,7 +70,7 @@ func (c *Conversation) begin(ctx context.Context, session string) error {
 		ID string `json:"sessionId"`
 	}
 	if err := json.Unmarshal(raw, &made); err != nil || made.ID == "" || len(made.ID) > maxSession {
-		return c.startError("session/new", fmt.Errorf("%w: its answer to session/new is %s", ErrProtocol, cut(string(raw), maxTold)))
+		return c.startError("session/new", fmt.Errorf("%w: its answer to session/new is %s", ErrProtocol, excerpt(raw)))
 	}
 	c.became(made.ID, false)
 	return nil
