@@ -78,6 +78,12 @@ func (c coders) apply(program string) {
 		args = append(args, "-f", file)
 	}
 	c.nave(args...)
+
+	args = []string{"apply", "--dry-run"}
+	for _, name := range []string{"codex", "claude-code", "gemini-cli"} {
+		args = append(args, "-f", filepath.Join("..", "..", "examples", "agents", name, "agent.yaml"))
+	}
+	c.nave(args...) // the examples that no test runs are accepted at least
 }
 
 // nave runs a command that is to succeed.
@@ -205,6 +211,7 @@ func (c coders) asks() {
 func (c coders) isCancelled() {
 	session := c.tell("opencode", "cancel", talkOn)
 	c.await("the model talks", func() (bool, error) { return len(asked(c.model, talkOn)) == 1, nil })
+	c.awaitLog(session, "the hub knows of the turn", func(log events) bool { return len(log.of(api.EventTurn)) == 1 })
 	c.nave("cancel", session, "--note", "that will do")
 	log := c.ended(session, "[1] cancelled")
 	end := log.of(api.EventTurnDone)[0]
