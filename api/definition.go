@@ -20,11 +20,13 @@ const (
 	KindEnvironment     Kind = "Environment"
 	KindAgent           Kind = "Agent"
 	KindPlacementPolicy Kind = "PlacementPolicy"
-	KindGrant           Kind = "Grant" // not served yet
+	KindGrant           Kind = "Grant"
 )
 
 // Kinds lists the kinds in the order in which a set of documents is to be applied: what is referred to comes first.
-func Kinds() []Kind { return []Kind{KindEnvironment, KindPlacementPolicy, KindAgent} }
+func Kinds() []Kind {
+	return []Kind{KindEnvironment, KindPlacementPolicy, KindAgent, KindGrant}
+}
 
 // Meta is what every definition has besides its spec.
 type Meta struct {
@@ -52,8 +54,8 @@ type Ref struct {
 	Field string // where the reference stands, e.g. "spec.environment"
 }
 
-// Spec is the content of a definition: [*EnvironmentSpec], [*AgentSpec] or [*PlacementPolicySpec]. A spec that was handed
-// over is not changed by anybody.
+// Spec is the content of a definition: [*EnvironmentSpec], [*AgentSpec], [*PlacementPolicySpec] or [*GrantSpec]. A spec that
+// was handed over is not changed by anybody.
 type Spec interface {
 	Kind() Kind
 	// Validate reports the first field that is wrong, as an [*Error] of CodeInvalid with a path that begins with "spec.".

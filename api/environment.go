@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -213,13 +214,16 @@ func validateCommand(field string, cmd []string, required bool) error {
 	return c.err
 }
 
+// Override is which override applies in a cluster with these labels, from 1: the first that matches. 0: none does.
+func (s *EnvironmentSpec) Override(labels map[string]string) int {
+	return 1 + slices.IndexFunc(s.Overrides, func(o Override) bool { return MatchAll(o.Clusters, labels) })
+}
+
 // For returns the environment as it is in a cluster with these labels: the first override that matches is applied.
 func (s *EnvironmentSpec) For(labels map[string]string) *EnvironmentSpec {
 	out := *s
-	for _, o := range s.Overrides {
-		if !MatchAll(o.Clusters, labels) {
-			continue
-		}
+	if n := s.Override(labels); n > 0 {
+		o := s.Overrides[n-1]
 		out.Image = orDefault(o.Image, out.Image)
 		out.Flavor = orDefault(o.Flavor, out.Flavor)
 		out.RuntimeClass = orDefault(o.RuntimeClass, out.RuntimeClass)
@@ -229,7 +233,6 @@ func (s *EnvironmentSpec) For(labels map[string]string) *EnvironmentSpec {
 				out.Volumes[i].Class = o.StorageClass
 			}
 		}
-		break
 	}
 	out.Flavor = orDefault(out.Flavor, DefaultFlavor)
 	return &out

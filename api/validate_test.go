@@ -28,7 +28,7 @@ func goodAgent() *api.AgentSpec {
 		MCPServers:      []api.MCPServer{{Name: "a", Image: "i", Port: 1}, {Name: "b", Command: []string{"c"}, Stdio: true}},
 		Skills:          []api.Skill{{Name: "s", Description: "d", Body: "b"}},
 		PlacementPolicy: "p", IdleTimeout: time.Second, TurnLimit: time.Hour, OnSignal: api.OnSignalInterrupt, StopAfter: api.StopNever,
-		OnStateLoss: api.OnStateLossContinue, ApprovalHold: time.Hour, MaxDeliveries: 100, Checkpoint: api.Checkpoint{Mode: api.CheckpointInterval, Interval: 10 * time.Second},
+		OnStateLoss: api.OnStateLossContinue, ApprovalHold: time.Hour, ApprovalExpiry: time.Hour, MaxDeliveries: 100, Checkpoint: api.Checkpoint{Mode: api.CheckpointInterval, Interval: 10 * time.Second},
 	}
 }
 
@@ -145,6 +145,10 @@ func TestWrongAgents(t *testing.T) {
 		{"spec.stop_after", func(s a) { s.StopAfter = 7 * time.Second }},
 		{"spec.stop_after", func(s a) { s.StopAfter = -2 }},
 		{"spec.approval_hold", func(s a) { s.ApprovalHold = 8 * 24 * time.Hour }},
+		{"spec.approval_expiry", func(s a) { s.ApprovalExpiry = time.Hour - time.Second }},
+		{"spec.approval_expiry", func(s a) { s.ApprovalHold, s.ApprovalExpiry = 0, 29 * time.Minute }},
+		{"spec.approval_expiry", func(s a) { s.ApprovalExpiry = 30*24*time.Hour + time.Second }},
+		{"spec.approval_expiry", func(s a) { s.ApprovalExpiry = -time.Hour }},
 		{"spec.max_deliveries", func(s a) { s.MaxDeliveries = -1 }},
 		{"spec.checkpoint.interval", func(s a) { s.Checkpoint.Interval = 9 * time.Second }},
 		{"spec.checkpoint.interval", func(s a) { s.Checkpoint.Mode = api.CheckpointIdle }},
@@ -168,6 +172,23 @@ func TestWrongPolicies(t *testing.T) {
 		{"spec.preferences[0].weight", func(s p) { s.Preferences[0].Weight = 0 }},
 		{"spec.preferences[0].match", func(s p) { s.Preferences[0].Match = nil }},
 		{"spec.stickiness", func(s p) { s.Stickiness = -1 }},
+	})
+}
+
+func TestWrongGrants(t *testing.T) {
+	type g = *api.GrantSpec
+	good := func() g {
+		party := func(name string) api.GrantParty { return api.GrantParty{Kind: api.KindAgent, Name: name} }
+		return &api.GrantSpec{Subject: party("a"), Relation: api.RelationSignal, Object: party("b")}
+	}
+	checkWrong(t, good, []wrong[g]{
+		{"spec.subject.kind", func(s g) { s.Subject.Kind = "" }},
+		{"spec.subject.kind", func(s g) { s.Subject.Kind = api.KindGrant }},
+		{"spec.subject.name", func(s g) { s.Subject.Name = "A" }},
+		{"spec.relation", func(s g) { s.Relation = "" }},
+		{"spec.relation", func(s g) { s.Relation = "can_place_on" }},
+		{"spec.object.kind", func(s g) { s.Object.Kind = api.KindEnvironment }},
+		{"spec.object.name", func(s g) { s.Object.Name = "" }},
 	})
 }
 
@@ -212,6 +233,15 @@ func TestTheFirstOverrideThatMatchesIsApplied(t *testing.T) {
 	if got.Image != "b" || got.Flavor != "f" || got.RuntimeClass != "r" || got.Volumes[0].Class != "s" || e.Volumes[0].Class != class {
 		t.Errorf("%+v", got)
 	}
+	e.Overrides = append([]api.Override{{Clusters: []api.Requirement{{Key: "gpu", Operator: api.OpExists}}}}, e.Overrides...)
+	for _, c := range []struct {
+		labels map[string]string
+		want   int
+	}{{nil, 0}, {map[string]string{"cloud": "a"}, 2}, {map[string]string{"cloud": "a", "gpu": ""}, 1}} {
+		if n := e.Override(c.labels); n != c.want {
+			t.Errorf("override %d applies with %v, want %d", n, c.labels, c.want)
+		}
+	}
 	if got := (&api.EnvironmentSpec{Overrides: e.Overrides}).For(nil); got.Image != "" || got.Flavor != api.DefaultFlavor {
 		t.Errorf("without a match: %+v", got)
 	}
@@ -219,9 +249,12 @@ func TestTheFirstOverrideThatMatchesIsApplied(t *testing.T) {
 
 func TestDefaultsOfAgents(t *testing.T) {
 	got := (&api.AgentSpec{}).WithDefaults()
-	if got.IdleTimeout != 5*time.Minute || got.TurnLimit != time.Hour || got.StopAfter != time.Minute || got.ApprovalHold != 30*time.Minute ||
+	if got.IdleTimeout != 5*time.Minute || got.TurnLimit != time.Hour || got.StopAfter != time.Minute || got.ApprovalHold != 30*time.Minute || got.ApprovalExpiry != 24*time.Hour ||
 		got.MaxDeliveries != 5 || got.OnSignal != api.OnSignalWait || got.OnStateLoss != api.OnStateLossFail || got.Checkpoint.Mode != api.CheckpointTurn {
 		t.Errorf("%+v", got)
+	}
+	if got := (&api.AgentSpec{ApprovalHold: 48 * time.Hour}).WithDefaults(); got.ApprovalExpiry != 48*time.Hour {
+		t.Errorf("an approval expires after %v, before it is detached", got.ApprovalExpiry)
 	}
 	if got := (&api.AgentSpec{StopAfter: api.StopNever, MaxDeliveries: 1}).WithDefaults(); got.StopAfter != api.StopNever || got.MaxDeliveries != 1 {
 		t.Errorf("defaults replace what is given: %+v", got)

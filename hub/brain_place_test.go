@@ -14,9 +14,9 @@ import (
 // reasons returns why the decisions of a session did not choose a cluster, newest first.
 func (b *brain) reasons(id api.SessionID, c api.ClusterID) (out []api.Reason) {
 	b.w.t.Helper()
-	_, decisions, err := b.Explain(b.w.t.Context(), api.DefaultOrg, id)
+	x, err := b.Explain(b.w.t.Context(), api.DefaultOrg, id, false)
 	must(b.w.t, err)
-	for _, d := range decisions {
+	for _, d := range x.Decisions {
 		for _, cand := range d.Candidates {
 			if cand.Cluster == c {
 				out = append(out, cand.Reason)

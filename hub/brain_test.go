@@ -70,10 +70,10 @@ func TestASignalsWay(t *testing.T) {
 	eventually(t, "the log is complete", func() string {
 		return cmp.Diff([]api.EventType{api.EventAccepted, api.EventPlaced, api.EventTurn, api.EventMessage, api.EventTurnDone, api.EventSaved, api.EventSlept}, types(w.log(first.Session)))
 	})
-	_, decisions, err := b.Explain(t.Context(), api.DefaultOrg, first.Session)
+	x, err := b.Explain(t.Context(), api.DefaultOrg, first.Session, false)
 	must(t, err)
-	if len(decisions) != 1 || decisions[0].Cluster != c {
-		t.Errorf("decisions: %+v", decisions)
+	if len(x.Decisions) != 1 || x.Decisions[0].Cluster != c {
+		t.Errorf("decisions: %+v", x.Decisions)
 	}
 	// It wakes in the next epoch.
 	second := b.accept("alice", "", "again")

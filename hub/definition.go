@@ -26,9 +26,10 @@ type CatalogConfig struct {
 }
 
 // Catalog keeps the definitions of an installation: it checks what is written and resolves what refers to each other.
-// It has no state of its own and is safe for concurrent use.
+// It remembers grants for a second, has no other state of its own, and is safe for concurrent use.
 type Catalog struct {
-	cfg CatalogConfig
+	cfg    CatalogConfig
+	grants grantCache
 }
 
 // NewCatalog returns a catalog.
@@ -49,6 +50,7 @@ type PutRequest struct {
 	DryRun     bool           // check everything, write nothing
 	CreateOnly bool           // refuse when the name exists
 	RequestID  string         // at most 128 bytes; empty: none
+	By         string         // subject of the caller: who made the revision
 }
 
 // Put creates a definition, or makes its next revision when spec or labels differ from the present one.
@@ -107,7 +109,7 @@ func (c *Catalog) Put(ctx context.Context, req PutRequest) (api.Definition, Writ
 			next.ID, next.Revision, next.CreatedAt, outcome = present.ID, present.Revision+1, present.CreatedAt, Updated
 			next.Etag = present.Etag
 		}
-		next.UpdatedAt = now
+		next.UpdatedAt, next.UpdatedBy = now, req.By
 		if err := checkRefs(v, next.Spec.Refs()); err != nil {
 			return nil, err
 		}

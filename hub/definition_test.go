@@ -87,6 +87,46 @@ func TestPutMakesRevisions(t *testing.T) {
 	refused(t, "a revision that is not", err, api.CodeNotFound, "revision")
 }
 
+func TestARevisionNamesItsWriter(t *testing.T) {
+	w := newWorld(t)
+	put := func(image, by string, dryRun bool) string {
+		t.Helper()
+		d, _, err := w.catalog.Put(t.Context(), hub.PutRequest{Definition: environment("e", image), By: by, DryRun: dryRun})
+		must(t, err)
+		return d.UpdatedBy
+	}
+	for _, c := range []struct {
+		image, by string
+		dryRun    bool
+		want      string
+	}{
+		{"a", "", false, ""}, // as records of before
+		{"a", "anna", false, ""},
+		{"b", "anna", true, "anna"},
+		{"b", "bert", false, "bert"},
+		{"b", "anna", false, "bert"},
+		{"c", "anna", false, "anna"},
+	} {
+		if got := put(c.image, c.by, c.dryRun); got != c.want {
+			t.Errorf("%+v: written by %q", c, got)
+		}
+	}
+	foreign := environment("e", "c")
+	foreign.UpdatedBy = "somebody else"
+	if d := w.put(foreign); d.UpdatedBy != "anna" {
+		t.Errorf("a writer that the request claims is kept: %q", d.UpdatedBy)
+	}
+	ds, _, err := w.catalog.Revisions(t.Context(), "", api.KindEnvironment, "e", 10, "")
+	must(t, err)
+	var by []string
+	for _, d := range ds {
+		by = append(by, d.UpdatedBy)
+	}
+	if d := cmp.Diff([]string{"anna", "bert", ""}, by); d != "" {
+		t.Errorf("revisions (-want +got):\n%s", d)
+	}
+}
+
 func TestARequestIDRepeatsACreation(t *testing.T) {
 	w := newWorld(t)
 	req := hub.PutRequest{Definition: environment("e", "a"), CreateOnly: true, RequestID: "one"}

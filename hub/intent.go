@@ -83,6 +83,6 @@ func (h *Hub) Replay(ctx context.Context, org api.OrgID, dead api.SignalID, by s
 	}
 	ev := evSignal{org: org, agent: row.Scope.Agent, agentName: row.AgentName, key: row.Scope.SessionKey,
 		signal: api.Signal{IdempotencyKey: replayKey + string(dead), Payload: row.Signal.Payload, PayloadRef: row.Signal.PayloadRef,
-			PayloadHash: row.Signal.PayloadHash, Sender: by, ReplayOf: dead}}
+			PayloadHash: row.Signal.PayloadHash, Sender: by, ReplayOf: dead, Origin: row.Signal.Origin, Approval: row.Signal.Approval}}
 	return h.accept(ctx, ev)
 }

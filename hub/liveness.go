@@ -202,20 +202,10 @@ func (h *Hub) Status(id api.ClusterID) api.ClusterStatus {
 func (l *liveness) decide(r placement.Request) api.Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var snap placement.Snapshot
-	for id, m := range l.members {
+	for _, m := range l.members {
 		delete(m.reserved, r.Session)
-		if m.cluster.Org != r.Org {
-			continue // what an organization may not see does not exist for it
-		}
-		c := placement.Cluster{ID: id, Org: m.cluster.Org, Name: m.cluster.Name, Labels: m.cluster.Labels, Taints: m.cluster.Taints,
-			Cordoned: m.cluster.Cordoned, Health: m.health, Rooms: map[string]placement.Room{}}
-		for _, f := range m.capacity.Flavors {
-			c.Rooms[f.Flavor] = placement.Room{Total: f.Total, Free: max(0, f.Total-f.Used-m.reservedFor(f.Flavor))}
-		}
-		snap.Clusters = append(snap.Clusters, c)
 	}
-	d := placement.Decide(snap, r)
+	d := placement.Decide(l.snapshot(r.Org, r.Session), r)
 	if m := l.members[d.Cluster]; m != nil {
 		flavor := api.DefaultFlavor
 		if r.Environment != nil {
@@ -224,6 +214,23 @@ func (l *liveness) decide(r placement.Request) api.Decision {
 		m.reserved[r.Session] = flavor
 	}
 	return d
+}
+
+// snapshot is what placement may see of an organization's clusters, without the room that is kept for one session. The caller
+// holds mu.
+func (l *liveness) snapshot(org api.OrgID, without api.SessionID) (snap placement.Snapshot) {
+	for id, m := range l.members {
+		if m.cluster.Org != org {
+			continue // what an organization may not see does not exist for it
+		}
+		c := placement.Cluster{ID: id, Org: m.cluster.Org, Name: m.cluster.Name, Labels: m.cluster.Labels, Taints: m.cluster.Taints,
+			Cordoned: m.cluster.Cordoned, Health: m.health, Rooms: map[string]placement.Room{}}
+		for _, f := range m.capacity.Flavors {
+			c.Rooms[f.Flavor] = placement.Room{Total: f.Total, Free: max(0, f.Total-f.Used-m.reservedFor(f.Flavor, without))}
+		}
+		snap.Clusters = append(snap.Clusters, c)
+	}
+	return snap
 }
 
 // unplace frees the room that was kept for a session whose placement came to nothing. A cluster that was not alive in the
@@ -242,9 +249,9 @@ func (l *liveness) unplace(id api.ClusterID, s api.SessionID, dead bool) {
 	}
 }
 
-func (m *member) reservedFor(flavor string) (n int) {
-	for _, f := range m.reserved {
-		if f == flavor {
+func (m *member) reservedFor(flavor string, without api.SessionID) (n int) {
+	for session, f := range m.reserved {
+		if f == flavor && session != without {
 			n++
 		}
 	}

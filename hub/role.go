@@ -5,7 +5,7 @@ type Role string
 
 // The roles, strongest first.
 const (
-	RoleAdmin    Role = "admin"    // everything, clusters included
+	RoleAdmin    Role = "admin"    // everything, clusters and grants included
 	RoleOperator Role = "operator" // definitions and signals
 	RoleViewer   Role = "viewer"   // reading
 )

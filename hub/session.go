@@ -249,13 +249,3 @@ func (r *reader) wait(ctx context.Context, pour func(api.Delta) error) error {
 		}
 	}
 }
-
-// Explain returns a session and its decisions, newest first.
-func (h *Hub) Explain(ctx context.Context, org api.OrgID, id api.SessionID) (SessionView, []api.Decision, error) {
-	v, err := h.Session(ctx, org, id)
-	if err != nil {
-		return SessionView{}, nil, err
-	}
-	d, err := h.cfg.Reader.Decisions(ctx, org, id, 20)
-	return v, d, err
-}

@@ -67,6 +67,8 @@ func (jsonCodec) DecodeSpec(k api.Kind, b []byte) (api.Spec, error) {
 		s = &api.EnvironmentSpec{}
 	case api.KindPlacementPolicy:
 		s = &api.PlacementPolicySpec{}
+	case api.KindGrant:
+		s = &api.GrantSpec{}
 	default:
 		return nil, api.Invalid("kind", "%q is unknown", k)
 	}

@@ -1049,7 +1049,7 @@ type StatusResponse struct {
 	Sessions       []*Count               `protobuf:"bytes,4,rep,name=sessions,proto3" json:"sessions,omitempty"` // by phase
 	PendingSignals uint32                 `protobuf:"varint,5,opt,name=pending_signals,json=pendingSignals,proto3" json:"pending_signals,omitempty"`
 	OpenApprovals  uint32                 `protobuf:"varint,6,opt,name=open_approvals,json=openApprovals,proto3" json:"open_approvals,omitempty"`
-	DeadLetters    uint32                 `protobuf:"varint,7,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"` // of the last 24 hours, counted up to 1,000
+	DeadLetters    uint32                 `protobuf:"varint,7,opt,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"` // of the last 24 hours that were not replayed, counted up to 1,000
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// SpecToProto returns the message of a spec: *EnvironmentSpec, *AgentSpec or *PlacementPolicySpec. It panics for a type
-// that is not one of package api's specs.
+// SpecToProto returns the message of a spec: *EnvironmentSpec, *AgentSpec, *PlacementPolicySpec or *GrantSpec. It panics for
+// a type that is not one of package api's specs.
 func SpecToProto(s api.Spec) proto.Message {
 	switch s := s.(type) {
 	case *api.EnvironmentSpec:
@@ -23,6 +23,8 @@ func SpecToProto(s api.Spec) proto.Message {
 		return agentToProto(s)
 	case *api.PlacementPolicySpec:
 		return policyToProto(s)
+	case *api.GrantSpec:
+		return grantToProto(s)
 	}
 	panic(fmt.Sprintf("navev1: %T is not a spec", s))
 }
@@ -42,6 +44,10 @@ func SpecFromProto(kind api.Kind, m proto.Message) (api.Spec, error) {
 	case api.KindPlacementPolicy:
 		if m, ok := m.(*PlacementPolicySpec); ok {
 			return policyFromProto(m), nil
+		}
+	case api.KindGrant:
+		if m, ok := m.(*GrantSpec); ok {
+			return grantFromProto(m), nil
 		}
 	default:
 		return nil, api.Invalid("kind", "%q is not a kind: want one of %v", kind, api.Kinds())
@@ -69,6 +75,8 @@ func DecodeSpec(kind api.Kind, b []byte) (api.Spec, error) {
 		m = &AgentSpec{}
 	case api.KindPlacementPolicy:
 		m = &PlacementPolicySpec{}
+	case api.KindGrant:
+		m = &GrantSpec{}
 	default:
 		return nil, api.Invalid("kind", "%q is not a kind: want one of %v", kind, api.Kinds())
 	}
@@ -91,7 +99,7 @@ func (Codec) DecodeSpec(kind api.Kind, b []byte) (api.Spec, error) { return Deco
 func MetaToProto(m api.Meta) *Meta {
 	return &Meta{
 		Organization: string(m.Org), Name: m.Name, Id: string(m.ID), Labels: maps.Clone(m.Labels), Revision: m.Revision,
-		Etag: m.Etag, CreatedAt: timeToProto(m.CreatedAt), UpdatedAt: timeToProto(m.UpdatedAt),
+		Etag: m.Etag, CreatedAt: timeToProto(m.CreatedAt), UpdatedAt: timeToProto(m.UpdatedAt), UpdatedBy: m.UpdatedBy,
 	}
 }
 
@@ -100,10 +108,11 @@ func MetaFromProto(m *Meta) api.Meta {
 	return api.Meta{
 		Org: api.OrgID(m.GetOrganization()), ID: api.ObjectID(m.GetId()), Name: m.GetName(), Labels: labelsFromProto(m.GetLabels()),
 		Revision: m.GetRevision(), Etag: m.GetEtag(), CreatedAt: timeFromProto(m.GetCreatedAt()), UpdatedAt: timeFromProto(m.GetUpdatedAt()),
+		UpdatedBy: m.GetUpdatedBy(),
 	}
 }
 
-// DefinitionToProto returns the message of a definition: *Environment, *Agent or *PlacementPolicy.
+// DefinitionToProto returns the message of a definition: *Environment, *Agent, *PlacementPolicy or *Grant.
 func DefinitionToProto(d api.Definition) proto.Message {
 	switch s := d.Spec.(type) {
 	case *api.EnvironmentSpec:
@@ -112,6 +121,8 @@ func DefinitionToProto(d api.Definition) proto.Message {
 		return &Agent{Meta: MetaToProto(d.Meta), Spec: agentToProto(s)}
 	case *api.PlacementPolicySpec:
 		return &PlacementPolicy{Meta: MetaToProto(d.Meta), Spec: policyToProto(s)}
+	case *api.GrantSpec:
+		return &Grant{Meta: MetaToProto(d.Meta), Spec: grantToProto(s)}
 	}
 	panic(fmt.Sprintf("navev1: %T is not a spec", d.Spec))
 }
@@ -130,6 +141,8 @@ func DefinitionFromProto(m proto.Message) (api.Definition, error) {
 		spec, err = agentFromProto(m.GetSpec())
 	case *PlacementPolicy:
 		meta, spec = m.GetMeta(), policyFromProto(m.GetSpec())
+	case *Grant:
+		meta, spec = m.GetMeta(), grantFromProto(m.GetSpec())
 	default:
 		err = api.Invalid("kind", "%T is not a definition", m)
 	}

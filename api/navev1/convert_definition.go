@@ -85,7 +85,7 @@ func agentToProto(s *api.AgentSpec) *AgentSpec {
 		PlacementPolicy: s.PlacementPolicy,
 		IdleTimeout:     durationToProto(s.IdleTimeout), TurnLimit: durationToProto(s.TurnLimit),
 		OnSignal: string(s.OnSignal), StopAfter: stopAfterToProto(s.StopAfter), OnStateLoss: string(s.OnStateLoss),
-		ApprovalHold: durationToProto(s.ApprovalHold), MaxDeliveries: int32(s.MaxDeliveries),
+		ApprovalHold: durationToProto(s.ApprovalHold), ApprovalExpiry: durationToProto(s.ApprovalExpiry), MaxDeliveries: int32(s.MaxDeliveries),
 	}
 	// A message that says nothing is left out, so that equal specs have one encoding.
 	if s.Harness.Protocol != "" || len(s.Harness.Command) > 0 {
@@ -126,6 +126,9 @@ func agentFromProto(m *AgentSpec) (*api.AgentSpec, error) {
 		return nil, err
 	}
 	if s.ApprovalHold, err = DurationFromProto("spec.approval_hold", m.GetApprovalHold()); err != nil {
+		return nil, err
+	}
+	if s.ApprovalExpiry, err = DurationFromProto("spec.approval_expiry", m.GetApprovalExpiry()); err != nil {
 		return nil, err
 	}
 	if s.Checkpoint.Interval, err = DurationFromProto("spec.checkpoint.interval", m.GetCheckpoint().GetInterval()); err != nil {
@@ -183,4 +186,24 @@ func policyFromProto(m *PlacementPolicySpec) *api.PlacementPolicySpec {
 		}),
 		Stickiness: int(m.GetStickiness()),
 	}
+}
+
+func grantToProto(s *api.GrantSpec) *GrantSpec {
+	return &GrantSpec{Subject: partyToProto(s.Subject), Relation: string(s.Relation), Object: partyToProto(s.Object)}
+}
+
+// partyToProto leaves an empty party out.
+func partyToProto(p api.GrantParty) *GrantParty {
+	if p == (api.GrantParty{}) {
+		return nil
+	}
+	return &GrantParty{Kind: string(p.Kind), Name: p.Name}
+}
+
+func grantFromProto(m *GrantSpec) *api.GrantSpec {
+	return &api.GrantSpec{Subject: partyFromProto(m.GetSubject()), Relation: api.Relation(m.GetRelation()), Object: partyFromProto(m.GetObject())}
+}
+
+func partyFromProto(m *GrantParty) api.GrantParty {
+	return api.GrantParty{Kind: api.Kind(m.GetKind()), Name: m.GetName()}
 }

@@ -24,9 +24,14 @@ func generated(t *rapid.T) api.Spec {
 	case api.KindAgent:
 		s := rapid.MakeCustom[api.AgentSpec](makers).Draw(t, "spec")
 		return &s
-	default:
+	case api.KindPlacementPolicy:
 		s := rapid.MakeCustom[api.PlacementPolicySpec](makers).Draw(t, "spec")
 		return &s
+	case api.KindGrant:
+		s := rapid.MakeCustom[api.GrantSpec](makers).Draw(t, "spec")
+		return &s
+	default:
+		panic("a kind without a generator")
 	}
 }
 
@@ -61,7 +66,7 @@ func TestSpecsRoundTrip(t *testing.T) {
 			t.Fatalf("an equal spec has other bytes: %x and %x, %v", b, again, err)
 		}
 	})
-	if len(kinds) != 3 {
+	if len(kinds) != len(api.Kinds()) {
 		t.Errorf("only %v were generated", kinds)
 	}
 }
@@ -128,6 +133,7 @@ func TestWhatANounCannotHoldNamesTheField(t *testing.T) {
 		{api.KindAgent, &navev1.AgentSpec{IdleTimeout: long}, "spec.idle_timeout"},
 		{api.KindAgent, &navev1.AgentSpec{TurnLimit: broken}, "spec.turn_limit"},
 		{api.KindAgent, &navev1.AgentSpec{ApprovalHold: broken}, "spec.approval_hold"},
+		{api.KindAgent, &navev1.AgentSpec{ApprovalExpiry: long}, "spec.approval_expiry"},
 		{api.KindAgent, &navev1.AgentSpec{Checkpoint: &navev1.Checkpoint{Interval: broken}}, "spec.checkpoint.interval"},
 		{api.KindAgent, &navev1.AgentSpec{StopAfter: "60"}, "spec.stop_after"},
 		{api.KindAgent, &navev1.AgentSpec{StopAfter: "-1ns"}, "spec.stop_after"},
@@ -135,6 +141,7 @@ func TestWhatANounCannotHoldNamesTheField(t *testing.T) {
 		{api.KindAgent, &navev1.AgentSpec{StopAfter: "Never"}, "spec.stop_after"},
 		{api.KindEnvironment, &navev1.EnvironmentSpec{Volumes: []*navev1.Volume{{}, {TimeToLive: long}}}, "spec.volumes[1].time_to_live"},
 		{api.KindEnvironment, &navev1.AgentSpec{}, "spec"},
+		{api.KindGrant, &navev1.AgentSpec{}, "spec"},
 		{"Cat", &navev1.AgentSpec{}, "kind"},
 	} {
 		if _, err := navev1.SpecFromProto(c.kind, c.m); api.CodeOf(err) != api.CodeInvalid || api.FieldOf(err) != c.field {

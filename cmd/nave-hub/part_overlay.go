@@ -19,6 +19,8 @@ type overlay interface {
 	Run(ctx context.Context) error
 	// Wait returns how to reach and to administer it when it serves.
 	Wait(ctx context.Context) (local.Endpoint, error)
+	// Serving says what of it does not serve, as far as this program knows. It does not block.
+	Serving() error
 	// Stop ends what Run has started.
 	Stop(ctx context.Context) error
 }
@@ -64,6 +66,8 @@ type elsewhere struct{ endpoint local.Endpoint }
 func (e elsewhere) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
 func (e elsewhere) Wait(context.Context) (local.Endpoint, error) { return e.endpoint, nil }
+
+func (e elsewhere) Serving() error { return nil }
 
 func (e elsewhere) Stop(context.Context) error { return nil }
 

@@ -111,7 +111,7 @@ func (p *program) newBrain(s *storage) (*brain, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	h, err := hub.New(hub.Config{Shards: s.store, Archive: s.archive, Reader: s.archive, Clusters: s.store, Leases: s.store, Bucket: s.objects, Vault: s.objects,
-		Resolver: catalog, LeaseTTL: p.cfg.Lease, Beat: p.cfg.Beat,
+		Resolver: catalog, Granter: catalog, LeaseTTL: p.cfg.Lease, Beat: p.cfg.Beat,
 		Limits: hub.Limits{PendingPerSession: p.cfg.Limits.PendingPerSession, PendingPerOrg: p.cfg.Limits.PendingPerOrg,
 			AgentSignals: p.cfg.Limits.AgentSignals, AgentBurst: p.cfg.Limits.AgentBurst}, Log: p.log, Metrics: metrics})
 	return &brain{h, catalog, metrics}, err
@@ -129,7 +129,7 @@ func (p *program) newServer(s *storage, b *brain, nw *network) (*rpc.Server, err
 		return nil, err
 	}
 	l := p.cfg.Limits
-	return rpc.New(rpc.Config{Catalog: b.catalog, Fleet: fleet, Sessions: b.hub, Intents: b.hub, Approvals: b.hub, History: s.archive, Payloads: s.objects, Auth: auth,
+	return rpc.New(rpc.Config{Catalog: b.catalog, Fleet: fleet, Sessions: b.hub, Intents: b.hub, Approvals: b.hub, History: s.archive, Payloads: s.objects, Auth: auth, Facts: p.facts(s, b, nw),
 		Limits:  rpc.Limits{Deadline: l.Deadline, Rate: float64(l.Requests), Burst: l.Burst, Streams: l.Streams, PublicRate: float64(l.PublicRequests), PublicBurst: l.PublicBurst},
 		Version: version.Version, Log: p.log, Metrics: b.metrics, Ready: func() map[string]error { return map[string]error{"shards": b.hub.Ready()} }})
 }

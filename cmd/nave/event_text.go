@@ -125,6 +125,9 @@ func eventWords(e *navev1.Event) string {
 		add("up to signal %s", api.AttrUpTo)
 		add("by %s", api.AttrBy)
 	case api.EventUsage, api.EventNote:
+		if api.EventType(e.GetType()) == api.EventUsage && e.GetText() != "" {
+			break // which says the same
+		}
 		for _, k := range slices.Sorted(maps.Keys(at)) {
 			if k != api.AttrStream {
 				out = append(out, k+"="+at[k])

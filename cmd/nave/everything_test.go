@@ -317,3 +317,38 @@ func TestNothingHostileReachesATerminal(t *testing.T) {
 		t.Errorf("only %d fields held the text", len(fields))
 	}
 }
+
+// TestNothingHostileReachesAWatchedTerminal: a watch writes sequences of its own, and no others.
+func TestNothingHostileReachesAWatchedTerminal(t *testing.T) {
+	evil := hostile()
+	own := strings.NewReplacer(wrapOff, "", clearScreen, "", home, "", clearLine, "", clearBelow, "", wrapOn, "")
+	b := newEchoBench(t, &echo{answer: steadyState(evil), text: func(protoreflect.FieldDescriptor) string { return evil }})
+	for _, terminal := range []bool{true, false} {
+		b.terminal = terminal
+		for _, args := range []string{"sessions", "clusters", "approvals --all", "status"} {
+			out, errOut, code := b.until("", append(strings.Fields(args), "--watch", "--timeout", "100ms")...)
+			if !terminal {
+				own = strings.NewReplacer()
+			}
+			if code != exitOK || len(out) < 100 || strings.ContainsFunc(own.Replace(out)+errOut, func(r rune) bool { return r != '\n' && steers(r) }) {
+				t.Errorf("%s (terminal: %v): exit %d, %q %q", args, terminal, code, out, errOut)
+			}
+		}
+	}
+}
+
+// TestColoursAreOnATerminalAlone, and not where NO_COLOR is set: nothing of what is coloured comes from elsewhere.
+func TestColoursAreOnATerminalAlone(t *testing.T) {
+	for _, tc := range []struct{ terminal, plain, want bool }{{true, false, true}, {true, true, false}, {false, false, false}} {
+		b := newBench(t)
+		b.terminal, b.plain = tc.terminal, tc.plain
+		b.hub.sessions = []*navev1.Session{session("01A", "Running")}
+		b.hub.events = eventsOf("text", 1)
+		for _, args := range []string{"sessions", "events 01A --limit 50"} {
+			out, _, _ := b.nave(strings.Fields(args)...)
+			if got := strings.Contains(out, "\x1b["); got != tc.want {
+				t.Errorf("%s: colours are %v, want %v", args, got, tc.want)
+			}
+		}
+	}
+}

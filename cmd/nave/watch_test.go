@@ -26,7 +26,7 @@ func (s *stopper) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.text.Write(p)
-	if strings.Contains(s.text.String(), s.until) {
+	if s.until != "" && strings.Contains(s.text.String(), s.until) {
 		s.cancel()
 	}
 	return len(p), nil

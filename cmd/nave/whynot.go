@@ -87,6 +87,9 @@ func candidateOf(d *navev1.Decision, cluster string) *navev1.Candidate {
 }
 
 func at(d *navev1.Decision) string {
+	if d.GetEpoch() == "" { // nothing fitted
+		return stamp(d.GetTime())
+	}
 	return fmt.Sprintf("epoch %s, %s", d.GetEpoch(), stamp(d.GetTime()))
 }
 

@@ -79,7 +79,7 @@ func TestQueriesUseTheirIndexes(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	for index, query := range map[string]string{
-		"settled_due":         "SELECT signal FROM settled WHERE settled_at < 7 AND (outcome = 'done' OR idempotency_key <> '') ORDER BY settled_at LIMIT 9",
+		"settled_due":         "SELECT signal FROM settled WHERE settled_at < 7 AND (outcome <> 'dead' OR idempotency_key <> '') ORDER BY settled_at LIMIT 9",
 		"settled_dead":        "SELECT signal FROM settled s WHERE s.org = 'x' AND s.outcome = 'dead' AND (s.settled_at, s.signal) < (7, 'x') ORDER BY s.settled_at DESC, s.signal DESC LIMIT 9",
 		"settled_replay":      "SELECT MIN(r.signal) FROM settled r WHERE r.replay_of = 'x' AND r.replay_of <> ''",
 		"decisions_placed":    "SELECT org FROM decisions WHERE session = 'x' AND incarnation = 1 AND epoch = 2 AND cluster <> '' ORDER BY id DESC LIMIT 1",

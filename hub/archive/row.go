@@ -120,13 +120,22 @@ type settledRow struct {
 	outcome                                      string
 	settledAt                                    int64
 	reason, agentName, replayOf                  string
+	origin, approval                             string
+	chain                                        []api.Origin // what origin says
 }
 
 func settledRowOf(org api.OrgID, s *hub.SettledSignal) (r settledRow, err error) {
 	r = settledRow{signal: string(s.Signal.ID), org: string(org), agent: string(s.Scope.Agent), sessionKey: s.Scope.SessionKey, key: s.Scope.Key,
 		session: string(s.Signal.Session), hash: s.Signal.PayloadHash, ref: s.Signal.PayloadRef, payload: s.Signal.Payload, sender: s.Signal.Sender, acceptedAt: nanos(s.Signal.AcceptedAt),
 		deliveries: int64(s.Signal.Deliveries), outcome: s.Outcome, settledAt: nanos(s.SettledAt),
-		reason: s.Reason, agentName: s.AgentName, replayOf: string(s.Signal.ReplayOf)}
+		reason: s.Reason, agentName: s.AgentName, replayOf: string(s.Signal.ReplayOf), approval: string(s.Signal.Approval)}
+	if len(s.Signal.Origin) > 0 {
+		b, err := json.Marshal(s.Signal.Origin)
+		if err != nil {
+			return r, &rowError{"origin of a signal", err}
+		}
+		r.origin = string(b)
+	}
 	r.sequence, err = signed("sequence of a signal", s.Signal.Sequence)
 	return r, err
 }
@@ -135,14 +144,19 @@ func settledRowOf(org api.OrgID, s *hub.SettledSignal) (r settledRow, err error)
 func (r *settledRow) scan(row interface{ Scan(...any) error }, more ...any) error {
 	var hash []byte
 	err := row.Scan(append([]any{&r.signal, &r.org, &r.agent, &r.sessionKey, &r.key, &r.session, &r.sequence, &hash, &r.ref, &r.payload, &r.sender, &r.acceptedAt, &r.deliveries,
-		&r.outcome, &r.settledAt, &r.reason, &r.agentName, &r.replayOf}, more...)...)
+		&r.outcome, &r.settledAt, &r.reason, &r.agentName, &r.replayOf, &r.origin, &r.approval}, more...)...)
 	copy(r.hash[:], hash)
+	if err == nil && r.origin != "" {
+		if err = json.Unmarshal([]byte(r.origin), &r.chain); err != nil {
+			err = &rowError{"origin of a signal", err}
+		}
+	}
 	return err
 }
 
 func (r *settledRow) args(d dialect) []any {
 	return []any{r.signal, r.org, r.agent, r.sessionKey, r.key, r.session, r.sequence, r.hash[:], r.ref, r.payload, r.sender, r.acceptedAt, r.deliveries, r.outcome, r.settledAt,
-		d.text(r.reason), r.agentName, r.replayOf}
+		d.text(r.reason), r.agentName, r.replayOf, d.text(r.origin), r.approval}
 }
 
 // same reports that the row that is there and another one are of one signal. When and how it was settled is the first row's
@@ -155,7 +169,7 @@ func (r *settledRow) same(o *settledRow) bool {
 func (r *settledRow) settled() hub.SettledSignal {
 	return hub.SettledSignal{
 		Signal: api.Signal{ID: api.SignalID(r.signal), Session: api.SessionID(r.session), Sequence: uint64(r.sequence), IdempotencyKey: r.key, PayloadHash: r.hash,
-			PayloadRef: r.ref, Payload: r.payload, Sender: r.sender, AcceptedAt: timeOf(r.acceptedAt), Deliveries: uint32(r.deliveries), ReplayOf: api.SignalID(r.replayOf)},
+			PayloadRef: r.ref, Payload: r.payload, Sender: r.sender, AcceptedAt: timeOf(r.acceptedAt), Deliveries: uint32(r.deliveries), ReplayOf: api.SignalID(r.replayOf), Approval: api.ApprovalID(r.approval), Origin: r.chain},
 		Scope:     hub.KeyScope{Agent: api.ObjectID(r.agent), SessionKey: r.sessionKey, Key: r.key},
 		Outcome:   r.outcome,
 		Reason:    r.reason,

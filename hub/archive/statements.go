@@ -27,7 +27,7 @@ type statements struct {
 
 const (
 	eventColumns   = "session, number, source, source_number, org, type, time, cluster, text, signals, outcome, attributes"
-	settledColumns = "signal, org, agent, session_key, idempotency_key, session, sequence, payload_hash, payload_ref, payload, sender, accepted_at, deliveries, outcome, settled_at, reason, agent_name, replay_of"
+	settledColumns = "signal, org, agent, session_key, idempotency_key, session, sequence, payload_hash, payload_ref, payload, sender, accepted_at, deliveries, outcome, settled_at, reason, agent_name, replay_of, origin, approval"
 	sideColumns    = "session, source, source_number, org, type, time, cluster, text, signals, outcome, attributes, received_at"
 	// due is what settled_due indexes: a row that keeps a key, or nothing but one.
 	due = "(outcome <> 'dead' OR idempotency_key <> '')"
@@ -49,7 +49,7 @@ func (s *statements) prepare(ctx context.Context, a *Archive) error {
 		{&s.putEvent, a.write, "INSERT INTO events (" + eventColumns + ", shard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.putLog, a.write, "INSERT INTO logs (shard, session, org, number) VALUES (?, ?, ?, ?) ON CONFLICT (shard, session) DO UPDATE SET number = excluded.number"},
 		{&s.putPosition, a.write, "INSERT INTO positions (shard, session, source, number) VALUES (?, ?, ?, ?) ON CONFLICT (shard, session, source) DO UPDATE SET number = excluded.number"},
-		{&s.putSettled, a.write, "INSERT INTO settled (" + settledColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"},
+		{&s.putSettled, a.write, "INSERT INTO settled (" + settledColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"},
 		{&s.settled, a.write, "SELECT " + settledColumns + " FROM settled WHERE signal = ?"},
 		{&s.putDecision, a.write, "INSERT INTO decisions (org, session, incarnation, epoch, time, cluster, summary, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"},
 		{&s.decision, a.write, "SELECT org, body FROM decisions WHERE session = ? AND time = ? AND incarnation = ? AND epoch = ?"},

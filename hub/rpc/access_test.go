@@ -37,8 +37,12 @@ var needs = map[string]hub.Role{
 	"Sessions/Get":    hub.RoleViewer, "Sessions/List": hub.RoleViewer, "Sessions/Events": hub.RoleViewer, "Sessions/Explain": hub.RoleViewer,
 	"Sessions/Pause": hub.RoleOperator, "Sessions/Resume": hub.RoleOperator, "Sessions/Terminate": hub.RoleOperator, "Sessions/Replay": hub.RoleOperator,
 	"Sessions/ListDeadLetters": hub.RoleViewer, "Sessions/GetDeadLetter": hub.RoleViewer, "Sessions/ListSideEvents": hub.RoleViewer,
+	"Sessions/Cancel": hub.RoleOperator,
+	"Approvals/List":  hub.RoleViewer, "Approvals/Get": hub.RoleViewer, "Approvals/Answer": hub.RoleOperator,
 	"Clusters/Rejoin": hub.RoleAdmin,
-	"System/Info":     hub.RoleViewer,
+	"Grants/Put":      hub.RoleAdmin, "Grants/Delete": hub.RoleAdmin,
+	"Grants/Get": hub.RoleViewer, "Grants/List": hub.RoleViewer, "Grants/ListRevisions": hub.RoleViewer,
+	"System/Info": hub.RoleViewer, "System/Status": hub.RoleViewer,
 }
 
 var weaker = map[hub.Role]hub.Role{hub.RoleAdmin: hub.RoleOperator, hub.RoleOperator: hub.RoleViewer, hub.RoleViewer: "guest"}

@@ -26,9 +26,6 @@ type approvals struct {
 	s *Server
 }
 
-// TODO: the methods that answer so are not built yet.
-var errNotBuilt = api.Errorf(api.CodeUnsupported, "this hub cannot do that yet")
-
 func (h approvals) List(ctx context.Context, req *navev1.ListApprovalsRequest) (*navev1.ListApprovalsResponse, error) {
 	org, err := orgOf(ctx, req.GetOrganization())
 	if err != nil {

@@ -98,7 +98,7 @@ func (h policies) Delete(ctx context.Context, req *navev1.DeleteRequest) (*navev
 	return remove(ctx, h.s, api.KindPlacementPolicy, req)
 }
 
-// putRequest is what the three put requests have in common.
+// putRequest is what the put requests have in common.
 type putRequest interface {
 	GetDryRun() bool
 	GetCreateOnly() bool
@@ -113,7 +113,7 @@ func put[M proto.Message](ctx context.Context, s *Server, m M, req putRequest) (
 	if d.Org, err = orgOf(ctx, string(d.Org)); err != nil {
 		return none, 0, err
 	}
-	d, outcome, err := s.cfg.Catalog.Put(ctx, hub.PutRequest{Definition: d, DryRun: req.GetDryRun(), CreateOnly: req.GetCreateOnly(), RequestID: req.GetRequestId()})
+	d, outcome, err := s.cfg.Catalog.Put(ctx, hub.PutRequest{Definition: d, DryRun: req.GetDryRun(), CreateOnly: req.GetCreateOnly(), RequestID: req.GetRequestId(), By: caller(ctx).Subject})
 	if err != nil {
 		return none, 0, err
 	}

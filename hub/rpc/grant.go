@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
 )
 
@@ -12,22 +13,25 @@ type grants struct {
 	s *Server
 }
 
-func (h grants) Put(context.Context, *navev1.PutGrantRequest) (*navev1.PutGrantResponse, error) {
-	return nil, errNotBuilt
+func (h grants) Put(ctx context.Context, req *navev1.PutGrantRequest) (*navev1.PutGrantResponse, error) {
+	m, outcome, err := put(ctx, h.s, req.GetGrant(), req)
+	return &navev1.PutGrantResponse{Grant: m, Outcome: outcome}, err
 }
 
-func (h grants) Get(context.Context, *navev1.GetRequest) (*navev1.Grant, error) {
-	return nil, errNotBuilt
+func (h grants) Get(ctx context.Context, req *navev1.GetRequest) (*navev1.Grant, error) {
+	return get[*navev1.Grant](ctx, h.s, api.KindGrant, req)
 }
 
-func (h grants) List(context.Context, *navev1.ListRequest) (*navev1.ListGrantsResponse, error) {
-	return nil, errNotBuilt
+func (h grants) List(ctx context.Context, req *navev1.ListRequest) (*navev1.ListGrantsResponse, error) {
+	items, next, err := list[*navev1.Grant](ctx, h.s, api.KindGrant, req)
+	return &navev1.ListGrantsResponse{Grants: items, NextPageToken: next}, err
 }
 
-func (h grants) ListRevisions(context.Context, *navev1.ListRevisionsRequest) (*navev1.ListGrantsResponse, error) {
-	return nil, errNotBuilt
+func (h grants) ListRevisions(ctx context.Context, req *navev1.ListRevisionsRequest) (*navev1.ListGrantsResponse, error) {
+	items, next, err := revisions[*navev1.Grant](ctx, h.s, api.KindGrant, req)
+	return &navev1.ListGrantsResponse{Grants: items, NextPageToken: next}, err
 }
 
-func (h grants) Delete(context.Context, *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
-	return nil, errNotBuilt
+func (h grants) Delete(ctx context.Context, req *navev1.DeleteRequest) (*navev1.DeleteResponse, error) {
+	return remove(ctx, h.s, api.KindGrant, req)
 }

@@ -28,8 +28,8 @@ type Sessions interface {
 	Events(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, follow bool, limit uint32, send func([]api.Event) error) error
 	// Live follows as Events does, and hands text to pour while it is written; of that anything may be missing.
 	Live(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error
-	// Explain returns a session and its latest decisions, newest first.
-	Explain(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, []api.Decision, error)
+	// Explain returns a session with its latest decisions and what it runs, and with present what placement would decide now.
+	Explain(ctx context.Context, org api.OrgID, id api.SessionID, present bool) (hub.Explanation, error)
 }
 
 // Limits bound what callers may ask for. Zero fields have the defaults.
@@ -80,8 +80,9 @@ type Config struct {
 	Payloads  Payloads
 	Rejoin    Rejoiner // default: Fleet
 	Auth      *hub.Authenticator
-	Version   string                  // of the hub, as it tells callers
-	Ready     func() map[string]error // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
+	Facts     func(context.Context, api.OrgID) hub.StatusFacts // what a status is judged by, but for the version; returns within 15 s
+	Version   string                                           // of the hub, as it tells callers
+	Ready     func() map[string]error                          // parts and what keeps them from being ready (nil: ready); must not block; default: always ready
 	Limits    Limits
 	Metrics   *prometheus.Registry // gets the API's metrics and is served at /metrics; default: one of its own
 	Log       *slog.Logger         // default: nothing is logged
@@ -89,8 +90,8 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.Approvals == nil || c.History == nil || c.Payloads == nil || c.Auth == nil {
-		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, Approvals, History, Payloads and Auth are needed")
+	if c.Catalog == nil || c.Fleet == nil || c.Sessions == nil || c.Intents == nil || c.Approvals == nil || c.History == nil || c.Payloads == nil || c.Auth == nil || c.Facts == nil {
+		return errors.New("rpc: Catalog, Fleet, Sessions, Intents, Approvals, History, Payloads, Auth and Facts are needed")
 	}
 	if c.Rejoin == nil {
 		c.Rejoin = c.Fleet

@@ -223,8 +223,13 @@ func TestAnotherOrganizationDoesNotExist(t *testing.T) {
 		if name == "System/Info" || name == "Enrollment/Enroll" {
 			continue
 		}
-		body := *row(goodRequests, name, nil)
-		named := strings.Replace(body, "{", `{"organization": "default", `, 1)
+		good := row(goodRequests, name, nil)
+		if good == nil {
+			t.Errorf("there is no good request for %s", name)
+			continue
+		}
+		body := *good
+		named := strings.Replace(strings.Replace(body, "{", `{"organization": "default", `, 1), ", }", "}", 1)
 		if i := strings.Index(body, `"meta": {`); i >= 0 {
 			named = strings.Replace(body, `"meta": {`, `"meta": {"organization": "default", `, 1)
 		}

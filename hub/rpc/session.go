@@ -140,23 +140,6 @@ func inField(err error, field string, was ...string) error {
 	return &out
 }
 
-func (h *sessions) Explain(ctx context.Context, req *navev1.ExplainRequest) (*navev1.ExplainResponse, error) {
-	org, id, err := sessionOf(ctx, req.GetOrganization(), "session_id", req.GetSessionId())
-	if err != nil {
-		return nil, err
-	}
-	v, decisions, err := h.s.cfg.Sessions.Explain(ctx, org, id)
-	if err != nil {
-		return nil, err
-	}
-	names := h.s.names(ctx, org)
-	res := &navev1.ExplainResponse{Session: sessionToProto(v, names)}
-	for _, d := range decisions {
-		res.Decisions = append(res.Decisions, navev1.DecisionToProto(d, names.of))
-	}
-	return res, names.err
-}
-
 func (h *sessions) events(ctx context.Context, req *navev1.EventsRequest, send func(*navev1.Event) error) error {
 	org, id, err := sessionOf(ctx, req.GetOrganization(), "session_id", req.GetSessionId())
 	if err != nil {

@@ -47,6 +47,93 @@ func (m *memorySessions) SetIntent(ctx context.Context, r hub.IntentRequest) (hu
 	return a, nil
 }
 
+// Cancel follows the contract of rpc.Intents.
+func (m *memorySessions) Cancel(ctx context.Context, r hub.CancelRequest) (hub.CancelAnswer, error) {
+	v, err := m.Session(ctx, r.Org, r.Session)
+	if err != nil {
+		return hub.CancelAnswer{}, &api.Error{Code: api.CodeOf(err), Field: "id", Err: err}
+	}
+	if r.UpTo > v.LastSequence+1 {
+		return hub.CancelAnswer{}, api.Invalid("up_to", "%d: the last signal is %d", r.UpTo, v.LastSequence)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !r.DryRun {
+		m.cancels = append(m.cancels, r)
+	}
+	v.Cancelled.UpTo, v.Asking = r.UpTo, 2
+	return hub.CancelAnswer{Session: v, Changed: true, UpTo: r.UpTo, Waits: true}, nil
+}
+
+// Live follows the contract of rpc.Sessions: the deltas come before the events.
+func (m *memorySessions) Live(ctx context.Context, org api.OrgID, id api.SessionID, from uint64, limit uint32, send func([]api.Event) error, pour func(api.Delta) error) error {
+	m.mu.Lock()
+	deltas := m.deltas
+	m.mu.Unlock()
+	for _, d := range deltas {
+		if err := pour(d); err != nil {
+			return err
+		}
+	}
+	return m.Events(ctx, org, id, from, true, limit, send)
+}
+
+// Approvals follows the contract of rpc.Approvals, as do Approval and Answer.
+func (m *memorySessions) Approvals(_ context.Context, org api.OrgID, f hub.ApprovalFilter, size int, token string) (out []hub.ApprovalView, next string, _ error) {
+	page, err := hub.NewPager(size, token, "approvals", string(org))
+	if err != nil {
+		return nil, "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, v := range m.approvals {
+		if (f.Session == "" || v.Session == f.Session) && (f.Closed || v.State == api.ApprovalOpen) && string(v.ID) > page.After {
+			if len(out) == size {
+				return out, page.Token(string(out[size-1].ID)), nil
+			}
+			out = append(out, v)
+		}
+	}
+	return out, "", nil
+}
+
+func (m *memorySessions) Approval(_ context.Context, org api.OrgID, id api.ApprovalID) (hub.ApprovalView, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, v := range m.approvals {
+		if v.ID == id && v.Org == org {
+			return v, nil
+		}
+	}
+	return hub.ApprovalView{}, &api.Error{Code: api.CodeNotFound, Field: "id", Err: api.Errorf(api.CodeNotFound, "there is no approval %s", id)}
+}
+
+func (m *memorySessions) Answer(ctx context.Context, r hub.AnswerRequest) (hub.ApprovalView, error) {
+	v, err := m.Approval(ctx, r.Org, r.Approval)
+	switch {
+	case err != nil:
+		return v, err
+	case r.Option != "" && !slices.ContainsFunc(v.Options, func(o api.ApprovalOption) bool { return o.ID == r.Option }):
+		return v, api.Invalid("option", "%q is not offered", r.Option)
+	case v.State != api.ApprovalOpen && (v.State == api.ApprovalApproved) != r.Approve:
+		return v, &api.Error{Code: api.CodeConflict, Field: "id", Err: api.Errorf(api.CodeConflict, "%s answered already", v.By)}
+	case v.State != api.ApprovalOpen:
+		return v, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v.State, v.Option, v.By, v.Reason, v.AnsweredAt = api.ApprovalDenied, r.Option, r.By, r.Reason, fenceTime
+	if r.Approve {
+		v.State = api.ApprovalApproved
+	}
+	for i := range m.approvals {
+		if m.approvals[i].ID == v.ID {
+			m.approvals[i] = v
+		}
+	}
+	return v, nil
+}
+
 var fenceTime = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func (m *memorySessions) Replay(ctx context.Context, _ api.OrgID, dead api.SignalID, by string) (api.Accepted, error) {

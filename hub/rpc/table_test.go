@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"strings"
@@ -47,7 +48,7 @@ func TestConfigsAreChecked(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("a server without parts is made")
 	}
-	if _, err := New(Config{Catalog: &hub.Catalog{}, Fleet: &hub.Fleet{}, Sessions: noSessions{}, Intents: noIntents{}, History: noHistory{}, Payloads: noPayloads{}, Auth: &hub.Authenticator{}, Limits: Limits{Rate: -1}}); err == nil || !strings.Contains(err.Error(), "limits") {
+	if _, err := New(Config{Catalog: &hub.Catalog{}, Fleet: &hub.Fleet{}, Sessions: noSessions{}, Intents: noIntents{}, Approvals: noApprovals{}, History: noHistory{}, Payloads: noPayloads{}, Auth: &hub.Authenticator{}, Facts: func(context.Context, api.OrgID) hub.StatusFacts { panic("never called") }, Limits: Limits{Rate: -1}}); err == nil || !strings.Contains(err.Error(), "limits") {
 		t.Errorf("a negative limit: %v", err)
 	}
 	if _, err := hub.NewCatalog(hub.CatalogConfig{}); err == nil {
@@ -83,13 +84,15 @@ var testTime = time.Unix(1_700_000_000, 0)
 
 // These have the methods and nothing behind them: they are never called.
 type (
-	anySessions = Sessions
-	anyHistory  = History
-	anyPayloads = Payloads
-	anyIntents  = Intents
+	anySessions  = Sessions
+	anyHistory   = History
+	anyPayloads  = Payloads
+	anyIntents   = Intents
+	anyApprovals = Approvals
 
-	noSessions struct{ anySessions }
-	noIntents  struct{ anyIntents }
-	noHistory  struct{ anyHistory }
-	noPayloads struct{ anyPayloads }
+	noSessions  struct{ anySessions }
+	noIntents   struct{ anyIntents }
+	noApprovals struct{ anyApprovals }
+	noHistory   struct{ anyHistory }
+	noPayloads  struct{ anyPayloads }
 )

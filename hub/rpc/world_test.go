@@ -39,6 +39,7 @@ type world struct {
 	overlay  *memoryOverlay
 	server   *rpc.Server
 	logs     *lockedBuffer
+	parts    map[string]error // of the hub, as its status has them
 
 	http *httptest.Server
 	grpc *grpc.ClientConn
@@ -70,7 +71,7 @@ func newWorld(t *testing.T, change func(*rpcConfig)) *world {
 	must(t, err)
 	auth, err := hub.NewAuthenticator(w.store, nil)
 	must(t, err)
-	cfg := rpc.Config{Catalog: w.catalog, Fleet: w.fleet, Sessions: w.sessions, Intents: w.sessions, History: w.history, Payloads: w.history, Rejoin: &memoryRejoin{w: w}, Auth: auth, Version: "v0.0.0-test", Log: log}
+	cfg := rpc.Config{Catalog: w.catalog, Fleet: w.fleet, Sessions: w.sessions, Intents: w.sessions, Approvals: w.sessions, History: w.history, Payloads: w.history, Rejoin: &memoryRejoin{w: w}, Auth: auth, Facts: w.facts, Version: "v0.0.0-test", Log: log}
 	if change != nil {
 		change(&cfg)
 	}
@@ -100,6 +101,12 @@ func (w *world) listen() {
 	w.grpc, err = grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(w.t, err)
 	w.t.Cleanup(func() { _ = w.grpc.Close() })
+}
+
+// facts are those of one live cluster.
+func (w *world) facts(context.Context, api.OrgID) hub.StatusFacts {
+	return hub.StatusFacts{Parts: w.parts, Clusters: []hub.ClusterFact{{Name: "here", Health: api.HealthLive}}, Sessions: hub.SessionFacts{Phases: map[api.Phase]int{api.PhaseDormant: 2}, Pending: 3},
+		Approvals: &hub.ApprovalFacts{}, Limit: 10}
 }
 
 func must(t *testing.T, err error) {
@@ -231,14 +238,17 @@ func (o *memoryOverlay) DeleteIdentity(_ context.Context, id string) error {
 
 // memorySessions keeps sessions, with the contract of rpc.Sessions.
 type memorySessions struct {
-	mu       sync.Mutex
-	views    []hub.SessionView
-	signals  []hub.SignalRequest
-	changes  []hub.IntentRequest
-	replays  []string // who replayed
-	events   []api.Event
-	assigned map[api.ClusterID]int
-	fail     func(ctx context.Context) error // called first by every method, where set
+	mu        sync.Mutex
+	views     []hub.SessionView
+	signals   []hub.SignalRequest
+	changes   []hub.IntentRequest
+	replays   []string // who replayed
+	cancels   []hub.CancelRequest
+	deltas    []api.Delta
+	approvals []hub.ApprovalView
+	events    []api.Event
+	assigned  map[api.ClusterID]int
+	fail      func(ctx context.Context) error // called first by every method, where set
 }
 
 func (m *memorySessions) status(id api.ClusterID) api.ClusterStatus {
@@ -317,7 +327,11 @@ func (m *memorySessions) Events(ctx context.Context, org api.OrgID, id api.Sessi
 	return ctx.Err()
 }
 
-func (m *memorySessions) Explain(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, []api.Decision, error) {
+func (m *memorySessions) Explain(ctx context.Context, org api.OrgID, id api.SessionID, present bool) (hub.Explanation, error) {
 	v, err := m.Session(ctx, org, id)
-	return v, []api.Decision{{Session: id, Summary: "nothing fits"}}, err
+	x := hub.Explanation{Session: v, Decisions: []api.Decision{{Session: id, Summary: "nothing fits"}}}
+	if present {
+		x.Present = &api.Decision{Session: id, Summary: "nothing would fit"}
+	}
+	return x, err
 }

@@ -54,7 +54,7 @@ func setDefinition(r *recordv1.Definition, m api.Meta, kind api.Kind, spec []byt
 	r.Org, r.Kind, r.Id, r.Name = string(m.Org), string(kind), string(m.ID), m.Name
 	r.Labels, r.Revision = m.Labels, m.Revision
 	r.CreatedAt, r.UpdatedAt = timeRecord(m.CreatedAt), timeRecord(m.UpdatedAt)
-	r.Spec = spec
+	r.UpdatedBy, r.Spec = m.UpdatedBy, spec
 }
 
 func (s *Store) definitionFrom(key string, r *recordv1.Definition, revision int64) (api.Definition, error) {
@@ -66,6 +66,7 @@ func (s *Store) definitionFrom(key string, r *recordv1.Definition, revision int6
 		Meta: api.Meta{
 			Org: api.OrgID(r.GetOrg()), ID: api.ObjectID(r.GetId()), Name: r.GetName(), Labels: r.GetLabels(), Revision: r.GetRevision(),
 			Etag: etag(revision), CreatedAt: timeFrom(r.GetCreatedAt()), UpdatedAt: timeFrom(r.GetUpdatedAt()),
+			UpdatedBy: r.GetUpdatedBy(),
 		},
 		Spec: spec,
 	}, nil

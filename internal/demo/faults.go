@@ -206,7 +206,7 @@ func (f *faults) settled(ctx context.Context, signals []*sent) ([]*sent, error) 
 		return nil, err
 	}
 	f.outcome.streamed = f.log.all()
-	f.queue.lines = f.log.messages()
+	f.queue.lines, f.queue.followed = f.log.messages(), true
 	fmt.Printf("  %d signals are settled, %d messages streamed in\n", f.queue.signals, f.queue.lines)
 	return append(signals, f.queue), nil
 }

@@ -12,14 +12,16 @@ import (
 // cluster is one spoke posing as a cluster of a cloud.
 type cluster struct{ name, cloud string }
 
-var clusters = []cluster{{"aws-1", "aws"}, {"gcp-1", "gcp"}}
+var clusters = []cluster{{"aws-1", "aws"}, {"gcp-1", "gcp"}, {"azure-1", "azure"}}
 
 // demonstration is the federation and what is to be shown with it.
 type demonstration struct {
 	options
 	*federation.Federation
-	parts  *parts  // nil: the hub has its parts in it
-	faults *faults // nil: none are planted
+	parts   *parts  // nil: the hub has its parts in it
+	faults  *faults // nil: none of the parts is killed
+	deaths  deaths
+	permits permits
 }
 
 // start brings up the hub and its spokes, as a user would.
@@ -27,16 +29,19 @@ func (d *demonstration) start(ctx context.Context) error {
 	if err := d.startHub(ctx); err != nil {
 		return err
 	}
-	title("Two spokes, posing as clusters of two clouds")
+	d.deaths.spokes = map[string]*federation.Process{}
+	title("Three spokes, posing as clusters of three clouds")
 	for _, c := range clusters {
 		if err := d.Join(ctx, c.name, "cloud="+c.cloud); err != nil {
 			return err
 		}
-		if _, err := d.StartSpoke(c.name); err != nil {
+		spoke, err := d.StartSpoke(c.name)
+		if err != nil {
 			return err
 		}
+		d.deaths.spokes[c.name] = spoke
 	}
-	return d.Await(ctx, "both clusters live", func() (bool, error) {
+	return d.Await(ctx, "all clusters live", func() (bool, error) {
 		out, err := d.Quiet(ctx, "clusters")
 		return strings.Count(out, "Live") == len(clusters), err
 	})
@@ -48,7 +53,8 @@ func (d *demonstration) startHub(ctx context.Context) error {
 		return d.startExternal(ctx)
 	}
 	title("A hub: store, archive, API and a real OpenZiti overlay, in one directory")
-	_, err := d.StartHub(ctx)
+	hub, err := d.StartHub(ctx)
+	d.deaths.hub = hub
 	return err
 }
 

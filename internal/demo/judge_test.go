@@ -16,7 +16,7 @@ var checkout = counted{packages: 40, files: 60}
 
 // good is a run of which every fact holds.
 func good() []seen {
-	clouds := map[string]string{"aws-1": "aws", "gcp-1": "gcp"}
+	clouds := map[string]string{"aws-1": "aws", "gcp-1": "gcp", "azure-1": "azure"}
 	log := func(cluster string, files int) []*navev1.Event {
 		var out []*navev1.Event
 		numbers := map[string]uint64{}
@@ -40,10 +40,10 @@ func good() []seen {
 		return out
 	}
 	session := func(agent, cloud, detail, cluster string, files int) seen {
-		return seen{sent: sent{agent: agent, key: checkoutKey, signals: 1, cloud: cloud, detail: detail, lines: checkout.packages + files}, phase: string(api.PhaseDormant),
+		return seen{sent: sent{agent: agent, key: checkoutKey, signals: 1, cloud: cloud, detail: detail, lines: checkout.packages + files, followed: true}, phase: string(api.PhaseDormant),
 			clouds: clouds, events: log(cluster, files)}
 	}
-	return []seen{session("a", "aws", "files", "aws-1", checkout.files), session("g", "gcp", "files", "gcp-1", checkout.files), session("x", "", "packages", "gcp-1", 0)}
+	return []seen{session("a", "aws", "files", "aws-1", checkout.files), session("g", "gcp", "files", "gcp-1", checkout.files), session("x", "", "packages", "azure-1", 0)}
 }
 
 // renumber makes the log dense again after events were taken out or put in.
@@ -84,7 +84,7 @@ func TestJudge(t *testing.T) {
 		{"an event of a package is missing", func(all []seen) { message(&all[1], "package").Text = "other" }, []string{"g: one event per package"}},
 		{"an event of a package too many", func(all []seen) {
 			s := &all[2]
-			s.events = append(s.events[:3:3], append([]*navev1.Event{{Type: string(api.EventMessage), Text: "package again", Source: "1.1/1", Cluster: "gcp-1"}}, s.events[3:]...)...)
+			s.events = append(s.events[:3:3], append([]*navev1.Event{{Type: string(api.EventMessage), Text: "package again", Source: "1.1/1", Cluster: "azure-1"}}, s.events[3:]...)...)
 			s.sent.lines++
 			renumber(s)
 		}, []string{"x: one event per package"}},
@@ -97,7 +97,7 @@ func TestJudge(t *testing.T) {
 			e := all[0].events[1]
 			e.Type, e.Outcome, e.Signals = string(api.EventTurnDone), string(api.OutcomeDone), []uint64{1}
 		}, []string{"a" + once}},
-		{"the turn failed", func(all []seen) { all[1].events[len(all[1].events)-1].Outcome = string(api.OutcomeFailed) }, []string{"g" + once}},
+		{"the turn failed", func(all []seen) { all[1].events[len(all[1].events)-1].Outcome = string(api.OutcomeFailed) }, []string{"g: one event per package", "g: one event per file", "g" + once}},
 		{"pending still", func(all []seen) { all[2].pending = 1 }, []string{"x" + once}},
 		{"runs still", func(all []seen) { all[0].phase = string(api.PhaseRunning) }, []string{"a: sleeps"}},
 		{"one event in the wrong cloud", func(all []seen) { all[0].events[9].Cluster = "gcp-1" }, []string{"a: ran in aws only"}},
@@ -106,17 +106,17 @@ func TestJudge(t *testing.T) {
 			for _, e := range all[2].events {
 				e.Cluster = ""
 			}
-		}, []string{"x: ran in one cluster"}},
+		}, []string{"x: ran in one cluster", "every cluster was used"}},
 		{"all in one cluster", func(all []seen) {
 			for _, e := range all[1].events {
 				e.Cluster = strings.ReplaceAll(e.Cluster, "gcp-1", "aws-1")
 			}
 			for _, e := range all[2].events {
-				e.Cluster = strings.ReplaceAll(e.Cluster, "gcp-1", "aws-1")
+				e.Cluster = strings.ReplaceAll(e.Cluster, "azure-1", "aws-1")
 			}
-		}, []string{"g: ran in gcp only", "different clusters were used"}},
+		}, []string{"g: ran in gcp only", "every cluster was used"}},
 		{"an empty log", func(all []seen) { all[2].events, all[2].sent.lines = nil, 0 },
-			[]string{"x" + dense, "x: one event per package", "x" + once, "x: ran in one cluster"}},
+			[]string{"x" + dense, "x: one event per package", "x" + once, "x: ran in one cluster", "every cluster was used"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := good()
@@ -143,7 +143,7 @@ func TestJudgeWantsEnoughEvents(t *testing.T) {
 			got = append(got, f.name)
 		}
 	}
-	if diff := cmp.Diff([]string{"different clusters were used", fmt.Sprintf("at least %d events of agents", minEvents)}, got); diff != "" {
+	if diff := cmp.Diff([]string{"every cluster was used", fmt.Sprintf("at least %d events of agents", minEvents)}, got); diff != "" {
 		t.Errorf("facts that do not hold (-want +got):\n%s", diff)
 	}
 }

@@ -1,5 +1,6 @@
-// Command demo shows a federation on this machine: a hub and two spokes that pose as clusters of two clouds, agents that do
-// real work, and the proof that everything is where it should be.
+// Command demo shows a federation on this machine: a hub and three spokes that pose as clusters of three clouds, agents that do
+// real work, what becomes of it when a machine or the hub dies, a permission that a person gives, and the proof that everything
+// is where it should be.
 //
 // The way of a run: [demonstration] starts the programs from bin/ in a fresh data directory; [story] does what a user would do,
 // by the nave command, and shows it; [read] takes the logs back through the API; [judge] compares them with what must be true
@@ -101,6 +102,10 @@ func demo(ctx context.Context, o options) (err error) {
 		return err
 	}
 	facts := append(judge(want, seen), d.faults.judge(seen)...)
+	if !d.external {
+		facts = append(facts, judgeDeaths(d.deaths.waiting, seen)...)
+	}
+	facts = append(facts, judgePermission(d.permits, of(seen, "scribe"))...)
 	show(facts)
 	if n := failed(facts); n > 0 {
 		return fmt.Errorf("%d of %d facts do not hold", n, len(facts))

@@ -20,8 +20,10 @@ type sent struct {
 	cloud      string // empty: anywhere
 	detail     string // what the auditor is asked for
 	session    string
-	signals    int // how many were sent to the session
-	lines      int // lines that streamed in while it worked
+	signals    int  // how many were sent to the session
+	lines      int  // lines that streamed in while it worked
+	followed   bool // each line that streams in is one event of the agent
+	attempts   int  // workloads of one epoch that it takes, when a machine dies
 }
 
 // name is what the judge calls the session.
@@ -56,6 +58,9 @@ func (d *demonstration) story(ctx context.Context) ([]*sent, error) {
 		{agent: "auditor-gcp", key: checkoutKey, signals: 1, cloud: "gcp", detail: "files"},
 		{agent: "auditor", key: checkoutKey, signals: 1, detail: "packages"},
 	}
+	if !d.external {
+		signals[1].attempts = 2
+	}
 	for _, s := range signals {
 		title(fmt.Sprintf("A signal to %s: the answer streams in", s.agent))
 		if err := d.signal(ctx, s); err != nil {
@@ -68,6 +73,18 @@ func (d *demonstration) story(ctx context.Context) ([]*sent, error) {
 	if signals, err = d.faults.settled(ctx, signals); err != nil {
 		return nil, err
 	}
+	if !d.external {
+		queue, err := d.killHub(ctx)
+		if err != nil {
+			return nil, err
+		}
+		signals = append(signals, queue)
+	}
+	scribe, err := d.permission(ctx)
+	if err != nil {
+		return nil, err
+	}
+	signals = append(signals, scribe)
 	title("Where it ran, and why")
 	for _, s := range signals {
 		if _, err := d.Nave(ctx, "explain", s.session); err != nil {
@@ -124,6 +141,7 @@ func (d *demonstration) signal(ctx context.Context, s *sent) error {
 	if err != nil {
 		return err
 	}
+	s.followed = true
 	args := []string{"signal", s.agent, s.key, "-m", string(payload), "--wait"}
 	fmt.Printf("$ nave %s\n", federation.Quoted(args))
 	cmd := exec.CommandContext(d.faults.bound(ctx), d.Bin("nave"), args...)
@@ -147,9 +165,13 @@ func (d *demonstration) signal(ctx context.Context, s *sent) error {
 			fmt.Println("  " + trimmed(last))
 		}
 		if s.lines == 1 {
-			if fault = d.faults.working(ctx, s); fault != nil {
-				break
-			}
+			fault = d.faults.working(ctx, s)
+		}
+		if s.lines == dyingLine && s.attempts > 1 {
+			fault = d.killMachine(ctx, s)
+		}
+		if fault != nil {
+			break
 		}
 	}
 	if fault != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // Programs are what a federation is made of, as `make build` leaves them in bin/.
-var Programs = []string{"nave-hub", "nave-spoke", "nave-harness", "nave-overlay", "nave", "auditor"}
+var Programs = []string{"nave-hub", "nave-spoke", "nave-harness", "nave-overlay", "nave", "auditor", "scribe"}
 
 // Config says where programs and data are.
 type Config struct {

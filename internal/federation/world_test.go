@@ -33,7 +33,7 @@ type world struct {
 // newWorld returns a federation without programs, which is ended with the test.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	for _, p := range []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor} {
+	for _, p := range []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor, realpart.Scribe} {
 		realpart.Need(t, p)
 	}
 	dir, err := os.MkdirTemp("", "nf") // short: sockets are in it

@@ -110,7 +110,7 @@ func TestAllHasARowForEveryPart(t *testing.T) {
 			t.Errorf("found %s although the variable names a program that is not there", f.Path)
 		}
 	}
-	want := []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor,
+	want := []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor, realpart.Scribe,
 		realpart.OpenCode, realpart.PostgreSQL, realpart.Terraform, realpart.Chromium, realpart.Git}
 	if diff := cmp.Diff(want, parts); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)

@@ -23,6 +23,8 @@ type shardRecords struct {
 	sessions map[api.SessionID]api.Session
 	signals  map[hub.SignalKey]api.Signal
 	outbox   map[hub.OutboxKey]hub.OutboxItem
+
+	approvals map[api.ApprovalID]api.Approval
 }
 
 type lease struct {
@@ -39,7 +41,8 @@ func NewStore(now func() time.Duration) *Store {
 func (s *Store) shard(n api.Shard) *shardRecords {
 	r := s.shards[n]
 	if r == nil {
-		r = &shardRecords{sessions: map[api.SessionID]api.Session{}, signals: map[hub.SignalKey]api.Signal{}, outbox: map[hub.OutboxKey]hub.OutboxItem{}}
+		r = &shardRecords{sessions: map[api.SessionID]api.Session{}, signals: map[hub.SignalKey]api.Signal{}, outbox: map[hub.OutboxKey]hub.OutboxItem{},
+			approvals: map[api.ApprovalID]api.Approval{}}
 		s.shards[n] = r
 	}
 	return r
@@ -68,6 +71,9 @@ func (s *Store) Load(_ context.Context, shard api.Shard) (hub.ShardContents, err
 		return cmp.Or(cmp.Compare(a.Session, b.Session), cmp.Compare(a.Number, b.Number))
 	}) {
 		c.Outbox = append(c.Outbox, r.outbox[k])
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.approvals)) {
+		c.Approvals = append(c.Approvals, r.approvals[id])
 	}
 	return c, nil
 }
@@ -123,6 +129,10 @@ func (r *shardRecords) apply(m hub.Mutation) {
 		r.outbox[hub.OutboxKey{Session: m.PutOutbox.Event.Session, Number: m.PutOutbox.Event.SourceNumber}] = *m.PutOutbox
 	case m.DeleteOutbox != nil:
 		delete(r.outbox, *m.DeleteOutbox)
+	case m.PutApproval != nil:
+		r.approvals[m.PutApproval.ID] = *m.PutApproval
+	case m.DeleteApproval != "":
+		delete(r.approvals, m.DeleteApproval)
 	case m.DeleteSession != "":
 		delete(r.sessions, m.DeleteSession)
 	}

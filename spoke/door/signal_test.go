@@ -2,6 +2,7 @@ package door_test
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,7 +128,7 @@ func TestSignalsAreSentAFewAtATime(t *testing.T) {
 	const all, atOnce = 40, 16
 	m := &messenger{began: make(chan struct{}, all), hold: make(chan struct{}, all)}
 	socket := ""
-	_, c := open(t, &handler{}, func(c *door.Config) { c.Messenger, socket = m, c.Socket })
+	d, c := open(t, &handler{}, func(c *door.Config) { c.Messenger, socket = m, c.Socket })
 	attach(t, c, hello()).welcome()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -145,6 +146,12 @@ func TestSignalsAreSentAFewAtATime(t *testing.T) {
 	}
 	for range atOnce {
 		<-m.began
+	}
+	for d.SignalsWaiting() < all-atOnce {
+		if ctx.Err() != nil {
+			t.Fatalf("%d are under way, %d wait", m.under.Load(), d.SignalsWaiting())
+		}
+		runtime.Gosched()
 	}
 	for range all {
 		m.hold <- struct{}{}

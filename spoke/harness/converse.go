@@ -47,7 +47,8 @@ func (h *Harness) exchange(ctx context.Context, kill <-chan struct{}, a *agent, 
 }
 
 // steer waits for what ends the turn before the agent does: then the agent is asked to end it, and gets the patience for
-// that before its program is ended. It returns why, or nil when alive, the time of the turn, has ended.
+// that before its program is ended; a part of it when the turn is cut, which counts nothing and may be in haste. It returns
+// why, or nil when alive, the time of the turn, has ended.
 func (h *Harness) steer(ctx, alive context.Context, kill <-chan struct{}, a *agent, d *desk) error {
 	limit, began := h.w.TurnLimit.AsDuration(), h.c.Clock()
 	t := time.NewTimer(0)
@@ -69,7 +70,11 @@ func (h *Harness) steer(ctx, alive context.Context, kill <-chan struct{}, a *age
 		case <-h.in.ordered:
 		}
 	}
-	patience, cancel := context.WithTimeout(alive, h.c.Patience)
+	wait := h.c.Patience
+	if cut := new(cutError); errors.As(cause, &cut) && cut.kind == stepCut {
+		wait /= 4
+	}
+	patience, cancel := context.WithTimeout(alive, wait)
 	defer cancel()
 	if err := a.talk.Cancel(patience); err != nil {
 		h.c.Log.Info("the agent cannot be asked to end the turn", "workload", h.w.Id, "err", err)

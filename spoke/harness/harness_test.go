@@ -24,8 +24,12 @@ func TestRequestAndEnvironment(t *testing.T) {
 	r.w.Env = []*harnessv1.EnvVar{{Name: "GRANTED", Value: "yes"}, {Name: "TMPDIR", Value: "/tmp"}}
 	r.w.Files = []*harnessv1.File{{Path: "etc/conf", Content: "configured\n"}}
 	r.w.InitScripts = []*harnessv1.InitScript{{Name: "one", Script: `echo made > "$HOME/made"`}}
+	r.w.Skills = []*harnessv1.Skill{{Name: "review", Description: "how to review", Body: "Look twice."}}
 	r.begin()
-	r.door.Tell(r.id, orders(sig(1, 0, "plain"), sig(2, 1, "\xff\x00")))
+	second := sig(2, 1, "\xff\x00")
+	second.Origin = []api.Origin{{Session: "01J00000000000000000000001", Agent: "planner", Key: "k", Signal: "id-9"}}
+	second.Approval = "01J00000000000000000000000-abcdefgh"
+	r.door.Tell(r.id, orders(sig(1, 0, "plain"), second))
 	events := r.await("the end of the turn", func(e api.Event) bool { return e.Type == api.EventTurnDone })
 	var got []string
 	for _, e := range events {
@@ -39,14 +43,15 @@ func TestRequestAndEnvironment(t *testing.T) {
 	}
 	want := harness.Request{Session: r.w.Session, Key: "a key", Agent: "tester", Instructions: "be quick", Model: "m1", Signals: []harness.RequestSignal{
 		{ID: "id-1", Sequence: 1, Delivery: 1, Sender: "user:ada", Payload: "plain"},
-		{ID: "id-2", Sequence: 2, Delivery: 2, Sender: "user:ada", Payload: "/wA=", Encoding: "base64"},
+		{ID: "id-2", Sequence: 2, Delivery: 2, Sender: "user:ada", Payload: "/wA=", Encoding: "base64", Approval: "01J00000000000000000000000-abcdefgh",
+			Origin: []harness.RequestOrigin{{Session: "01J00000000000000000000001", Agent: "planner", Key: "k", Signal: "id-9"}}},
 	}}
 	if diff := cmp.Diff(want, doc); diff != "" {
 		t.Errorf("request (-want +got)\n%s", diff)
 	}
 	lines := []string{
-		"GRANTED=yes", "HOME=" + r.w.Home, "NAVE_AGENT=tester", "NAVE_CLUSTER=01JC", "NAVE_KEY=a key", "NAVE_ORGANIZATION=default",
-		"NAVE_SESSION=" + r.w.Session, "NAVE_WORKLOAD=" + r.w.Id, "NAVE_WORKSPACE=" + r.w.Workspace, "PATH=/usr/bin:/bin", "PWD=" + r.w.Workspace,
+		"GRANTED=yes", "HOME=" + r.w.Home, "NAVE_AGENT=tester", "NAVE_API=" + filepath.Join(r.dir, "api", "s"), "NAVE_CLUSTER=01JC", "NAVE_KEY=a key",
+		"NAVE_MODEL=m1", "NAVE_ORGANIZATION=default", "NAVE_SESSION=" + r.w.Session, "NAVE_SKILLS=" + filepath.Join(r.w.Home, ".agents/skills"), "NAVE_WORKLOAD=" + r.w.Id, "NAVE_WORKSPACE=" + r.w.Workspace, "PATH=/usr/bin:/bin", "PWD=" + r.w.Workspace,
 		"TMPDIR=/tmp", r.w.Workspace, "configured", "made", "",
 	}
 	if diff := cmp.Diff(lines, got[:len(got)-1]); diff != "" {
@@ -54,6 +59,9 @@ func TestRequestAndEnvironment(t *testing.T) {
 	}
 	if code, exit := r.end(); code != 0 || exit.Reason != "stopped" || exit.Failure != "" {
 		t.Errorf("ended with %d, %v", code, exit)
+	}
+	if _, err := os.Stat(filepath.Join(r.dir, "api")); err == nil {
+		t.Error("the socket of the local API is left")
 	}
 	if last := r.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded }); last[0].Attributes["attempt"] != "2" {
 		t.Errorf("the first event is %+v", last[0])

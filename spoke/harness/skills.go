@@ -51,10 +51,22 @@ func writeSkills(home string, skills []*harnessv1.Skill) error {
 	if len(skills) > 0 {
 		return linkSkills(root)
 	}
-	if to, err := root.Readlink(skillsLink); err == nil && to == skillsTo && len(ours) > 0 {
-		if left, err := fs.ReadDir(root.FS(), skillsDir); err == nil && len(left) == 0 {
-			return errors.Join(root.Remove(skillsLink), root.Remove(skillsDir))
+	return unlinkSkills(root, len(ours) > 0)
+}
+
+// unlinkSkills removes what the last skill leaves, when the agent has put nothing there.
+func unlinkSkills(root *os.Root, had bool) error {
+	left, err := fs.ReadDir(root.FS(), skillsDir)
+	if err != nil || len(left) > 0 || !had {
+		return nil // nothing of the harness is there
+	}
+	if to, err := root.Readlink(skillsLink); err == nil && to == skillsTo {
+		if err := root.Remove(skillsLink); err != nil {
+			return fmt.Errorf("remove the link to skills: %w", err)
 		}
+	}
+	if err := root.Remove(skillsDir); err != nil {
+		return fmt.Errorf("remove the directory of skills: %w", err)
 	}
 	return nil
 }

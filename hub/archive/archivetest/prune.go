@@ -39,8 +39,9 @@ func wantKeys(t *testing.T, a Archive, want map[string]bool) {
 func testPrune(t *testing.T, db Database) {
 	ctx, day := t.Context(), 24*time.Hour
 	a := raised(t, db)
-	lost := at(dead(3, "dead"), began)
-	must(t, "settle", settle(t, a, at(settled(1, "old"), began), at(settled(2, ""), began), lost, at(settled(4, "edge"), began.Add(day)), at(settled(5, "young"), began.Add(2*day))))
+	lost, gone := at(dead(3, "dead"), began), at(settled(2, ""), began)
+	gone.Outcome = "cancelled"
+	must(t, "settle", settle(t, a, at(settled(1, "old"), began), gone, lost, at(settled(4, "edge"), began.Add(day)), at(settled(5, "young"), began.Add(2*day))))
 	pruned(t, a, began, 100, 0)
 	wantKeys(t, a, map[string]bool{"old": true, "dead": true, "edge": true, "young": true})
 	pruned(t, a, began.Add(day), 100, 3)

@@ -16,7 +16,8 @@ func scope(key string) hub.KeyScope {
 func settled(n int, key string) hub.SettledSignal {
 	return hub.SettledSignal{
 		Signal: api.Signal{ID: api.SignalID(fmt.Sprint("signal", n)), Session: session(shard, 1), Sequence: uint64(n), IdempotencyKey: key,
-			PayloadHash: [32]byte{byte(n), 0, 9}, PayloadRef: "ref", Sender: "s", AcceptedAt: began, Deliveries: 2},
+			PayloadHash: [32]byte{byte(n), 0, 9}, PayloadRef: "ref", Sender: "s", AcceptedAt: began, Deliveries: 2,
+			Origin: []api.Origin{{Session: session(shard, 2), Agent: "a", Key: "k/\u00e9", Signal: "signal0"}}, Approval: "approval"},
 		Scope: scope(key), Outcome: "done", SettledAt: began.Add(time.Hour),
 	}
 }

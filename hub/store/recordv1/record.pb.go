@@ -34,7 +34,8 @@ type Definition struct {
 	Revision      uint64                 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	Spec          []byte                 `protobuf:"bytes,9,opt,name=spec,proto3" json:"spec,omitempty"` // the public API's message of the kind, encoded
+	Spec          []byte                 `protobuf:"bytes,9,opt,name=spec,proto3" json:"spec,omitempty"`                             // the public API's message of the kind, encoded
+	UpdatedBy     string                 `protobuf:"bytes,10,opt,name=updated_by,json=updatedBy,proto3" json:"updated_by,omitempty"` // who made the revision; empty in records of before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -130,6 +131,13 @@ func (x *Definition) GetSpec() []byte {
 		return x.Spec
 	}
 	return nil
+}
+
+func (x *Definition) GetUpdatedBy() string {
+	if x != nil {
+		return x.UpdatedBy
+	}
+	return ""
 }
 
 // Use is an entry of the index of who refers to a definition; who is in the key.
@@ -1813,7 +1821,7 @@ var File_hub_store_recordv1_record_proto protoreflect.FileDescriptor
 
 const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\n" +
-	"\x1fhub/store/recordv1/record.proto\x12\rnave.store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
+	"\x1fhub/store/recordv1/record.proto\x12\rnave.store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x03\n" +
 	"\n" +
 	"Definition\x12\x10\n" +
 	"\x03org\x18\x01 \x01(\tR\x03org\x12\x12\n" +
@@ -1826,7 +1834,10 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x12\n" +
-	"\x04spec\x18\t \x01(\fR\x04spec\x1a9\n" +
+	"\x04spec\x18\t \x01(\fR\x04spec\x12\x1d\n" +
+	"\n" +
+	"updated_by\x18\n" +
+	" \x01(\tR\tupdatedBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1b\n" +

@@ -21,7 +21,8 @@ var (
 
 func definition(n int, name string, revision uint64, spec api.Spec) api.Definition {
 	return api.Definition{Meta: api.Meta{Org: org, ID: api.ObjectID(id(n)), Name: name, Labels: map[string]string{"team": "a"}, Revision: revision,
-		CreatedAt: began, UpdatedAt: began.Add(time.Duration(revision) * time.Second)}, Spec: spec}
+		CreatedAt: began, UpdatedAt: began.Add(time.Duration(revision) * time.Second),
+		UpdatedBy: fmt.Sprint("writer of ", revision)}, Spec: spec}
 }
 
 func environment(n int, name string, revision uint64) api.Definition {

@@ -23,17 +23,27 @@ func sessionID(shard api.Shard, n int) api.SessionID {
 
 func session(shard api.Shard, n int) api.Session {
 	return api.Session{ID: sessionID(shard, n), Org: org, Agent: api.ObjectID(id(n)), AgentName: "a", Key: fmt.Sprintf("key/%d", n), Labels: map[string]string{"l": "v"},
-		Intent: api.IntentActive, Phase: api.PhaseDormant, Reason: "r", CreatedAt: began, LastSequence: uint64(n), HubNumber: 7}
+		Intent: api.IntentActive, Phase: api.PhaseDormant, Reason: "r", CreatedAt: began, LastSequence: uint64(n), HubNumber: 7,
+		Cancelled: api.Cancellation{UpTo: 3, Reason: "c"}}
 }
 
 func signal(shard api.Shard, n int, sequence uint64) api.Signal {
 	return api.Signal{ID: api.SignalID(id(n)), Session: sessionID(shard, n), Sequence: sequence, IdempotencyKey: "k", PayloadHash: [32]byte{1, 2}, Payload: []byte{0, 255},
-		PayloadRef: "ref", Sender: "s", AcceptedAt: began, Deliveries: 3}
+		PayloadRef: "ref", Sender: "s", AcceptedAt: began, Deliveries: 3, ConsumedBy: api.Source{Epoch: api.Epoch{Incarnation: 1, N: 2}, Attempt: 1}, ConsumedNumber: 4, ConsumedAs: api.OutcomeCancelled,
+		Origin: []api.Origin{{Session: sessionID(shard, 1), Agent: "a", Key: "k/\u00e9", Signal: "x"}, {Agent: "b"}}, Approval: "y"}
 }
 
 func outbox(shard api.Shard, n int, number uint64) hub.OutboxItem {
 	return hub.OutboxItem{Event: api.Event{Session: sessionID(shard, n), SourceNumber: number, Type: api.EventPlaced, Time: began, Cluster: "c", Text: "t",
 		Signals: []uint64{1, 2}, Outcome: api.OutcomeDone, Attributes: map[string]string{"a": "b"}}}
+}
+
+func approval(shard api.Shard, n int, fingerprint string) api.Approval {
+	return api.Approval{ID: api.NewApprovalID(sessionID(shard, n), 1, fingerprint, 0), Session: sessionID(shard, n), Org: api.DefaultOrg,
+		Source: api.Source{Epoch: api.Epoch{Incarnation: 1, N: 2}, Attempt: 3}, Sequence: 4, Fingerprint: fingerprint, Title: "t", Detail: "d",
+		Options: []api.ApprovalOption{{ID: "o", Name: "O", Kind: api.OptionAllowOnce}, {ID: "p", Name: "P", Kind: api.OptionRejectAlways}},
+		AskedAt: began, ExpiresAt: began.Add(time.Hour), HeldUntil: began.Add(time.Minute), State: api.ApprovalApproved, Option: "o", By: "b", Reason: "r",
+		AnsweredAt: began.Add(time.Second), Taken: true, Detached: true, Moot: true, Signal: "s"}
 }
 
 func checkpoint(n uint64) api.CheckpointID { return api.CheckpointID(fmt.Sprintf("%064x", n)) }
@@ -296,6 +306,8 @@ type model struct {
 	sessions map[api.SessionID]api.Session
 	signals  map[hub.SignalKey]api.Signal
 	outbox   map[hub.OutboxKey]hub.OutboxItem
+
+	approvals map[api.ApprovalID]api.Approval
 }
 
 func (m *model) contents() hub.ShardContents {
@@ -309,6 +321,10 @@ func (m *model) contents() hub.ShardContents {
 	for _, o := range m.outbox {
 		c.Outbox = append(c.Outbox, o)
 	}
+	for _, a := range m.approvals {
+		c.Approvals = append(c.Approvals, a)
+	}
+	slices.SortFunc(c.Approvals, func(a, b api.Approval) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(c.Sessions, func(a, b api.Session) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(c.Signals, func(a, b api.Signal) int {
 		return cmp.Or(cmp.Compare(a.Session, b.Session), cmp.Compare(a.Sequence, b.Sequence))
@@ -333,6 +349,10 @@ func (m *model) apply(b hub.Batch) {
 			m.outbox[hub.OutboxKey{Session: x.PutOutbox.Event.Session, Number: x.PutOutbox.Event.SourceNumber}] = *x.PutOutbox
 		case x.DeleteOutbox != nil:
 			delete(m.outbox, *x.DeleteOutbox)
+		case x.PutApproval != nil:
+			m.approvals[x.PutApproval.ID] = *x.PutApproval
+		case x.DeleteApproval != "":
+			delete(m.approvals, x.DeleteApproval)
 		case x.DeleteSession != "":
 			delete(m.sessions, x.DeleteSession)
 		}
@@ -344,7 +364,8 @@ func testShardModel(t *testing.T, s Stores) {
 	ctx := t.Context()
 	models := map[api.Shard]*model{}
 	for _, shard := range []api.Shard{0, 100, 255} {
-		models[shard] = &model{sessions: map[api.SessionID]api.Session{}, signals: map[hub.SignalKey]api.Signal{}, outbox: map[hub.OutboxKey]hub.OutboxItem{}}
+		models[shard] = &model{sessions: map[api.SessionID]api.Session{}, signals: map[hub.SignalKey]api.Signal{}, outbox: map[hub.OutboxKey]hub.OutboxItem{},
+			approvals: map[api.ApprovalID]api.Approval{}}
 	}
 	shards := []api.Shard{0, 100, 255}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -389,7 +410,7 @@ func testShardModel(t *testing.T, s Stores) {
 
 func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 	n, q := rapid.IntRange(0, 3).Draw(rt, "session"), uint64(rapid.IntRange(1, 12).Draw(rt, "number"))
-	switch rapid.IntRange(0, 5).Draw(rt, "what") {
+	switch rapid.IntRange(0, 7).Draw(rt, "what") {
 	case 0:
 		x := session(shard, n)
 		if rapid.Bool().Draw(rt, "paused") {
@@ -430,6 +451,14 @@ func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 		return hub.Mutation{Org: api.DefaultOrg, PutOutbox: &x}
 	case 4:
 		return hub.Mutation{Org: api.DefaultOrg, DeleteOutbox: &hub.OutboxKey{Session: sessionID(shard, n), Number: q}}
+	case 5:
+		x := approval(shard, n, fmt.Sprint(q))
+		if rapid.Bool().Draw(rt, "open") {
+			x = api.Approval{ID: x.ID, Session: x.Session, Org: x.Org, State: api.ApprovalOpen, Detail: rapid.String().Draw(rt, "detail")}
+		}
+		return hub.Mutation{Org: api.DefaultOrg, PutApproval: &x}
+	case 6:
+		return hub.Mutation{Org: api.DefaultOrg, DeleteApproval: approval(shard, n, fmt.Sprint(q)).ID}
 	default:
 		return hub.Mutation{Org: api.DefaultOrg, DeleteSession: sessionID(shard, n)}
 	}

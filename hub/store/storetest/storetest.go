@@ -98,6 +98,8 @@ func (JSONCodec) DecodeSpec(kind api.Kind, b []byte) (api.Spec, error) {
 		s = new(api.EnvironmentSpec)
 	case api.KindPlacementPolicy:
 		s = new(api.PlacementPolicySpec)
+	case api.KindGrant:
+		s = new(api.GrantSpec)
 	default:
 		return nil, fmt.Errorf("kind %q is not known", kind)
 	}

@@ -190,7 +190,7 @@ func TestTurnsThatFail(t *testing.T) {
 		{"it is silent", func(h *hostile, _ heardMessage) { h.chunk("so far"); io.Copy(io.Discard, h.stdin) }, context.DeadlineExceeded, "", []string{`message "so far"`}},
 		{"it talks and never ends", func(h *hostile, _ heardMessage) {
 			for h.chunk("") {
-				time.Sleep(time.Millisecond)
+				time.Sleep(100 * time.Millisecond)
 			}
 		}, context.DeadlineExceeded, "", nil},
 		{"it prints one line for ever", func(h *hostile, _ heardMessage) {

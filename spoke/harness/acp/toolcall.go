@@ -164,9 +164,8 @@ func (t *translator) show(c *toolCall) {
 	c.shown = c.content
 }
 
-// finish tells how a call ended. The caller takes it out of the calls.
+// finish tells how a call ended. The caller has settled what comes before, and takes it out of the calls.
 func (t *translator) finish(c *toolCall, status string) {
-	t.announce(c)
 	e := Event{Type: api.EventResult, Text: c.content, Attributes: c.attributes()}
 	if e.Text == "" {
 		e.Text = c.output

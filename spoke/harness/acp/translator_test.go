@@ -157,6 +157,26 @@ func TestTranslatorKeepsItsPromises(t *testing.T) {
 	})
 }
 
+// TestOpenCallsAreBounded: one call more than may be open ends the oldest, and no other.
+func TestOpenCallsAreBounded(t *testing.T) {
+	tr := newTranslator("")
+	var ended []string
+	for n := range maxCalls + 1 {
+		all, err := tr.update(json.RawMessage(fmt.Sprintf(`{"sessionUpdate":"tool_call","toolCallId":"%d","title":"t"}`, n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			if s.event != nil && s.event.Type == api.EventResult {
+				ended = append(ended, s.event.Attributes[api.AttrTool]+" "+s.event.Attributes[api.AttrStatus])
+			}
+		}
+	}
+	if !slices.Equal(ended, []string{"0 unfinished"}) || len(tr.calls) != maxCalls {
+		t.Errorf("ended %q; %d are open", ended, len(tr.calls))
+	}
+}
+
 // anyUpdate is one update of a kind that is told.
 func anyUpdate(t *rapid.T) json.RawMessage {
 	word := rapid.OneOf(rapid.StringN(0, 8, 20), rapid.SampledFrom([]string{strings.Repeat("é", 3000), strings.Repeat("long ", 5000)}))

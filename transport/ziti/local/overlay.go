@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +29,7 @@ type Overlay struct {
 	ended chan struct{} // closed when Run has ended; err is set before
 	err   error
 
+	lacking  atomic.Pointer[string] // what did not serve at the last look; nil: nothing, or there was no look yet
 	endpoint Endpoint
 	procs    []*process // of the last Run, so that Stop reaps what it started; used by Run, then by Stop
 }
@@ -62,6 +65,30 @@ func (o *Overlay) Wait(ctx context.Context) (Endpoint, error) {
 	}
 }
 
+// Serving says which of the processes did not serve when they were looked at last. It does not block.
+func (o *Overlay) Serving() error {
+	if which := o.lacking.Load(); which != nil {
+		return fmt.Errorf("%s does not serve", *which)
+	}
+	return nil
+}
+
+// note keeps which processes do not serve.
+func (o *Overlay) note(procs []*process) {
+	var lacking []string
+	for _, p := range procs {
+		if !p.ready {
+			lacking = append(lacking, p.cfg.Name)
+		}
+	}
+	if len(lacking) == 0 {
+		o.lacking.Store(nil)
+		return
+	}
+	names := strings.Join(lacking, ", ")
+	o.lacking.Store(&names)
+}
+
 // Run adopts or starts the three processes and restarts what dies until ctx ends; then it lets go of the lease, returns
 // nil, and the processes live on for the grace. It returns an error when the start fails. It may be called once.
 func (o *Overlay) Run(ctx context.Context) error {
@@ -92,6 +119,7 @@ func (o *Overlay) run(ctx context.Context) error {
 	every := lookStarting
 	for {
 		serving, err := o.step(o.procs, every == lookServing)
+		o.note(o.procs)
 		if err == nil && serving && every == lookStarting {
 			o.endpoint, err = o.readEndpoint(s)
 		}

@@ -132,11 +132,19 @@ func TestDroppedOverlayIsAdoptedAndStopLeavesNothing(t *testing.T) {
 
 func TestKilledRouterIsRestartedAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "overlay")
-	start(t, zititest.Local(t, local.Config{Dir: dir}))
+	o := zititest.Local(t, local.Config{Dir: dir})
+	start(t, o)
 	before := pids(t, dir)
+	if err := o.Serving(); err != nil {
+		t.Errorf("an overlay that serves says that %v", err)
+	}
 	if err := syscall.Kill(before["r1"], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, 20*time.Second, "r1 is missed", func() bool {
+		err := o.Serving()
+		return err != nil && strings.HasPrefix(err.Error(), "r1 does not serve")
+	})
 	eventually(t, 20*time.Second, "r1 serves again", func() bool {
 		b, err := os.ReadFile(filepath.Join(dir, "r1", "ready"))
 		return err == nil && len(b) > 0 && string(b) != fmt.Sprint(before["r1"])
@@ -145,6 +153,7 @@ func TestKilledRouterIsRestartedAlone(t *testing.T) {
 	if before["controller"] != after["controller"] || before["r2"] != after["r2"] {
 		t.Errorf("others were restarted too: before %v, after %v", before, after)
 	}
+	eventually(t, 20*time.Second, "nothing is missed", func() bool { return o.Serving() == nil })
 }
 
 // A process that is stopped holds its lock and its ports, and answers nothing.
