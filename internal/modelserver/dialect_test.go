@@ -80,6 +80,20 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestTextBesideResults: what some agents write beside the results of tools is not what the user asks next.
+func TestTextBesideResults(t *testing.T) {
+	s := serve(t, modelserver.Config{Script: modelserver.Rules(modelserver.Rule{When: modelserver.After("write"), Then: modelserver.Tell("")})})
+	for door, body := range map[string]string{
+		"messages": `{"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "write", "input": {}}]},
+			{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "written"}, {"type": "text", "text": "<reminder>"}]}]}`,
+		"models/m:generateContent": `{"contents": [{"role": "user", "parts": [{"functionResponse": {"name": "write", "response": {"output": "written"}}}, {"text": "<reminder>"}]}]}`,
+	} {
+		if status, _, text := post(t, s, door, body); status != 200 || !strings.Contains(text, "written") || strings.Contains(text, "reminder") {
+			t.Errorf("%s answered %d %s", door, status, text)
+		}
+	}
+}
+
 // TestWire shows every dialect's answers byte by byte, with all that clients of it rely on.
 func TestWire(t *testing.T) {
 	answer := modelserver.Answer{Text: []string{"I ", "write."}, Calls: []modelserver.Call{
