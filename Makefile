@@ -82,6 +82,10 @@ vuln: ## look for known vulnerabilities (needs the network)
 deps: ## get what building and testing need: Debian packages and Go modules
 	@tools/deps.sh
 
+.PHONY: agents
+agents: ## get the agents that tests run, as examples/agents pins them (npm; 177 MB, once)
+	@tools/agents.sh
+
 .PHONY: clean
 clean: ## remove what was built and what the demo left
 	rm -rf bin .demo

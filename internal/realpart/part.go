@@ -22,6 +22,7 @@ const (
 	NaveCLI     Part = "nave"         // the command line
 	Auditor     Part = "auditor"      // an agent of the quickstart
 	Scribe      Part = "scribe"       // another one, of the Agent Client Protocol
+	OpenCode    Part = "opencode"     // an agent that nobody here wrote
 	PostgreSQL  Part = "postgresql"   // the server program; initdb and the rest lie beside it
 	Terraform   Part = "terraform"
 	Chromium    Part = "chromium"
@@ -45,6 +46,7 @@ var table = []row{
 	ours(NaveCLI, ""),
 	ours(Auditor, ""),
 	ours(Scribe, ""),
+	{OpenCode, "NAVE_OPENCODE_BIN", []string{"bin/opencode"}, nil, "make agents"},
 	{PostgreSQL, "NAVE_POSTGRES_BIN", []string{"/usr/lib/postgresql/*/bin/postgres"}, nil, "make deps"},
 	{Terraform, "TF_ACC_TERRAFORM_PATH", nil, []string{"terraform"}, "install terraform 1.5 or newer, see https://developer.hashicorp.com/terraform/install"},
 	{Chromium, "NAVE_CHROMIUM_BIN", nil, []string{"chromium", "chromium-browser", "google-chrome"}, "apt-get install chromium"},
