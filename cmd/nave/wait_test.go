@@ -78,6 +78,8 @@ func TestWaitLooksOnceAnEvent(t *testing.T) {
 	b.hub.events = []*navev1.Event{{SessionId: "01A", Number: 1, Type: "log"}}
 	b.hub.then["Get"] = []func(){func() { b.hub.events = append(b.hub.events, &navev1.Event{SessionId: "01A", Number: 2, Type: "log"}) }}
 	_, errOut, code := b.nave("wait", "--for", "idle", "01A", "--timeout", "300ms")
+	b.hub.mu.Lock()
+	defer b.hub.mu.Unlock()
 	if code != exitTimeout || b.hub.calls > 25 {
 		t.Errorf("exit %d after %d calls: %q", code, b.hub.calls, errOut)
 	}
