@@ -90,8 +90,11 @@ func TestDeltasAreAskedForOnATerminalAlone(t *testing.T) {
 		b.terminal = tc.terminal
 		b.hub.events = []*navev1.Event{{SessionId: "01SESSION", Number: 1, Type: "turn.ended", Signals: []uint64{1}, Outcome: "done"}}
 		_, errOut, code := b.nave(strings.Fields(tc.args)...)
-		if code != exitOK || b.hub.deltas != tc.want {
-			t.Errorf("%s (terminal: %v): exit %d %q, deltas %v", tc.args, tc.terminal, code, errOut, b.hub.deltas)
+		b.hub.mu.Lock()
+		got := b.hub.deltas
+		b.hub.mu.Unlock()
+		if code != exitOK || got != tc.want {
+			t.Errorf("%s (terminal: %v): exit %d %q, deltas %v", tc.args, tc.terminal, code, errOut, got)
 		}
 	}
 }

@@ -69,6 +69,22 @@ func TestWaitForTheNextTurn(t *testing.T) {
 	}
 }
 
+// TestWaitLooksOnceAnEvent: an event that changed nothing is not looked at again.
+func TestWaitLooksOnceAnEvent(t *testing.T) {
+	b := newBench(t)
+	busy := session("01A", "Running")
+	busy.Pending = 1
+	b.hub.sessions = []*navev1.Session{busy}
+	b.hub.events = []*navev1.Event{{SessionId: "01A", Number: 1, Type: "log"}}
+	b.hub.then["Get"] = []func(){func() { b.hub.events = append(b.hub.events, &navev1.Event{SessionId: "01A", Number: 2, Type: "log"}) }}
+	_, errOut, code := b.nave("wait", "--for", "idle", "01A", "--timeout", "300ms")
+	b.hub.mu.Lock()
+	defer b.hub.mu.Unlock()
+	if code != exitTimeout || b.hub.calls > 25 {
+		t.Errorf("exit %d after %d calls: %q", code, b.hub.calls, errOut)
+	}
+}
+
 func TestWaitForACluster(t *testing.T) {
 	b := newBench(t)
 	east := func(health string) *navev1.Cluster {

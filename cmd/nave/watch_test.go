@@ -144,6 +144,7 @@ func TestWatchGoesOnWithoutTheHub(t *testing.T) {
 				return api.Errorf(api.CodeUnavailable, "restarting\x1b[2J")
 			case 5:
 				cancel()
+				return ctx.Err() // as a call does that is interrupted
 			}
 			a.say("look %d", looks)
 			return nil
