@@ -117,17 +117,31 @@ type agentOutput struct {
 	alive  context.Context // ends when the program has; what is left to read then is bounded by the pipe
 	closed chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex // held by a read
+	over bool       // guarded by mu
 }
 
-func (o *agentOutput) Read(p []byte) (int, error) { return o.file.Read(p) }
+// Read implements [io.Reader].
+func (o *agentOutput) Read(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		return 0, os.ErrClosed
+	}
+	return o.file.Read(p)
+}
 
-// Close ends a read that waits.
-func (o *agentOutput) Close() error {
+// Close ends a read that waits, and returns when it has ended: only then may the deadline go away again.
+func (o *agentOutput) Close() (err error) {
 	o.once.Do(func() {
-		_ = o.file.SetReadDeadline(time.Now()) // a pipe takes deadlines
+		err = o.file.SetReadDeadline(time.Now()) // a pipe takes deadlines
+		o.mu.Lock()
+		o.over = true
+		o.mu.Unlock()
 		close(o.closed)
 	})
-	return nil
+	return err
 }
 
 // drain waits for the end of the conversation and reads what comes afterwards.
