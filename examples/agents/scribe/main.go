@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -26,7 +27,8 @@ func main() {
 	}
 	a := newAgent(home)
 	a.client = acp.NewAgentSideConnection(a, os.Stdout, os.Stdin)
-	<-a.client.Done() // standard input has ended: nobody asks for anything any more
+	a.client.SetLogger(slog.New(slog.DiscardHandler)) // standard error is for what people are to see
+	<-a.client.Done()                                 // standard input has ended: nobody asks for anything any more
 }
 
 // agent is the scribe. Every session has a file in HOME and a workspace.
