@@ -146,7 +146,7 @@ func TestWrongAgents(t *testing.T) {
 		{"spec.stop_after", func(s a) { s.StopAfter = -2 }},
 		{"spec.approval_hold", func(s a) { s.ApprovalHold = 8 * 24 * time.Hour }},
 		{"spec.approval_expiry", func(s a) { s.ApprovalExpiry = time.Hour - time.Second }},
-		{"spec.approval_expiry", func(s a) { s.ApprovalHold, s.ApprovalExpiry = 0, 29 * time.Minute }},
+		{"spec.approval_expiry", func(s a) { s.ApprovalHold, s.ApprovalExpiry = 0, 29*time.Minute }},
 		{"spec.approval_expiry", func(s a) { s.ApprovalExpiry = 30*24*time.Hour + time.Second }},
 		{"spec.approval_expiry", func(s a) { s.ApprovalExpiry = -time.Hour }},
 		{"spec.max_deliveries", func(s a) { s.MaxDeliveries = -1 }},
