@@ -56,7 +56,7 @@ func (h *Harness) steer(ctx, alive context.Context, kill <-chan struct{}, a *age
 	var cause error
 	for cause == nil {
 		var pause time.Duration
-		if cause, pause = d.watch(began, limit); cause != nil {
+		if pause, cause = d.watch(began, limit); cause != nil {
 			break
 		}
 		t.Reset(pause)

@@ -116,19 +116,19 @@ const lookEvery = 500 * time.Millisecond
 
 // watch says why the turn is to end, by the limit or by a hold, or when to look again. The time while a request is open does
 // not count.
-func (d *desk) watch(began, limit time.Duration) (error, time.Duration) {
+func (d *desk) watch(began, limit time.Duration) (time.Duration, error) {
 	d.answers()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
 	if id, over := d.core.over(now); over {
-		return &holdError{id, d.hold}, 0
+		return 0, &holdError{id, d.hold}
 	}
 	left, held := d.core.left(now)
 	if !held {
 		if left = limit - (now - began - d.core.idle(now)); left <= 0 {
-			return errTurnLimit, 0
+			return 0, errTurnLimit
 		}
 	}
-	return nil, min(left, lookEvery)
+	return min(left, lookEvery), nil
 }

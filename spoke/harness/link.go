@@ -191,7 +191,6 @@ func (h *Harness) receive(stream attachment) error {
 		case *harnessv1.ToHarness_Orders:
 			if orders != nil {
 				m.Orders.Signals = append(orders.Signals, m.Orders.Signals...)
-				m.Orders.Answers = append(orders.Answers, m.Orders.Answers...)
 			}
 			if orders = m.Orders; !orders.More {
 				h.in.order(orders)
