@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -442,6 +443,9 @@ func TestApprovals(t *testing.T) {
 	wantOptions := `[{"id":"always","name":"Always","kind":"allow_always"},{"id":"yes","name":"Yes","kind":"allow_once"},{"id":"no","name":"No","kind":"reject_once"}]`
 	if first.Attributes[api.AttrTitle] != "push" || first.Attributes[api.AttrHold] != "30m0s" || first.Attributes[api.AttrOptions] != wantOptions || !strings.Contains(first.Text, "push") {
 		t.Errorf("request %+v", first)
+	}
+	if !slices.Equal(first.Signals, []uint64{5}) {
+		t.Errorf("the request names signals %v, want those of its turn, 5", first.Signals)
 	}
 	o.Answers = append(o.Answers, allow(id, "always"))
 	r.door.Tell(r.id, o)

@@ -16,6 +16,7 @@ type desk struct {
 	now   func() time.Duration
 	in    *inbox
 	put   func(*harnessv1.Event)
+	turn  []uint64 // sequences of its signals
 	hold  time.Duration
 	moved chan struct{} // holds one token when a request came or went; full means that the reader will look anyway
 
@@ -27,7 +28,7 @@ type desk struct {
 func newDesk(h *Harness, signals []*harnessv1.Signal, put func(*harnessv1.Event)) *desk {
 	hold := orDefault(h.w.ApprovalHold.AsDuration(), (&api.AgentSpec{}).WithDefaults().ApprovalHold)
 	return &desk{
-		now: h.c.Clock, in: h.in, put: put, hold: hold, moved: make(chan struct{}, 1),
+		now: h.c.Clock, in: h.in, put: put, turn: sequences(signals), hold: hold, moved: make(chan struct{}, 1),
 		core: newApprovals(api.SessionID(h.w.Session), hold, signals), waits: make(map[api.ApprovalID]chan<- answer),
 	}
 }
@@ -42,7 +43,7 @@ func (d *desk) ask(ctx context.Context, r acp.PermissionRequest) (acp.Choice, er
 	}
 	d.mu.Unlock()
 	if got == nil {
-		d.put(asked(id, r, d.hold))
+		d.put(asked(id, r, d.turn, d.hold))
 		d.notify() // the orders may have its answer already, when the turn is run again
 		select {
 		case a := <-came:
@@ -59,7 +60,7 @@ func (d *desk) ask(ctx context.Context, r acp.PermissionRequest) (acp.Choice, er
 }
 
 // asked is the event about a request.
-func asked(id api.ApprovalID, r acp.PermissionRequest, hold time.Duration) *harnessv1.Event {
+func asked(id api.ApprovalID, r acp.PermissionRequest, turn []uint64, hold time.Duration) *harnessv1.Event {
 	type option struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
@@ -70,7 +71,7 @@ func asked(id api.ApprovalID, r acp.PermissionRequest, hold time.Duration) *harn
 		options = append(options, option{o.ID, o.Name, string(o.Kind)})
 	}
 	list, _ := json.Marshal(options) // strings alone: it does not fail
-	e := &harnessv1.Event{Type: string(api.EventAsked), Text: r.Detail, Attributes: map[string]string{
+	e := &harnessv1.Event{Type: string(api.EventAsked), Text: r.Detail, Signals: turn, Attributes: map[string]string{
 		api.AttrApproval: string(id), api.AttrTitle: r.Title, api.AttrOptions: string(list), api.AttrFingerprint: r.Fingerprint, api.AttrHold: hold.String(),
 	}}
 	if r.Tool != "" {
