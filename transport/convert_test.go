@@ -21,6 +21,7 @@ var notCarried = map[string]string{
 	"Signal.ReplayOf":         "the hub's business",
 	"Signal.ConsumedBy":       "consumed signals are not sent",
 	"Signal.ConsumedNumber":   "consumed signals are not sent",
+	"Signal.ConsumedAs":       "consumed signals are not sent",
 	"Event.Number":            "the owner gives it",
 	"Event.Cluster":           "the hub knows whose link it is",
 	"ResolvedRevision.Policy": "placement's business",
