@@ -122,10 +122,10 @@ func (c *Conversation) ask(m message) *message {
 		option := ""
 		defer func() { // also when ask panics
 			stop()
-			c.mu.Lock()
-			delete(t.open, id)
-			c.mu.Unlock()
 			c.send(turn, *chosen(m.ID, option))
+			c.mu.Lock()
+			delete(t.open, id) // not before: what waits to be sent counts too, else an agent that does not read opens ever more
+			c.mu.Unlock()
 		}()
 		choice, err := t.ask(ctx, r)
 		if err == nil && ctx.Err() == nil && offered(r, choice.Option) {

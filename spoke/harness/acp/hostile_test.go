@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,9 +221,14 @@ func TestTurnsThatFail(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			against(t, func(h *hostile) { tt.behave(h, h.greet()) }, func(t *testing.T, c acp.Config, rec *record) {
+				var asked atomic.Int32
 				_, err := prompted(t, c, func(ctx context.Context, _ acp.PermissionRequest) (acp.Choice, error) {
+					asked.Add(1)
 					return acp.Choice{}, nil
 				})
+				if n := asked.Load(); n > 1000 {
+					t.Errorf("%d requests were taken of an agent that reads no answer", n)
+				}
 				if err == nil || tt.is != nil && !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.says) {
 					t.Errorf("Prompt = %v", err)
 				}

@@ -62,17 +62,24 @@ func (c *Conversation) begin(ctx context.Context, session string) error {
 	if session != "" && c.CanLoad() {
 		return c.load(ctx, session)
 	}
-	raw, err = c.p.call(ctx, sdk.AgentMethodSessionNew, sdk.NewSessionRequest{Cwd: c.c.Dir, McpServers: c.servers()}, nil)
-	if err != nil {
-		return c.startError("session/new", err, codeInvalidParams)
-	}
 	var made struct {
 		ID string `json:"sessionId"`
 	}
-	if err := json.Unmarshal(raw, &made); err != nil || made.ID == "" || len(made.ID) > maxSession {
+	var invalid error
+	raw, err = c.p.call(ctx, sdk.AgentMethodSessionNew, sdk.NewSessionRequest{Cwd: c.c.Dir, McpServers: c.servers()}, func(m message) {
+		if m.Error != nil {
+			return
+		}
+		if invalid = json.Unmarshal(m.Result, &made); invalid == nil && made.ID != "" && len(made.ID) <= maxSession {
+			c.became(made.ID, false)
+		}
+	})
+	if err != nil {
+		return c.startError("session/new", err, codeInvalidParams)
+	}
+	if invalid != nil || made.ID == "" || len(made.ID) > maxSession {
 		return c.startError("session/new", fmt.Errorf("%w: its answer to session/new is %s", ErrProtocol, excerpt(raw)))
 	}
-	c.became(made.ID, false)
 	return nil
 }
 
@@ -82,7 +89,11 @@ const maxSession = 4 << 10
 func (c *Conversation) load(ctx context.Context, session string) error {
 	_, err := c.p.call(ctx, sdk.AgentMethodSessionLoad, sdk.LoadSessionRequest{
 		SessionId: sdk.SessionId(session), Cwd: c.c.Dir, McpServers: c.servers(),
-	}, nil)
+	}, func(m message) {
+		if m.Error == nil {
+			c.became(session, true)
+		}
+	})
 	var refused *AgentError
 	if errors.As(err, &refused) && refused.Code != codeAuthRequired {
 		return &StartError{api.StartFailureRestore, fmt.Errorf("the agent refused to load its session %s: %w", cut(session, maxName), err)}
@@ -90,11 +101,10 @@ func (c *Conversation) load(ctx context.Context, session string) error {
 	if err != nil {
 		return c.startError("session/load", err)
 	}
-	c.became(session, true)
 	return nil
 }
 
-// became keeps which session it is.
+// became keeps which session it is. It is called before anything is read that comes after the agent's answer.
 func (c *Conversation) became(session string, loaded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
