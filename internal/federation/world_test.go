@@ -125,7 +125,7 @@ func (w *world) upSpoke(name string, args ...string) {
 }
 
 // small is what each spoke of a test offers.
-var small = []string{"--flavor", "small=4"}
+var small = []string{"--flavor", "small=16"}
 
 // up starts hub and spokes, and applies the agent that is this test binary.
 func (w *world) up(spokes ...string) {
