@@ -35,6 +35,7 @@ type task struct {
 	To   []string `json:"to,omitempty"`   // an agent and a key: first, a signal goes there
 	Text string   `json:"text,omitempty"` // its payload; empty: this task, with To the other way round
 	Back []string `json:"back,omitempty"` // the To of such a task
+	Last bool     `json:"last,omitempty"` // the signal is sent after the steps
 }
 
 const linesPerStep = 20
@@ -71,7 +72,7 @@ func agent() int {
 			}
 			fmt.Printf("from %s by %s: %s\n", s.Sender, strings.Join(by, ","), s.Payload)
 		}
-		if len(do.To) == 2 {
+		if len(do.To) == 2 && !do.Last {
 			fmt.Println(pass(do))
 		}
 		if do.Fail {
@@ -93,6 +94,9 @@ func agent() int {
 				fmt.Fprintln(os.Stderr, err)
 				return 2
 			}
+		}
+		if len(do.To) == 2 && do.Last {
+			fmt.Println(pass(do))
 		}
 	}
 	return 0

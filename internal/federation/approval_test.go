@@ -1,6 +1,7 @@
 package federation_test
 
 import (
+	stdcmp "cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -21,29 +23,39 @@ import (
 // was asked, cancelling, agents that signal agents, and texts while they are written.
 func TestAskSignalCancel(t *testing.T) {
 	w := newWorld(t)
+	w.offers = []string{"--flavor", "small=32"}
 	w.up("one")
 	w.applyScribes()
 	w.grant("scribe", "scribe")
 	w.grant("controlled", "controlled")
 
 	// First what needs the whole federation: everything that is open meanwhile goes through it.
+	late, moved := w.asks("hasty", "late", "the answer was late"), w.asks("hasty", "moved", "the cluster is another")
 	kept := w.asks("scribe", "kept", "the cat is grey")
-	away := w.asks("scribe", "away", "the spoke was away")
-	late := w.asks("hasty", "late", "the answer was late")
-	w.ended(late.session, "[1] cancelled")
-	w.phase(late.session, api.PhaseDormant)
-	w.withoutHub(kept, away, late)
+	away, last := w.asks("scribe", "away", "the spoke was away"), w.asks("scribe", "last", "the hub ended with this")
+	for _, r := range []request{late, moved} {
+		w.ended(r.session, "[1] cancelled")
+		w.phase(r.session, api.PhaseDormant)
+	}
+	w.withoutHub(last, kept, away, late, moved)
 	w.withoutSpoke(kept, away)
+	w.elsewhere(moved)
 
 	parts := []struct {
 		name string
 		run  func(*world)
 	}{
 		{"a request outlives hub, spoke and harness", func(w *world) { w.outlives(kept) }},
-		{"an answer while the spoke was away", func(w *world) { w.answeredAway(away) }},
+		{"an answer while the spoke was away", func(w *world) { w.answered(away) }},
+		{"an answer right before the hub was killed", func(w *world) { w.answered(last) }},
 		{"an answer after the hold", func(w *world) { w.answeredLate(late) }},
+		{"a denial after the hold", (*world).deniesLate},
+		{"answers as the hold ends", (*world).answersInTheLastMoment},
 		{"nobody answers in time", (*world).expires},
+		{"the turn that asked is cancelled", (*world).withdraws},
+		{"the session that asked is terminated", (*world).terminates},
 		{"the turn is cancelled", (*world).cancelsTurn},
+		{"the turn is interrupted", (*world).interruptsTurn},
 		{"all signals are cancelled", (*world).cancelsAll},
 		{"a grant is missing, then there", (*world).signalsByGrant},
 		{"a chain and a loop end", (*world).loops},
@@ -105,6 +117,7 @@ func (w *world) applyScribes() {
 	scribe := w.Bin("scribe")
 	agent("scribe", map[string]any{}, scribe)
 	agent("hasty", map[string]any{"approval_hold": "1s"}, scribe)
+	agent("restless", map[string]any{"on_signal": "interrupt"}, scribe)
 	agent("brief", map[string]any{"approval_hold": "1s", "approval_expiry": "2s"}, scribe)
 	agent("hostile", map[string]any{}, self, hostileArg)
 	w.nave(args...)
@@ -162,14 +175,18 @@ func (w *world) scribeOf(session string) (agent, harness federation.Proc) {
 	return
 }
 
-// withoutHub kills the hub and starts it again: what was asked is as it was.
-func (w *world) withoutHub(asked ...request) {
+// withoutHub answers one request, kills the hub at once, and starts it again: the others are as they were, and what an agent
+// sends meanwhile arrives once.
+func (w *world) withoutHub(answered request, asked ...request) {
 	w.t.Helper()
 	var before []*navev1.Approval
 	for _, r := range asked {
 		before = append(before, w.one(r, api.ApprovalOpen))
 	}
+	r := w.begin("hubless", 1, task{To: []string{"controlled", "after-hub"}, Text: "{}", Last: true})
+	w.nave("approve", answered.id)
 	w.hub.Kill()
+	r.step(1) // the signal is sent now
 	w.upHub()
 	w.live("one")
 	for i, r := range asked {
@@ -177,15 +194,19 @@ func (w *world) withoutHub(asked ...request) {
 			w.t.Errorf("the request after the hub was killed (-before +after):\n%s", diff)
 		}
 	}
+	w.sentOnce(r, "after-hub")
 }
 
-// withoutSpoke kills the spoke and starts it again: the same processes wait. Meanwhile somebody answers the second.
+// withoutSpoke kills the spoke and starts it again: the same processes wait. Meanwhile somebody answers the second request,
+// and an agent sends a signal.
 func (w *world) withoutSpoke(kept, away request) {
 	w.t.Helper()
 	agent, harness := w.scribeOf(kept.session)
+	r := w.begin("spokeless", 1, task{To: []string{"controlled", "after-spoke"}, Text: "{}", Last: true})
 	w.spokes["one"].Kill()
 	w.nave("approve", away.id)
-	w.upSpoke("one", small...)
+	r.step(1)
+	w.upSpoke("one", w.offers...)
 	w.live("one")
 	if !agent.Alive() || !harness.Alive() {
 		w.t.Fatalf("scribe %d alive: %t, harness %d alive: %t; want both", agent.ID, agent.Alive(), harness.ID, harness.Alive())
@@ -194,6 +215,41 @@ func (w *world) withoutSpoke(kept, away request) {
 	if log := w.log(kept.session); len(log.of(api.EventAsked)) != 1 || len(log.of(api.EventStarted)) != 1 {
 		w.t.Errorf("it was asked or started anew:\n%s", log)
 	}
+	w.sentOnce(r, "after-spoke")
+}
+
+// sentOnce: the one turn of an agent sent one signal.
+func (w *world) sentOnce(r *turn, key string) {
+	w.t.Helper()
+	w.said(r.session, "passed with 0: ")
+	w.ended(r.session, "[1] done")
+	if s := w.of("controlled", key); s.GetLastSequence() != 1 {
+		w.t.Errorf("session %s is %v, want one signal", key, s)
+	}
+}
+
+// elsewhere: the cluster that asked takes no sessions any more; the answer wakes the session in another one, and is used there.
+func (w *world) elsewhere(r request) {
+	w.t.Helper()
+	w.must(w.Join(w.within(), "two"))
+	w.upSpoke("two", w.offers...)
+	w.live("two")
+	w.nave("clusters", "cordon", "one")
+	w.await("placement knows", func() (bool, error) {
+		res, err := w.client.Sessions.Explain(w.within(), &navev1.ExplainRequest{SessionId: r.session, Present: true})
+		return res.GetPresent().GetCluster() == "two", err
+	})
+	w.nave("approve", r.id)
+	log := w.ended(r.session, "[1] cancelled", "[2] done")
+	if ends := log.of(api.EventTurnDone); ends[0].GetCluster() != "one" || ends[1].GetCluster() != "two" {
+		w.t.Errorf("the turns ended in clusters %s and %s, want one and two", ends[0].GetCluster(), ends[1].GetCluster())
+	}
+	w.remembers(r)
+	if p := w.one(r, api.ApprovalApproved); p.GetTaken() || p.GetSignalId() == "" || len(log.of(api.EventAsked)) != 1 {
+		w.t.Errorf("the approval is %v; the log:\n%s", p, log)
+	}
+	w.nave("clusters", "uncordon", "one")
+	w.nave("clusters", "cordon", "two")
 }
 
 // outlives: the harness is killed too; the next attempt asks for the same, and its turn goes on with the answer.
@@ -213,9 +269,8 @@ func (w *world) outlives(r request) {
 	w.nave("approve", r.id, "--reason", "it is true")
 	w.ended(r.session, "[1] failed", "[1] done")
 	w.remembers(r)
-	out, err := w.Quiet(w.within(), "deny", r.id)
-	if exited(err) != 6 || !strings.Contains(err.Error(), "admin") || !strings.Contains(strings.ToLower(err.Error()), "approved") {
-		w.t.Errorf("the other answer: exit code %d, %q, %v; want 6 and who answered what", exited(err), out, err)
+	if code, said := w.refusedTo("deny", r.id); code != 6 || !strings.Contains(said, "admin") || !strings.Contains(said, "approved") {
+		w.t.Errorf("the other answer: exit code %d, %s; want 6 and who answered what", code, said)
 	}
 	if said := w.nave("approve", r.id); !strings.Contains(said, "already") {
 		w.t.Errorf("the same answer again says %q", said)
@@ -225,8 +280,8 @@ func (w *world) outlives(r request) {
 	}
 }
 
-// answeredAway: the answer was given while the spoke was away; the turn that asked got it.
-func (w *world) answeredAway(r request) {
+// answered: the turn that asked got the answer, whoever was away when it was given.
+func (w *world) answered(r request) {
 	w.ended(r.session, "[1] done")
 	w.remembers(r)
 	if p := w.one(r, api.ApprovalApproved); !p.GetTaken() || p.GetSignalId() != "" {
@@ -290,7 +345,57 @@ func (w *world) again(session, text string) {
 
 // memoryOf is the file in which a session's scribe remembers.
 func (w *world) memoryOf(session string) string {
-	return w.Path("one", "process", "sessions", strings.ToLower(session), "workspace", "memory.md")
+	w.t.Helper()
+	s := w.session(session)
+	return w.Path(stdcmp.Or(s.GetCluster(), s.GetLastCluster()), "process", "sessions", strings.ToLower(session), "workspace", "memory.md")
+}
+
+// deniesLate: the refusal comes as a signal too, and the scribe is told.
+func (w *world) deniesLate() {
+	r := w.asks("hasty", "denied", "a secret")
+	w.ended(r.session, "[1] cancelled")
+	w.nave("deny", r.id, "--reason", "secrets are not for files")
+	log := w.ended(r.session, "[1] cancelled", "[2] done")
+	w.says(log, "I may not write memory.md")
+	if p := w.one(r, api.ApprovalDenied); p.GetSignalId() == "" || p.GetTaken() || len(log.of(api.EventAsked)) != 1 || len(log.of(api.EventTaken)) != 1 {
+		w.t.Errorf("the approval is %v; the log:\n%s", p, log)
+	}
+	if there(w.memoryOf(r.session)) {
+		w.t.Error("it wrote though it was denied")
+	}
+}
+
+// answersInTheLastMoment answers requests one after the other while their holds end: each answer reaches its agent in exactly
+// one way.
+func (w *world) answersInTheLastMoment() {
+	const sessions = 8
+	var asked []request
+	for n := range sessions {
+		asked = append(asked, w.asks("hasty", fmt.Sprintf("moment-%d", n), fmt.Sprintf("moment %d", n)))
+	}
+	for n, r := range asked {
+		at := w.approvals(r.session)[0].GetHeldUntil().AsTime().Add(time.Duration(n-sessions/2) * 30 * time.Millisecond)
+		w.await("the moment", func() (bool, error) { return !time.Now().Before(at), nil })
+		_, err := w.client.Approvals.Answer(w.within(), &navev1.AnswerRequest{Id: r.id, Approve: true})
+		w.must(err)
+	}
+	signals := 0
+	for _, r := range asked {
+		w.await("the answer is used", func() (bool, error) {
+			return there(w.memoryOf(r.session)) && w.session(r.session).GetPending() == 0, nil
+		})
+		w.remembers(r)
+		p, accepted := w.one(r, api.ApprovalApproved), 2
+		if p.GetSignalId() != "" {
+			signals++
+			accepted++
+		}
+		log := w.log(r.session)
+		if p.GetTaken() == (p.GetSignalId() != "") || len(log.of(api.EventAccepted)) != accepted || len(log.of(api.EventAsked)) != 1 {
+			w.t.Errorf("the approval is %v; the log:\n%s", p, log)
+		}
+	}
+	w.t.Logf("%d of %d answers came as a signal", signals, sessions)
 }
 
 // expires: nobody answers; the session is not woken, and an answer is too late.
@@ -300,9 +405,8 @@ func (w *world) expires() {
 	if got := log.of(api.EventExpired); len(got) != 1 || got[0].GetAttributes()[api.AttrApproval] != r.id {
 		w.t.Errorf("expired: %v", got)
 	}
-	_, err := w.Quiet(w.within(), "approve", r.id)
-	if exited(err) != 1 || !strings.Contains(strings.ToLower(err.Error()), "expired") {
-		w.t.Errorf("the late answer: exit code %d, %v; want 1 and that it has expired", exited(err), err)
+	if code, said := w.refusedTo("approve", r.id); code != 1 || !strings.Contains(said, "expired") {
+		w.t.Errorf("the late answer: exit code %d, %s; want 1 and that it has expired", code, said)
 	}
 	w.phase(r.session, api.PhaseDormant)
 	w.one(r, api.ApprovalExpired)
@@ -313,4 +417,46 @@ func (w *world) expires() {
 	if there(w.memoryOf(r.session)) {
 		w.t.Error("it wrote though nobody allowed it")
 	}
+}
+
+// withdraws: a request ends with its turn, if somebody cancels that.
+func (w *world) withdraws() {
+	r := w.asks("scribe", "withdrawn", "in vain")
+	w.nave("cancel", r.session)
+	w.ended(r.session, "[1] cancelled")
+	w.withdrawn(r)
+	w.one(r, api.ApprovalWithdrawn)
+	if code, said := w.refusedTo("approve", r.id); code != 1 || !strings.Contains(said, "withdrawn") {
+		w.t.Errorf("an answer after the turn was cancelled: exit code %d, %s; want 1 and that it was withdrawn", code, said)
+	}
+}
+
+// terminates: a request ends with its session, and is removed with it; the log has it.
+func (w *world) terminates() {
+	r := w.asks("scribe", "terminated", "in vain")
+	w.nave("terminate", "--yes", r.session)
+	w.withdrawn(r)
+	w.await("it is removed", func() (bool, error) { return len(w.approvals(r.session)) == 0, nil })
+	if code, said := w.refusedTo("approve", r.id); code != 3 {
+		w.t.Errorf("an answer after the session ended: exit code %d, %s; want 3", code, said)
+	}
+}
+
+// withdrawn waits until a request is told to be withdrawn, and checks that nothing was done.
+func (w *world) withdrawn(r request) {
+	w.t.Helper()
+	log := w.awaitLog(r.session, "it is withdrawn", func(log events) bool { return len(log.of(api.EventWithdrawn)) > 0 })
+	if got := log.of(api.EventWithdrawn); len(got) != 1 || got[0].GetAttributes()[api.AttrApproval] != r.id || len(log.of(api.EventAccepted)) != 1 || len(log.of(api.EventTaken)) != 0 {
+		w.t.Errorf("the log:\n%s", log)
+	}
+	if there(w.memoryOf(r.session)) {
+		w.t.Error("it wrote though nobody allowed it")
+	}
+}
+
+// refusedTo runs a command that is to fail, and returns its exit code and what it says, in lower case.
+func (w *world) refusedTo(args ...string) (int, string) {
+	w.t.Helper()
+	_, err := w.Quiet(w.within(), args...)
+	return exited(err), strings.ToLower(fmt.Sprint(err))
 }

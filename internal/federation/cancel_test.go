@@ -12,16 +12,16 @@ import (
 const atOnce = 5 * time.Second
 
 // slowly begins a turn of ten seconds and waits until its agent is in it.
-func (w *world) slowly(key string) (session string) {
+func (w *world) slowly(agent, key string) (session string) {
 	w.t.Helper()
-	session = w.tell("scribe", key, "slow 100")
+	session = w.tell(agent, key, "slow 100")
 	w.awaitLog(session, "the turn runs", func(log events) bool { return len(log.of(api.EventTurn)) == 1 && len(log.of(api.EventPlan)) == 1 })
 	return session
 }
 
 // cancelsTurn: the turn ends at once and for good, and the session takes the next signal.
 func (w *world) cancelsTurn() {
-	session := w.slowly("cancel-turn")
+	session := w.slowly("scribe", "cancel-turn")
 	begin := time.Now()
 	w.nave("cancel", session, "--note", "that will do")
 	log := w.ended(session, "[1] cancelled")
@@ -36,9 +36,23 @@ func (w *world) cancelsTurn() {
 	w.await("both are settled", func() (bool, error) { return w.session(session).GetPending() == 0, nil })
 }
 
+// interruptsTurn: a later signal ends the turn; the agent keeps in mind what it was sent, so that it is not sent again.
+func (w *world) interruptsTurn() {
+	session := w.slowly("restless", "interrupt")
+	begin := time.Now()
+	w.again(session, "recall")
+	log := w.ended(session, "[1] cancelled", "[2] done")
+	if took := time.Since(begin); took > atOnce {
+		w.t.Errorf("the next turn ended %v after its signal was sent", took)
+	}
+	if end := log.of(api.EventTurnDone)[0]; !strings.Contains(end.GetText(), "signal 2") {
+		w.t.Errorf("the first turn's record is %v, want that signal 2 interrupted it", end)
+	}
+}
+
 // cancelsAll: the signals that wait are consumed, and no turn is begun for them.
 func (w *world) cancelsAll() {
-	session := w.slowly("cancel-all")
+	session := w.slowly("scribe", "cancel-all")
 	for i := range 3 {
 		w.again(session, fmt.Sprintf("count %d", i+1))
 	}
