@@ -396,10 +396,10 @@ func (w *world) deniesLate() {
 
 // answersInTheLastMoment answers around the end of the hold: each answer reaches its agent in exactly one way.
 func (w *world) answersInTheLastMoment() {
-	for _, ms := range []time.Duration{-90, -60, -30, -10, 0, 10, 30, 60} {
-		w.t.Run(fmt.Sprint(ms), func(t *testing.T) {
+	for _, ms := range []int{-90, -60, -30, -10, 0, 10, 30, 60} {
+		w.t.Run(fmt.Sprintf("%d ms", ms), func(t *testing.T) {
 			t.Parallel()
-			w.at(t).answersAt(ms * time.Millisecond)
+			w.at(t).answersAt(time.Duration(ms) * time.Millisecond)
 		})
 	}
 }
