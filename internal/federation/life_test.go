@@ -60,12 +60,7 @@ func (w *world) passes(d time.Duration) {
 func TestLifeOfASession(t *testing.T) {
 	w := newWorld(t)
 	w.up("one")
-	nave := func(args ...string) string {
-		t.Helper()
-		out, err := w.Nave(w.within(), args...)
-		w.must(err)
-		return out
-	}
+	nave := w.nave
 	t.Run("pause and resume", func(t *testing.T) {
 		w := w.at(t)
 		r := w.begin("paused", 1, task{})

@@ -1,7 +1,6 @@
 package federation_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/nave-dev/nave/api"
-	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/internal/federation"
 	"github.com/nave-dev/nave/internal/modelserver"
 	"github.com/nave-dev/nave/internal/realpart"
@@ -86,42 +84,6 @@ func (c coders) apply(program string) {
 	c.nave(args...) // the examples that no test runs are accepted at least
 }
 
-// nave runs a command that is to succeed.
-func (c coders) nave(args ...string) string {
-	c.t.Helper()
-	out, err := c.Nave(c.within(), args...)
-	c.must(err)
-	return out
-}
-
-// tell sends text to an agent and returns the session's id.
-func (c coders) tell(agent, key, text string) string {
-	c.t.Helper()
-	a, err := c.client.Sessions.Signal(c.within(), &navev1.SignalRequest{Agent: agent, Key: key, Payload: []byte(text)})
-	c.must(err)
-	return a.GetSessionId()
-}
-
-// awaitLog waits until the log is as wanted.
-func (c coders) awaitLog(session, what string, ok func(events) bool) (log events) {
-	c.t.Helper()
-	err := c.Await(c.within(), what, func() (bool, error) { log = c.log(session); return ok(log), nil })
-	if err != nil {
-		c.t.Fatalf("%v; the log:\n%s", err, log)
-	}
-	return log
-}
-
-// ended waits until turns have ended, and checks how.
-func (c coders) ended(session string, outcomes ...string) events {
-	c.t.Helper()
-	log := c.awaitLog(session, fmt.Sprintf("%d turns have ended", len(outcomes)), func(log events) bool { return len(log.outcomes()) >= len(outcomes) })
-	if !slices.Equal(log.outcomes(), outcomes) {
-		c.t.Fatalf("turns ended %q, want %q; the log:\n%s", log.outcomes(), outcomes, log)
-	}
-	return log
-}
-
 // agentOf finds the process of OpenCode that works for a session.
 func (c coders) agentOf(session string) (federation.Proc, bool) {
 	for _, p := range federation.Naming(c.Path()) {
@@ -136,14 +98,6 @@ func (c coders) agentOf(session string) (federation.Proc, bool) {
 // workspace is a file in a session's workspace, which is on this machine.
 func (c coders) workspace(session, name string) string {
 	return c.Path("one", "process", "sessions", strings.ToLower(session), "workspace", name)
-}
-
-// says fails unless the agent has said something.
-func (c coders) says(log events, text string) {
-	c.t.Helper()
-	if !slices.ContainsFunc(log.messages(), func(m string) bool { return strings.Contains(m, text) }) {
-		c.t.Errorf("the agent has not said %q; the log:\n%s", text, log)
-	}
 }
 
 // remembers: what was said and written before the session slept is there in the turn after it, because the agent sends it.

@@ -27,7 +27,8 @@ type world struct {
 	hub    *federation.Process
 	spokes map[string]*federation.Process
 	client *client.Client
-	agent  string // name of the agent that is this test binary
+	agent  string   // name of the agent that is this test binary
+	offers []string // what its spokes offer
 }
 
 // newWorld returns a federation without programs, which is ended with the test.
@@ -44,7 +45,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Federation: f, t: t, spokes: map[string]*federation.Process{}, agent: "controlled"}
+	w := &world{Federation: f, t: t, spokes: map[string]*federation.Process{}, agent: "controlled", offers: small}
 	t.Cleanup(func() {
 		if w.client != nil {
 			w.client.Close()
@@ -124,7 +125,7 @@ func (w *world) upSpoke(name string, args ...string) {
 	w.spokes[name] = p
 }
 
-// small is what each spoke of a test offers.
+// small is what a spoke offers if the test has no other wish.
 var small = []string{"--flavor", "small=4"}
 
 // up starts hub and spokes, and applies the agent that is this test binary.
@@ -133,7 +134,7 @@ func (w *world) up(spokes ...string) {
 	w.upHub()
 	for _, name := range spokes {
 		w.must(w.Join(w.within(), name, "cloud="+name))
-		w.upSpoke(name, small...)
+		w.upSpoke(name, w.offers...)
 	}
 	w.live(spokes...)
 	self, err := os.Executable()
