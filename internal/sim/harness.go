@@ -45,6 +45,10 @@ type harness struct {
 	calmAt   time.Duration    // after an upload that came to nothing: not before then the next
 	asking   bool
 	ending   bool
+	desk     *decide.Asks // of the turn that runs
+	plan     []string     // what the agent asks for in it still
+	together bool         // at once
+	ebbing   bool         // people cancelled it: it ends in a moment
 	pid      int
 }
 
@@ -262,6 +266,9 @@ func (h *harness) told() {
 			return
 		}
 		if o, ok := h.s.door.orders[h.id]; ok {
+			if o.Cancelled.UpTo < h.orders.Cancelled.UpTo { // a spoke that was started again does not know it until the hub says it
+				o.Cancelled = h.orders.Cancelled
+			}
 			h.orders = o
 			h.look()
 		}
@@ -273,6 +280,7 @@ func (h *harness) look() {
 	if !h.alive || h.ending || h.frozen > h.w.now {
 		return
 	}
+	h.hear()
 	for range 8 {
 		switch step := decide.Next(h.facts()); step.Kind {
 		case "cut":
@@ -285,10 +293,15 @@ func (h *harness) look() {
 			h.abandon()
 		case "run":
 			h.run(step.Signals)
+		case "drop":
+			h.drop(step.Signals)
 		case "end":
 			h.quit("stopped")
 			return
 		default: // "restore" is under way from the beginning
+			if step.Kind == "cancel" {
+				h.cancel()
+			}
 			if h.turn != nil && h.deadline != spoke.LeaseForever {
 				h.w.after(h.deadline-h.s.clock(), "", func() { h.thawed(h.look) })
 			}
@@ -299,7 +312,7 @@ func (h *harness) look() {
 
 func (h *harness) facts() decide.Facts {
 	f := decide.Facts{Restored: h.ready, Running: h.turn, Signals: h.orders.Signals, Single: h.orders.Single, Failed: h.failed, Consumed: keysOf(h.consumed),
-		Open: h.open != nil, Dirty: h.dirty, Uncovered: !h.saved, Calm: h.w.now >= h.calmAt, Stalled: h.stalled}
+		Open: h.open != nil, Dirty: h.dirty, Uncovered: !h.saved, Calm: h.w.now >= h.calmAt, Stalled: h.stalled, Cancelled: h.orders.Cancelled}
 	switch {
 	case !h.ready:
 		f.Task = "restore"
@@ -329,7 +342,8 @@ func (h *harness) run(signals []uint64) {
 	d := h.s.disks[h.id.Session]
 	d.marker = ""
 	h.w.begins(h, signals, d.content)
-	h.w.after(h.w.between(20*time.Millisecond, 900*time.Millisecond), "", func() { h.thawed(func() { h.done(n) }) })
+	h.permissions(signals)
+	h.w.after(h.w.between(20*time.Millisecond, 900*time.Millisecond), "", func() { h.thawed(func() { h.work(n) }) })
 }
 
 // done is the end of the agent's work.
@@ -341,7 +355,7 @@ func (h *harness) done(n int) {
 	if h.w.harsh && h.w.chance(12) {
 		outcome = api.OutcomeFailed
 	}
-	if outcome == api.OutcomeDone {
+	if outcome == api.OutcomeDone && !h.ebbing {
 		d := h.s.disks[h.id.Session]
 		d.content = append(slices.Clone(d.content), h.turn...)
 		h.w.ends(h, h.turn)
@@ -357,6 +371,9 @@ func (h *harness) cut(n int, o api.Outcome) {
 		return
 	}
 	h.w.acts(h, false)
+	if h.ebbing {
+		o = api.OutcomeCancelled
+	}
 	h.open = &ended{h.turn, o}
 	h.turn = nil
 }
@@ -374,8 +391,9 @@ func (h *harness) take() {
 	h.open = nil
 	h.put(api.Event{Type: api.EventTurnDone, Signals: t.signals, Outcome: t.outcome, Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
 	for _, s := range t.signals {
-		if t.outcome == api.OutcomeDone {
+		if t.outcome.Consumes() {
 			h.consumed[s] = true
+			delete(h.failed, s)
 		}
 		for _, sig := range h.orders.Signals {
 			if sig.Sequence == s && t.outcome == api.OutcomeFailed {

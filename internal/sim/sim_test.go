@@ -20,7 +20,7 @@ import (
 // play is a whole run of a seed.
 func play(seed uint64, traced bool) (*World, history.Tally) {
 	w := New(seed)
-	w.traced = traced
+	w.traced, w.asks = traced, seed%asking == 0
 	w.after(0, "", w.nurse)
 	w.live(w.between(10*time.Second, 90*time.Second), 1+w.rnd.IntN(16))
 	w.mend()
@@ -31,6 +31,9 @@ func play(seed uint64, traced bool) (*World, history.Tally) {
 	w.close()
 	return w, t
 }
+
+// asking is which part of the seeds has agents who ask for permissions, and people who answer and cancel.
+const asking = 3
 
 // seeds is how many runs TestSeeds makes. SIM_SEEDS changes it.
 const seeds = 3000
