@@ -228,8 +228,8 @@ func (w *World) kept(r *shardRecords) {
 	}
 	for _, id := range keysOf(w.asked) {
 		q := w.asked[id]
-		if _, ok := r.sessions[q.session]; !ok || !q.answered {
-			continue
+		if s, ok := r.sessions[q.session]; !ok || s.Intent == api.IntentTerminated || !q.answered {
+			continue // a tombstone's leave before it
 		}
 		a, ok := r.approvals[id]
 		if !ok || a.State != api.ApprovalApproved && a.State != api.ApprovalDenied || (a.State == api.ApprovalApproved) != q.allow {

@@ -40,6 +40,7 @@ type harness struct {
 	dirty    bool             // a turn began since the last checkpoint
 	latest   api.CheckpointID // the last checkpoint
 	saved    bool             // an event said that it is in the bucket
+	durable  api.CheckpointID // the last one that is in the bucket
 	uploads  bool             // it is on its way there
 	stalled  bool             // and does not move
 	calmAt   time.Duration    // after an upload that came to nothing: not before then the next
@@ -143,7 +144,8 @@ func (h *harness) begin() {
 	}
 	h.put(api.Event{Type: api.EventState, Attributes: attrs})
 	h.w.did("state " + from)
-	h.ready, h.latest, h.saved = true, id, id == "" || id == h.spec.State.Saved
+	// A turn record of an earlier attempt names it. When it is in the bucket the event about that may be missing all the same.
+	h.ready, h.latest, h.saved, h.durable = true, id, id == "" || id != h.spec.State.Latest, h.spec.State.Saved
 	h.reattach()
 	h.look()
 }
@@ -414,6 +416,7 @@ func (h *harness) save() {
 		switch {
 		case !now():
 			return
+		case id == h.durable: // an agent that changed nothing
 		case !h.s.vaultAnswers():
 			if h.w.chance(2) { // it hangs
 				h.stalled = true
@@ -429,7 +432,10 @@ func (h *harness) save() {
 			h.look()
 			return
 		}
-		h.w.vault.put(h.id.Session, id, content)
+		if id != h.durable {
+			h.w.vault.put(h.id.Session, id, content)
+			h.durable = id
+		}
 		h.later(0, 20*time.Millisecond, func() {
 			if !now() {
 				return // abandoned: a later checkpoint covers it
