@@ -93,6 +93,7 @@ func (m *machine) load(now time.Time, past past) []output {
 	var clean output
 	for _, rec := range past.contents.Sessions {
 		s := m.add(rec)
+		forgetCancelled(s)
 		if a := s.Assignment; a != nil {
 			s.Assignment = nil
 			m.assign(s, a)

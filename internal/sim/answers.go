@@ -148,6 +148,7 @@ func (w *World) answer(id api.ApprovalID, allow bool) {
 				}
 				w.fix(r, id, allow)
 				r.answered = true
+				w.kept(w.store.shard(shard)) // now, not in a moment
 				w.did("answer accepted")
 			case code == api.CodeConflict && r.answered && r.allow == allow:
 				w.violated("P2", "approval %s was answered %t, and the same again is a conflict: %v", id, allow, err)
@@ -209,6 +210,7 @@ func (w *World) cancel(id api.SessionID, upTo uint64) {
 			if err == nil && a.Changed {
 				w.did("cancelled")
 				w.levels[id] = append(w.levels[id], level{o.core.Head().Generation, a.UpTo})
+				w.kept(w.store.shard(shard))
 			}
 			end(true)
 		}))
