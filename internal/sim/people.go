@@ -264,6 +264,10 @@ func (w *World) mend() {
 		for _, s := range c.Sessions {
 			w.note("left: %+v %+v", s, s.Assignment)
 		}
+		for _, a := range c.Approvals {
+			w.note("left: approval %+v", a)
+		}
+		w.note("left: outbox %+v, %d people wait", c.Outbox, w.calling)
 		w.violated("P1", "not settled 20 minutes after the last fault: %d signals pending, %d sessions", len(c.Signals), len(c.Sessions))
 	}
 }
