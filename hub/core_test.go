@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,34 @@ func TestAFrozenOwnerThatWakesDoesNothing(t *testing.T) {
 	}
 	if err := w.checkRest(); err != nil {
 		t.Error(err)
+	}
+}
+
+// An owner dies when the archive has a request for permission and the store has not. The next one keeps it for as long as the
+// session's revision says, not for the default.
+func TestARequestThatTheNextOwnerFindsEndsByItsRevision(t *testing.T) {
+	w := newShardWorld()
+	id := w.signal("alice", "k", "x").accepted.Session
+	w.place("aws")
+	w.settle()
+	w.ask(w.spokes["aws"], id, "rm")
+	for w.submitted != nil && !slices.ContainsFunc(w.submitted[0].Events, func(ev api.Event) bool { return ev.Type == api.EventAsked }) {
+		w.archived()
+	}
+	if err := w.mem.Append(context.Background(), w.submitted); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.mem.approvals) != 0 {
+		t.Fatal("the first owner has made the record")
+	}
+	w.restart()
+	if len(w.mem.approvals) != 1 {
+		t.Fatalf("%d approvals are kept, want the one that the archive knows of", len(w.mem.approvals))
+	}
+	for _, a := range w.mem.approvals {
+		if got := a.ExpiresAt.Sub(a.AskedAt); got != worldExpiry {
+			t.Errorf("it ends after %v, want %v", got, worldExpiry)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 	if err := l.ports.Archive.Raise(ctx, l.shard, head.Generation); err != nil {
 		return nil, wrap("fence archive", err)
 	}
-	past := past{tails: map[api.SessionID][]api.Event{}}
+	past := past{tails: map[api.SessionID][]api.Event{}, revisions: map[api.SessionID]*api.ResolvedRevision{}}
 	if past.contents, err = l.ports.Shards.Load(ctx, l.shard); err != nil {
 		return nil, wrap("load", err)
 	}
@@ -36,7 +36,14 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 		return nil, wrap("read settled signals", err)
 	}
 	for _, s := range past.contents.Sessions {
-		if p := past.positions[s.ID]; s.Assignment != nil && behind(s, p) {
+		if s.Assignment == nil {
+			continue
+		}
+		// Without it the spoke still has the revision in its journal.
+		if past.revisions[s.ID], err = l.ports.Resolver.ResolveAt(ctx, s.Org, s.Agent, *s.Assignment); err != nil {
+			l.ports.Logger.Warn("revision of an assignment not found", "session", s.ID, "error", err)
+		}
+		if p := past.positions[s.ID]; behind(s, p) {
 			from := p.Number - min(p.Number, undigested) + 1
 			if past.tails[s.ID], err = l.ports.Log.Events(ctx, s.Org, s.ID, from, undigested); err != nil {
 				return nil, wrap("read what was archived last", err)
@@ -45,15 +52,6 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 	}
 	l.m = newMachine(l.shard, head, l.limits)
 	outs := l.m.load(l.now(), past)
-	for _, s := range l.m.sessions {
-		if s.Assignment == nil {
-			continue
-		}
-		// Without it the spoke still has the revision in its journal.
-		if s.revision, err = l.ports.Resolver.ResolveAt(ctx, s.Org, s.Agent, *s.Assignment); err != nil {
-			l.ports.Logger.Warn("revision of an assignment not found", "session", s.ID, "error", err)
-		}
-	}
 	var effs []effect
 	for _, o := range outs {
 		if err := l.commitApart(ctx, o.apart); err != nil {
@@ -71,8 +69,9 @@ func (l *loop) load(ctx context.Context) ([]effect, error) {
 type past struct {
 	contents  ShardContents
 	positions map[api.SessionID]LogPosition
-	settled   map[api.SignalID]bool         // signals in the store that the archive has as settled
-	tails     map[api.SessionID][]api.Event // the last events in the archive of those sessions that are behind it
+	settled   map[api.SignalID]bool                   // signals in the store that the archive has as settled
+	tails     map[api.SessionID][]api.Event           // the last events in the archive of those sessions that are behind it
+	revisions map[api.SessionID]*api.ResolvedRevision // of assigned sessions; what the tails lead to depends on them
 }
 
 // behind reports that the archive may have events that bear on a session and that its record does not know of: the former owner
@@ -93,9 +92,11 @@ func (m *machine) load(now time.Time, past past) []output {
 	var clean output
 	for _, rec := range past.contents.Sessions {
 		s := m.add(rec)
+		forgetCancelled(s)
 		if a := s.Assignment; a != nil {
 			s.Assignment = nil
 			m.assign(s, a)
+			s.revision = past.revisions[s.ID]
 			s.admitted = true // nobody knows any more
 		}
 		if p, ok := past.positions[s.ID]; ok {

@@ -294,7 +294,7 @@ func (revisionAt) ResolveAt(context.Context, api.OrgID, api.ObjectID, api.Assign
 
 func testRevision() *api.ResolvedRevision {
 	return &api.ResolvedRevision{AgentID: worldAgent, AgentName: "a", AgentRevision: 1, EnvironmentRevision: 1,
-		Agent: &api.AgentSpec{MaxDeliveries: 2, StopAfter: worldStop}, Environment: &api.EnvironmentSpec{}}
+		Agent: &api.AgentSpec{MaxDeliveries: 2, StopAfter: worldStop, ApprovalExpiry: worldExpiry}, Environment: &api.EnvironmentSpec{}}
 }
 
 // checkpointID makes the id of a checkpoint from a number.

@@ -41,8 +41,9 @@ type wired struct {
 }
 
 const (
-	worldAgent api.ObjectID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
-	worldStop               = 30 * time.Second
+	worldAgent  api.ObjectID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+	worldStop                = 30 * time.Second
+	worldExpiry              = 23*time.Hour + 30*time.Minute // of approvals
 )
 
 func newShardWorld() *shardWorld {

@@ -7,13 +7,21 @@ import (
 )
 
 // acting checks what agents wrote down: at most one acts at a time, later ones have later epochs and attempts, and signals
-// are begun in the order of their acceptance (P3, P4).
+// are begun in the order of their acceptance, but for those that were cancelled before anybody began them (P3, P4).
 func (j *judge) acting(id api.SessionID, lines []Witness) {
 	var (
 		open   *Witness // begun and not ended: it was killed, or it acts still
 		latest Witness
 		begun  uint64 // the highest signal that was ever begun
 	)
+	dropped := map[uint64]bool{}
+	for _, ev := range j.in.Logs[id] {
+		if ev.Type == api.EventTurnDone && ev.Outcome == api.OutcomeCancelled {
+			for _, n := range ev.Signals {
+				dropped[n] = true
+			}
+		}
+	}
 	for i := range lines {
 		w := &lines[i]
 		if w.Boot < latest.Boot {
@@ -31,7 +39,11 @@ func (j *judge) acting(id api.SessionID, lines []Witness) {
 			if open != nil && open.PID == w.PID {
 				j.find("P4", id, "pid %d began a turn in a turn", w.PID)
 			}
-			if n := min1(w.Signals); n > begun+1 {
+			n := min1(w.Signals)
+			for dropped[begun+1] && begun+1 < n {
+				begun++
+			}
+			if n > begun+1 {
 				j.find("P3", id, "pid %d began signal %d when nobody had begun signal %d", w.PID, n, begun+1)
 			}
 			for _, n := range w.Signals {

@@ -89,7 +89,13 @@ func (s *story) attempt(epoch uint64, attempt uint32) {
 	s.add(api.Event{Source: s.source, Type: api.EventStarted})
 }
 
-// good is a history with everything that may happen: a kill in a turn, a turn that is forgotten, a dead letter, two epochs.
+// cancel cancels up to the last signal.
+func (s *story) cancel() {
+	s.add(api.Event{Type: api.EventCancelled, Attributes: map[string]string{api.AttrUpTo: fmt.Sprint(s.next)}})
+}
+
+// good is a history with everything that may happen: a kill in a turn, a turn that is forgotten, a dead letter, two epochs, a turn
+// that was cancelled and a signal that was before anybody began it.
 func good() *story {
 	s := newStory()
 	s.add(api.Event{Source: s.source, Type: api.EventStarted})
@@ -111,6 +117,13 @@ func good() *story {
 	s.add(api.Event{Type: api.EventDead, Signals: []uint64{d}})
 	s.attempt(2, 1)
 	s.turn(s.accept(), s.accept())
+	e, f := s.accept(), s.accept()
+	s.begin(e)
+	s.cancel()
+	s.end(api.OutcomeCancelled, e)
+	s.end(api.OutcomeCancelled, f)
+	s.pid++
+	s.turn(s.accept())
 	return s
 }
 
@@ -119,7 +132,7 @@ func TestAGoodHistoryHasNoFindings(t *testing.T) {
 	if len(findings) > 0 {
 		t.Fatal(findings)
 	}
-	want := history.Tally{Signals: 6, Duplicates: 6, Sessions: 1, Events: len(good().in.Logs[session]), Turns: 7, Attempts: 4, Redone: 2, Forgotten: 1, Dead: 1, Begun: 7}
+	want := history.Tally{Signals: 9, Duplicates: 9, Sessions: 1, Events: len(good().in.Logs[session]), Turns: 10, Attempts: 4, Redone: 2, Forgotten: 1, Dead: 1, Begun: 9}
 	if tally != want {
 		t.Fatalf("tally %+v, want %+v", tally, want)
 	}
@@ -166,6 +179,10 @@ func TestEveryBadHistoryIsFound(t *testing.T) {
 		})},
 		{"a forgotten turn is not named", "P3", "is handed out again though it is settled", log(func(evs []api.Event) []api.Event {
 			evs[index(evs, api.EventState, 0)].Signals = nil
+			return evs
+		})},
+		{"a signal is consumed that nobody cancelled", "P3", "nobody cancelled beyond 7", log(func(evs []api.Event) []api.Event {
+			evs[index(evs, api.EventCancelled, 0)].Attributes[api.AttrUpTo] = "7"
 			return evs
 		})},
 		{"an event is doubled", "P5", "has number", log(func(evs []api.Event) []api.Event { return slices.Insert(evs, 3, evs[3]) })},

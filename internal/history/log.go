@@ -16,7 +16,9 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 	j.tally.Events += len(events)
 	j.form(id, events)
 	var (
-		done      = map[uint64]int{}  // turn records with outcome done that count
+		done      = map[uint64]int{}  // turn records that consume and count
+		unworked  = map[uint64]bool{} // of done: cancelled, which no state needs to remember
+		level     uint64              // people cancelled up to here
 		records   = map[uint64]int{}  // turn records at all
 		accepted  = map[uint64]bool{} // signal.accepted events
 		dead      = map[uint64]bool{}
@@ -55,7 +57,7 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 			}
 			open[ev.Source] = ev.Signals
 			if k := turnKey(ev.Source, ev.Signals); len(memories[k]) > 0 {
-				j.memory(id, ev, memories[k][0], done, begun)
+				j.memory(id, ev, memories[k][0], done, unworked, begun)
 				memories[k] = memories[k][1:]
 			}
 			for _, n := range ev.Signals {
@@ -82,7 +84,10 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 			}
 		case api.EventTurnDone:
 			j.tally.Turns++
-			if !slices.Equal(open[ev.Source], ev.Signals) {
+			switch dropped := ev.Outcome == api.OutcomeCancelled && open[ev.Source] == nil; {
+			case dropped && len(ev.Signals) > 0 && slices.Max(ev.Signals) > level:
+				j.find("P3", id, "event %d: %v are consumed without a turn, and nobody cancelled beyond %d", ev.Number, ev.Signals, level)
+			case !dropped && !slices.Equal(open[ev.Source], ev.Signals):
 				j.find("P5", id, "event %d: the turn record names %v, the turn took %v", ev.Number, ev.Signals, open[ev.Source])
 			}
 			delete(open, ev.Source)
@@ -92,10 +97,15 @@ func (j *judge) log(id api.SessionID, events []api.Event) {
 				}
 				if ev.Outcome.Consumes() {
 					done[n]++
+					unworked[n] = ev.Outcome == api.OutcomeCancelled
 				}
 			}
 			if ev.Outcome == api.OutcomeDone && !witnessed[turnKey(ev.Source, ev.Signals)] {
 				j.find("P4", id, "event %d: no agent of epoch %s attempt %d saw the turn of %v to its end", ev.Number, ev.Source.Epoch, ev.Source.Attempt, ev.Signals)
+			}
+		case api.EventCancelled:
+			for _, n := range numbers(ev.Attributes[api.AttrUpTo]) {
+				level = max(level, n)
 			}
 		case api.EventState:
 			j.forget(done, ev.Signals)
@@ -163,10 +173,10 @@ func (j *judge) form(id api.SessionID, events []api.Event) {
 	}
 }
 
-// memory checks what an agent found in its state directory: everything that is settled, and nothing that nobody began (P10).
-func (j *judge) memory(id api.SessionID, ev api.Event, memory []uint64, done map[uint64]int, begun map[uint64]bool) {
+// memory checks what an agent found in its state directory: everything that is settled by a turn that was done, and nothing that nobody began (P10).
+func (j *judge) memory(id api.SessionID, ev api.Event, memory []uint64, done map[uint64]int, unworked, begun map[uint64]bool) {
 	for _, n := range sorted(done) {
-		if done[n] > 0 && !slices.Contains(memory, n) {
+		if done[n] > 0 && !unworked[n] && !slices.Contains(memory, n) {
 			j.find("P10", id, "event %d: the turn began with a state that lacks signal %d, which is settled", ev.Number, n)
 			break
 		}

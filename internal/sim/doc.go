@@ -2,7 +2,8 @@
 // agents, store, archive, bucket and network, with every crash, cut, delay and freeze that the seed says.
 //
 // What it judges is the code that programs run: [hub.Core] is the loop of a hub's shard and [spoke.Core] the loop of a spoke, both
-// driven synchronously; a harness's decisions are those of its own core ([harness.Next]), its body is a model. Store, archive and
+// driven synchronously; a harness's decisions are those of its own core ([harness.Next], [harness.Asks]), its body is a model. In a
+// part of the seeds agents ask for permissions, and people answer and cancel. Store, archive and
 // bucket are in memory; the first two pass the suites of the real ones in what is used of them.
 //
 // The way of a run: a [World] keeps a queue of what happens when; what happens takes the next step of an actor and schedules

@@ -40,11 +40,16 @@ type harness struct {
 	dirty    bool             // a turn began since the last checkpoint
 	latest   api.CheckpointID // the last checkpoint
 	saved    bool             // an event said that it is in the bucket
+	durable  api.CheckpointID // the last one that is in the bucket
 	uploads  bool             // it is on its way there
 	stalled  bool             // and does not move
 	calmAt   time.Duration    // after an upload that came to nothing: not before then the next
 	asking   bool
 	ending   bool
+	desk     *decide.Asks // of the turn that runs
+	plan     []string     // what the agent asks for in it still
+	together bool         // at once
+	ebbing   bool         // people cancelled it: it ends in a moment
 	pid      int
 }
 
@@ -139,7 +144,8 @@ func (h *harness) begin() {
 	}
 	h.put(api.Event{Type: api.EventState, Attributes: attrs})
 	h.w.did("state " + from)
-	h.ready, h.latest, h.saved = true, id, id == "" || id == h.spec.State.Saved
+	// A turn record of an earlier attempt names it. When it is in the bucket the event about that may be missing all the same.
+	h.ready, h.latest, h.saved, h.durable = true, id, id == "" || id != h.spec.State.Latest, h.spec.State.Saved
 	h.reattach()
 	h.look()
 }
@@ -262,6 +268,9 @@ func (h *harness) told() {
 			return
 		}
 		if o, ok := h.s.door.orders[h.id]; ok {
+			if o.Cancelled.UpTo < h.orders.Cancelled.UpTo { // a spoke that was started again does not know it until the hub says it
+				o.Cancelled = h.orders.Cancelled
+			}
 			h.orders = o
 			h.look()
 		}
@@ -273,6 +282,7 @@ func (h *harness) look() {
 	if !h.alive || h.ending || h.frozen > h.w.now {
 		return
 	}
+	h.hear()
 	for range 8 {
 		switch step := decide.Next(h.facts()); step.Kind {
 		case "cut":
@@ -285,10 +295,15 @@ func (h *harness) look() {
 			h.abandon()
 		case "run":
 			h.run(step.Signals)
+		case "drop":
+			h.drop(step.Signals)
 		case "end":
 			h.quit("stopped")
 			return
 		default: // "restore" is under way from the beginning
+			if step.Kind == "cancel" {
+				h.cancel()
+			}
 			if h.turn != nil && h.deadline != spoke.LeaseForever {
 				h.w.after(h.deadline-h.s.clock(), "", func() { h.thawed(h.look) })
 			}
@@ -299,7 +314,7 @@ func (h *harness) look() {
 
 func (h *harness) facts() decide.Facts {
 	f := decide.Facts{Restored: h.ready, Running: h.turn, Signals: h.orders.Signals, Single: h.orders.Single, Failed: h.failed, Consumed: keysOf(h.consumed),
-		Open: h.open != nil, Dirty: h.dirty, Uncovered: !h.saved, Calm: h.w.now >= h.calmAt, Stalled: h.stalled}
+		Open: h.open != nil, Dirty: h.dirty, Uncovered: !h.saved, Calm: h.w.now >= h.calmAt, Stalled: h.stalled, Cancelled: h.orders.Cancelled}
 	switch {
 	case !h.ready:
 		f.Task = "restore"
@@ -329,7 +344,8 @@ func (h *harness) run(signals []uint64) {
 	d := h.s.disks[h.id.Session]
 	d.marker = ""
 	h.w.begins(h, signals, d.content)
-	h.w.after(h.w.between(20*time.Millisecond, 900*time.Millisecond), "", func() { h.thawed(func() { h.done(n) }) })
+	h.permissions(signals)
+	h.w.after(h.w.between(20*time.Millisecond, 900*time.Millisecond), "", func() { h.thawed(func() { h.work(n) }) })
 }
 
 // done is the end of the agent's work.
@@ -341,7 +357,7 @@ func (h *harness) done(n int) {
 	if h.w.harsh && h.w.chance(12) {
 		outcome = api.OutcomeFailed
 	}
-	if outcome == api.OutcomeDone {
+	if outcome == api.OutcomeDone && !h.ebbing {
 		d := h.s.disks[h.id.Session]
 		d.content = append(slices.Clone(d.content), h.turn...)
 		h.w.ends(h, h.turn)
@@ -357,6 +373,9 @@ func (h *harness) cut(n int, o api.Outcome) {
 		return
 	}
 	h.w.acts(h, false)
+	if h.ebbing {
+		o = api.OutcomeCancelled
+	}
 	h.open = &ended{h.turn, o}
 	h.turn = nil
 }
@@ -374,8 +393,9 @@ func (h *harness) take() {
 	h.open = nil
 	h.put(api.Event{Type: api.EventTurnDone, Signals: t.signals, Outcome: t.outcome, Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
 	for _, s := range t.signals {
-		if t.outcome == api.OutcomeDone {
+		if t.outcome.Consumes() {
 			h.consumed[s] = true
+			delete(h.failed, s)
 		}
 		for _, sig := range h.orders.Signals {
 			if sig.Sequence == s && t.outcome == api.OutcomeFailed {
@@ -396,6 +416,7 @@ func (h *harness) save() {
 		switch {
 		case !now():
 			return
+		case id == h.durable: // an agent that changed nothing
 		case !h.s.vaultAnswers():
 			if h.w.chance(2) { // it hangs
 				h.stalled = true
@@ -411,7 +432,10 @@ func (h *harness) save() {
 			h.look()
 			return
 		}
-		h.w.vault.put(h.id.Session, id, content)
+		if id != h.durable {
+			h.w.vault.put(h.id.Session, id, content)
+			h.durable = id
+		}
 		h.later(0, 20*time.Millisecond, func() {
 			if !now() {
 				return // abandoned: a later checkpoint covers it

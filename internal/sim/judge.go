@@ -27,6 +27,9 @@ func (w *World) check() {
 	for _, id := range keysOf(r.sessions) {
 		w.covered(r.sessions[id])
 	}
+	if w.asks {
+		w.kept(r)
+	}
 }
 
 // covered checks that the state of a session has every signal that is settled as done (P3, P10).
@@ -69,5 +72,6 @@ func (w *World) judge() history.Tally {
 	for _, f := range findings {
 		w.violated(f.Promise, "%s: %s", f.Session, f.Text)
 	}
+	w.judgeAnswers()
 	return tally
 }

@@ -259,6 +259,7 @@ func (p *ownerPorts) Ask(r hub.PlaceRequest) {
 func (p *ownerPorts) Send(c api.ClusterID, m api.HubMessage) {
 	for _, u := range m.Updates {
 		for _, d := range u.Sessions {
+			p.w.tells(u.Position.Head.Generation, d)
 			p.w.note("hub %d to %s: %s epoch %v release %v signals %v checkpoint %.6s", p.o.n, c, short(d.Session), d.Epoch, d.Release, sequences(d.Signals), d.Checkpoint)
 		}
 	}

@@ -136,6 +136,11 @@ func (w *World) live(d time.Duration, signals int) {
 	for range 1 + w.rnd.IntN(8) {
 		w.after(w.between(0, d), "", w.trouble)
 	}
+	if w.asks {
+		for range w.rnd.IntN(5) {
+			w.after(w.between(0, d), "", w.cancels)
+		}
+	}
 	w.run(d)
 }
 
@@ -259,6 +264,10 @@ func (w *World) mend() {
 		for _, s := range c.Sessions {
 			w.note("left: %+v %+v", s, s.Assignment)
 		}
+		for _, a := range c.Approvals {
+			w.note("left: approval %+v", a)
+		}
+		w.note("left: outbox %+v, %d people wait", c.Outbox, w.calling)
 		w.violated("P1", "not settled 20 minutes after the last fault: %d signals pending, %d sessions", len(c.Signals), len(c.Sessions))
 	}
 }
@@ -276,8 +285,13 @@ func (w *World) paused() bool {
 // settled reports that nothing is pending and nothing runs.
 func (w *World) settled() bool {
 	r := w.store.shard(shard)
-	if len(r.signals) > 0 || len(r.outbox) > 0 {
+	if len(r.signals) > 0 || len(r.outbox) > 0 || w.calling > 0 {
 		return false
+	}
+	for _, a := range r.approvals {
+		if a.State == api.ApprovalOpen {
+			return false
+		}
 	}
 	for _, s := range r.sessions {
 		if s.Phase != api.PhaseDormant || s.Intent == api.IntentTerminated {

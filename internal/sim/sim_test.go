@@ -20,7 +20,7 @@ import (
 // play is a whole run of a seed.
 func play(seed uint64, traced bool) (*World, history.Tally) {
 	w := New(seed)
-	w.traced = traced
+	w.traced, w.asks = traced, seed%asking == 0
 	w.after(0, "", w.nurse)
 	w.live(w.between(10*time.Second, 90*time.Second), 1+w.rnd.IntN(16))
 	w.mend()
@@ -32,6 +32,9 @@ func play(seed uint64, traced bool) (*World, history.Tally) {
 	return w, t
 }
 
+// asking is which part of the seeds has agents who ask for permissions, and people who answer and cancel.
+const asking = 3
+
 // seeds is how many runs TestSeeds makes. SIM_SEEDS changes it.
 const seeds = 3000
 
@@ -42,6 +45,9 @@ var least = map[string]int{
 	"died within a step": 300, "suspended within a step": 1_000, "spoke started": 7_000, "spoke frozen": 500, "network cut": 1_000, "lapsed": 100,
 	"journal lost": 500, "clock jumped": 500, "workload killed": 300, "workload frozen": 100, "side branch": 10,
 	"pause": 50, "resume": 50, "terminate": 50, "state kept": 1_000, "state local": 100, "state bucket": 1_000, "state empty": 1_000,
+	"asked": 2_500, "asked again": 100, "answer accepted": 2_000, "other answer refused": 300, "late answer refused": 200, "answer taken": 1_000,
+	"answer became a signal": 1_000, "answer of a signal used": 1_000, "answer of nave taken": 5, "turn given up: nobody answered": 1_000,
+	"approval.expired": 300, "approval.withdrawn": 300, "cancelled": 500, "turn cancelled": 200, "cancelled signals dropped": 150,
 }
 
 // TestSeeds plays many seeds. SIM_SEED=n plays one and tells its story; with SIM_FIRST it stops at the first that fails.

@@ -34,7 +34,7 @@ func keysOfOneShard(n int) (keys []string, shard api.Shard) {
 // revision is what every agent of the simulator is.
 func revision() *api.ResolvedRevision {
 	agent := (&api.AgentSpec{Environment: "e", Harness: api.HarnessSpec{Protocol: api.ProtocolCommand, Command: []string{"a"}},
-		IdleTimeout: 2 * time.Second, StopAfter: 20 * time.Second, MaxDeliveries: 3}).WithDefaults()
+		IdleTimeout: 2 * time.Second, StopAfter: 20 * time.Second, MaxDeliveries: 3, ApprovalHold: approvalHold, ApprovalExpiry: approvalExpiry}).WithDefaults()
 	return &api.ResolvedRevision{AgentID: agentID, AgentName: "a", AgentRevision: 1, EnvironmentRevision: 1, Agent: agent, Environment: &api.EnvironmentSpec{}}
 }
 
@@ -59,7 +59,11 @@ type World struct {
 	ended   map[api.SessionID]bool // people terminated them
 	books   []history.Witness
 	acting  map[api.SessionID]map[*harness]bool
-	broken  []string // promises that did not hold
+	asks    bool // agents ask for permissions, and people cancel
+	asked   map[api.ApprovalID]*request
+	levels  map[api.SessionID][]level // cancellations that were answered
+	calling int                       // people who wait for an answer to a cancellation or to their own answer
+	broken  []string                  // promises that did not hold
 	deeds   map[string]int
 	scripts []script
 	lose    string        // of the next write: its request or its answer
@@ -70,7 +74,8 @@ type World struct {
 // New makes a world with a hub, two spokes, and nothing else to do.
 func New(seed uint64) *World {
 	w := &World{seed: seed, archive: NewArchive(), vault: &vault{of: map[api.SessionID][]saved{}}, payload: map[string]byte{},
-		deeds: map[string]int{}, ended: map[api.SessionID]bool{}, acting: map[api.SessionID]map[*harness]bool{}}
+		deeds: map[string]int{}, ended: map[api.SessionID]bool{}, acting: map[api.SessionID]map[*harness]bool{},
+		asked: map[api.ApprovalID]*request{}, levels: map[api.SessionID][]level{}}
 	w.rnd = rand.New(rand.NewPCG(seed, 0x6e617665))
 	w.store = NewStore(func() time.Duration { return w.now })
 	for _, c := range []api.ClusterID{"aws", "gcp"} {
