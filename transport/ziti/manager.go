@@ -37,17 +37,19 @@ type ManagerConfig struct {
 	Password   string       // of the administrator. Required.
 	CA         []byte       // PEM of the authority to believe, and no other. Required.
 	Log        *slog.Logger // default: nothing is logged
+
+	Within time.Duration // bound of one request; default 15 s
 }
 
 // Manager keeps the network's identities, services and policies. Its methods may be called at the same time; each ends
-// within 15 s for every request that it makes.
+// within the bound for every request that it makes.
 type Manager struct {
 	cfg  ManagerConfig
 	pool *x509.CertPool
 	base *url.URL
 
 	mu     sync.Mutex
-	client *edgeapis.ManagementApiClient // guarded by mu; replaced at a new login
+	client *edgeapis.ManagementApiClient // guarded by mu; replaced at a new login, nil after a call that had no answer
 }
 
 // Login returns a Manager that has proved itself to the controller.
@@ -62,6 +64,9 @@ func Login(ctx context.Context, cfg ManagerConfig) (*Manager, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Within == 0 {
+		cfg.Within = callBound
 	}
 	RouteLog(cfg.Log)
 	m := &Manager{cfg: cfg, pool: pool, base: u.JoinPath("/edge/management/v1")}
@@ -79,7 +84,7 @@ func (m *Manager) login(ctx context.Context, stale *edgeapis.ManagementApiClient
 	if current != stale {
 		return current, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callBound)
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Within)
 	defer cancel()
 	client, err := run.Bounded(ctx, func() (*edgeapis.ManagementApiClient, error) {
 		c := edgeapis.NewManagementApiClient([]*url.URL{m.base}, m.pool, nil)
@@ -98,25 +103,46 @@ func (m *Manager) login(ctx context.Context, stale *edgeapis.ManagementApiClient
 	return client, nil
 }
 
-// call makes one request, again after a new login if the controller does not know the session any more.
+// call makes one request, again after a new login if the controller does not know the session any more. A client that had no
+// answer within the bound is not used again: what it waits for may never come, and the next request would wait behind it.
 func call[T any](ctx context.Context, m *Manager, f func(context.Context, *edgeapis.ManagementApiClient) (T, error)) (T, error) {
+	var zero T
 	m.mu.Lock()
 	client := m.client
 	m.mu.Unlock()
+	if client == nil {
+		var err error
+		if client, err = m.login(ctx, nil); err != nil {
+			return zero, err
+		}
+	}
 	try := func() (T, error) {
-		ctx, cancel := context.WithTimeout(ctx, callBound)
+		bound, cancel := context.WithTimeout(ctx, m.cfg.Within)
 		defer cancel()
-		return run.Bounded(ctx, func() (T, error) { return f(ctx, client) }, nil)
+		v, err := run.Bounded(bound, func() (T, error) { return f(bound, client) }, nil)
+		if bound.Err() != nil && ctx.Err() == nil {
+			m.drop(client)
+		}
+		return v, err
 	}
 	v, err := try()
 	if hasStatus(err, http.StatusUnauthorized) {
 		if client, err = m.login(ctx, client); err != nil {
-			var zero T
 			return zero, err
 		}
 		v, err = try()
 	}
 	return v, wrap(err)
+}
+
+// drop lets the next call log in anew, unless another one has done so.
+func (m *Manager) drop(client *edgeapis.ManagementApiClient) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client == client {
+		m.client = nil
+		m.cfg.Log.Warn("the overlay's controller did not answer in time: the next request logs in anew", "bound", m.cfg.Within)
+	}
 }
 
 // wrap makes the controller's errors readable; they print as addresses otherwise.
