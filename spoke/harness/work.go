@@ -51,6 +51,8 @@ type task struct {
 	kind    string
 	signals []*harnessv1.Signal // of a turn
 	lapses  uint64              // of the lease when it began
+	last    bool                // it began when the workload was to end: of a checkpoint the last try
+	dropped bool                // it was ended because it stood still
 	end     context.CancelCauseFunc
 	kill    func() // without time to end by itself
 }
@@ -98,9 +100,10 @@ func (h *Harness) run(ctx, stop context.Context) error {
 				now.kill()
 			}
 		case stepAbandon:
+			now.dropped = true
 			now.end(api.Errorf(api.CodeUnavailable, "it stood still for %v, and there is work", h.c.Stall))
 		case stepRestore, stepPrepare, stepOpen, stepClose, stepRun, stepTake, stepUpload:
-			t := task{kind: kinds[s.kind], signals: s.signals, lapses: right.lapses}
+			t := task{kind: kinds[s.kind], signals: s.signals, lapses: right.lapses, last: h.work.stopping}
 			if err := h.begin(t); err != nil {
 				return h.failed(api.StartFailureCrash, err)
 			}
@@ -275,6 +278,9 @@ func (h *Harness) finish(t task, e ended) error {
 		h.taken(e)
 	case taskUpload:
 		h.saved(e)
+	}
+	if h.work.stopping && !t.last && !t.dropped {
+		h.work.tries, h.work.pauseTill = 0, 0 // what ran when the end was asked for is not the last try
 	}
 	return nil
 }

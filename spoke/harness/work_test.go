@@ -226,3 +226,32 @@ func TestOpeningTakesTheMarkerAway(t *testing.T) {
 		t.Error("the marker is there when the agent's program begins")
 	}
 }
+
+// A try to take or to save a checkpoint that began before the end was asked for is not the last one, unless it was ended
+// because it stood still.
+func TestTheLastTryBeginsAfterTheStop(t *testing.T) {
+	tests := []struct {
+		name string
+		task task
+		want int // tries
+	}{
+		{"began before the stop", task{}, 0},
+		{"stood still", task{dropped: true}, 1},
+		{"began after it", task{last: true}, 1},
+	}
+	for _, tt := range tests {
+		for _, kind := range []string{taskTake, taskUpload} {
+			t.Run(kind+" "+tt.name, func(t *testing.T) {
+				h := newTestHarness(t)
+				h.work.stopping = true
+				tt.task.kind = kind
+				if err := h.finish(tt.task, ended{err: api.Errorf(api.CodeUnavailable, "no hub")}); err != nil {
+					t.Fatal(err)
+				}
+				if h.work.tries != tt.want || (h.work.pauseTill == 0) != (tt.want == 0) {
+					t.Errorf("%d tries, pause till %v, want %d tries", h.work.tries, h.work.pauseTill, tt.want)
+				}
+			})
+		}
+	}
+}

@@ -62,10 +62,15 @@ type stat struct {
 	ppid    int
 	pgrp    int
 	session int
+	threads int // of a process that ended: 1, itself
 	start   uint64
 }
 
-func (s stat) dead() bool { return s.state == 'Z' || s.state == 'X' || s.state == 'x' }
+// dead reports that nothing of the process acts any more. A zombie with threads has ended its main thread only: the others
+// run on, or have not let go of its files.
+func (s stat) dead() bool {
+	return (s.state == 'Z' || s.state == 'X' || s.state == 'x') && s.threads <= 1
+}
 
 func readStat(pid int) (stat, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -78,12 +83,13 @@ func readStat(pid int) (stat, error) {
 		return stat{}, fmt.Errorf("%d fields in /proc/%d/stat", len(f), pid)
 	}
 	var s stat
-	var errs [4]error
+	var errs [5]error
 	s.state = f[0][0]
 	s.ppid, errs[0] = strconv.Atoi(f[1])
 	s.pgrp, errs[1] = strconv.Atoi(f[2])
 	s.session, errs[2] = strconv.Atoi(f[3])
-	s.start, errs[3] = strconv.ParseUint(f[19], 10, 64)
+	s.threads, errs[3] = strconv.Atoi(f[17])
+	s.start, errs[4] = strconv.ParseUint(f[19], 10, 64)
 	return s, errors.Join(errs[:]...)
 }
 

@@ -18,25 +18,27 @@ func runningAs(pid int) running {
 	if pid == 0 {
 		return running{}
 	}
-	if state, start := stat(pid); start != "" && state != "Z" && state != "X" {
+	if ended, start := stat(pid); start != "" && !ended {
 		return running{pid, start}
 	}
 	return running{}
 }
 
-// still reports that the process exists and has not ended. A zombie has closed its files.
+// still reports that the process exists and has not ended. A zombie without threads has closed its files; one with threads
+// has ended its main thread only.
 func (r running) still() bool { return r.pid != 0 && runningAs(r.pid) == r }
 
-// stat reads state and start time, see proc_pid_stat(5).
-func stat(pid int) (state, start string) {
+// stat reads whether a process has ended and when it started, see proc_pid_stat(5).
+func stat(pid int) (ended bool, start string) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return "", ""
+		return false, ""
 	}
 	// The name in parentheses may hold anything.
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(f) < 20 {
-		return "", ""
+		return false, ""
 	}
-	return string(f[0]), string(f[19])
+	state, threads := string(f[0]), string(f[17])
+	return (state == "Z" || state == "X") && (threads == "0" || threads == "1"), string(f[19])
 }
