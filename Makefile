@@ -68,8 +68,16 @@ dev: build ## like demo, and keep the federation running until interrupted
 	@bin/demo --keep
 
 .PHONY: bench
-bench: ## run the benchmarks of every module
-	@for m in $(MODULES); do go -C $$m test -run '^$$' -bench . -benchmem ./... || exit 1; done
+bench: build bin/bench ## measure every path beside its floor, and write docs/benchmarks.md (RUN=accept,events PROFILES=folder)
+	bin/bench --page docs/benchmarks.md $(if $(RUN),--run $(RUN)) $(if $(PROFILES),--profiles $(PROFILES))
+
+.PHONY: bench-compare
+bench-compare: build bin/bench ## compare the ratios of figures to their floors with the committed ones (KEEP=1 commits new ones)
+	bin/bench --quick --ratios internal/bench/ratios.json $(if $(RUN),--run $(RUN)) $(if $(KEEP),--keep)
+
+.PHONY: bin/bench
+bin/bench:
+	@go build -buildvcs=false -ldflags "-X github.com/nave-dev/nave/internal/version.Version=$(VERSION)" -o bin/bench ./internal/bench
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities (needs the network)

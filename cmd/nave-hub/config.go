@@ -20,6 +20,9 @@ type config struct {
 	DataDir string        `yaml:"data_dir"`
 	API     apiConfig     `yaml:"api"`
 	Metrics metricsConfig `yaml:"metrics"`
+
+	Profiling profilingConfig `yaml:"profiling"`
+
 	Etcd    etcdConfig    `yaml:"etcd"`
 	Archive archiveConfig `yaml:"archive"`
 	Bucket  bucketConfig  `yaml:"bucket"`
@@ -47,6 +50,10 @@ type tlsConfig struct {
 }
 
 type metricsConfig struct {
+	Listen string `yaml:"listen"`
+}
+
+type profilingConfig struct {
 	Listen string `yaml:"listen"`
 }
 

@@ -29,6 +29,7 @@ type devOptions struct {
 	contextFile string
 	logLevel    string
 	lease       time.Duration
+	profiling   string
 	exposed     bool
 }
 
@@ -54,6 +55,7 @@ Ctrl-C ends everything in order.`,
 	f.StringVar(&o.contextFile, "context-file", "", "where the context \"dev\" for the nave command is written (default: as nave finds it)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
 	f.DurationVar(&o.lease, "lease", hub.DefaultLeaseTTL, "how long a cluster may be silent before it is lost, 3s to 1h; agents' stop_after must be 3s longer")
+	f.StringVar(&o.profiling, "profiling-listen", "", "loopback address of the hub's own profiles, for go tool pprof (default: none)")
 	f.BoolVar(&o.exposed, "allow-exposed", false, "allow addresses that are not loopback")
 	return c
 }
@@ -94,12 +96,13 @@ func (o devOptions) config() (config, error) {
 	}
 	c.DataDir, c.API.Listen, c.API.GRPCListen = o.dataDir, o.listen, o.grpcListen
 	c.Overlay.Program, c.Overlay.Listen, c.Log.Level, c.Lease = o.overlayBin, o.overlayIP, o.logLevel, o.lease
+	c.Profiling.Listen = o.profiling
 	return c, flagged(c.complete())
 }
 
 // flags are the flags that the fields of a configuration have in dev.
 var flags = map[string]string{"data_dir": "--data-dir", "api.listen": "--listen", "api.grpc_listen": "--grpc-listen", "overlay.program": "--overlay-bin",
-	"overlay.listen": "--overlay-listen", "log.level": "--log-level", "lease": "--lease"}
+	"overlay.listen": "--overlay-listen", "log.level": "--log-level", "lease": "--lease", "profiling.listen": "--profiling-listen"}
 
 // flagged names the flag in an error about a field of the configuration.
 func flagged(err error) error {

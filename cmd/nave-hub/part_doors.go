@@ -18,6 +18,7 @@ import (
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/dev"
 	"github.com/nave-dev/nave/hub/rpc"
+	"github.com/nave-dev/nave/internal/profiling"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/transport"
 	"github.com/nave-dev/nave/transport/ziti"
@@ -27,10 +28,11 @@ import (
 type doors struct {
 	http, grpc net.Listener
 	metrics    net.Listener // nil: metrics are served with the API
+	profiling  net.Listener // nil: profiles are not served
 }
 
 func (d *doors) close() {
-	for _, l := range []net.Listener{d.http, d.grpc, d.metrics} {
+	for _, l := range []net.Listener{d.http, d.grpc, d.metrics, d.profiling} {
 		if l != nil {
 			l.Close()
 		}
@@ -58,6 +60,11 @@ func openDoors(dir *dev.Directory, c config) (d *doors, err error) {
 	}
 	if c.Metrics.Listen != "" {
 		if d.metrics, err = listen("metrics.listen", c.Metrics.Listen, ""); err != nil {
+			return nil, err
+		}
+	}
+	if c.Profiling.Listen != "" {
+		if d.profiling, err = profiling.Listen("profiling.listen", c.Profiling.Listen); err != nil {
 			return nil, err
 		}
 	}
@@ -153,6 +160,9 @@ func (p *program) open(ctx context.Context, brain *hub.Hub, server *rpc.Server, 
 	if p.doors.metrics != nil {
 		web = append(web, p.httpServer(watching))
 		g.Go("metrics", func(context.Context) error { return serveHTTP(web[1], p.doors.metrics) })
+	}
+	if p.doors.profiling != nil {
+		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, p.doors.profiling) })
 	}
 	g.Go("grpc", func(context.Context) error { return grpcServer.Serve(p.doors.grpc) })
 	g.Go("stop", func(ctx context.Context) error {

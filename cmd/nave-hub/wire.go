@@ -42,6 +42,9 @@ func (p *program) launch(ctx context.Context) (err error) {
 		return err
 	}
 	defer p.doors.close()
+	if p.doors.profiling != nil {
+		p.say("profiles on http://%s/debug/pprof/", p.doors.profiling.Addr())
+	}
 	if p.doors.metrics != nil {
 		p.say("metrics on http://%s/metrics", p.doors.metrics.Addr())
 	}

@@ -25,6 +25,7 @@ type options struct {
 	Flavors       map[string]int // name to the number of workloads that may run at a time
 	Harness       string         // path of the nave-harness program
 	MetricsListen string         // host:port of /healthz, /readyz and /metrics
+	Profiling     string         // loopback host:port of profiles; empty: none
 	JournalMax    int64          // bytes
 	logLevel      string
 	Level         slog.Level
@@ -38,6 +39,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.flavors, "flavor", []string{api.DefaultFlavor + "=8"}, "flavor and how many workloads of it fit, name=count; repeat it for more")
 	f.StringVar(&o.Harness, "harness", "", "path of the nave-harness program (default: beside this program)")
 	f.StringVar(&o.MetricsListen, "metrics-listen", "127.0.0.1:0", "address of /healthz, /readyz and /metrics; port 0 takes a free one, which the log names")
+	f.StringVar(&o.Profiling, "profiling-listen", "", "loopback address of the spoke's own profiles, for go tool pprof (default: none)")
 	f.Int64Var(&o.JournalMax, "journal-max-bytes", 1<<30, "size that the journal may grow to")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }

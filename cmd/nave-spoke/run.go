@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
+	"github.com/nave-dev/nave/internal/profiling"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/internal/version"
 	"github.com/nave-dev/nave/spoke"
@@ -83,6 +84,14 @@ func runSpoke(ctx context.Context, o options, log *slog.Logger, wire func(contex
 	}
 	log.Info("metrics served", "address", listener.Addr().String())
 	g := run.NewGroup(ctx)
+	if o.Profiling != "" {
+		l, err := profiling.Listen("--profiling-listen", o.Profiling)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		log.Info("profiles served", "address", l.Addr().String())
+		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, l) })
+	}
 	serve(g, listener, handler(metrics, s.Ready))
 	for _, f := range p.Background {
 		g.Go("background", f)

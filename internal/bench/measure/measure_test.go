@@ -1,0 +1,119 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestFigure(t *testing.T) {
+	tests := []struct {
+		f       Figure
+		ratio   float64
+		reached bool
+	}{
+		{Figure{Value: 3, Floor: 2}, 1.5, true},
+		{Figure{Value: 2, Floor: 3, More: true}, 1.5, true},
+		{Figure{Value: 2}, 0, true},
+		{Figure{Value: 2, Target: 1}, 0, false},
+		{Figure{Value: 2, Target: 3}, 0, true},
+		{Figure{Value: 2, Target: 3, More: true}, 0, false},
+	}
+	for _, tt := range tests {
+		if r := tt.f.Ratio(); r != tt.ratio || tt.f.Reached() != tt.reached {
+			t.Errorf("%+v: ratio %v, reached %v", tt.f, r, tt.f.Reached())
+		}
+	}
+}
+
+// A server that stands still for a second is seen by every call that was due meanwhile.
+func TestOpenLoopCountsFromWhenACallWasDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := time.Now().Add(time.Second)
+		r, err := OpenLoop(t.Context(), 10, 2*time.Second, func(ctx context.Context, n int) error {
+			time.Sleep(time.Until(free))
+			return nil
+		})
+		if err != nil || len(r.Samples) != 20 {
+			t.Fatalf("%d samples, %v", len(r.Samples), err)
+		}
+		if half, most := r.At(0.49), r.At(1); half != 0 || most != time.Second {
+			t.Errorf("median %v, largest %v", half, most)
+		}
+	})
+}
+
+// At is for tests.
+func (r Result) At(q float64) time.Duration { return r.Samples.At(q) }
+
+func TestLoopsCountFailures(t *testing.T) {
+	broken := errors.New("broken")
+	synctest.Test(t, func(t *testing.T) {
+		r, err := OpenLoop(t.Context(), 100, time.Second, func(_ context.Context, n int) error {
+			if n%2 == 0 {
+				return broken
+			}
+			return nil
+		})
+		if err != nil || r.Errors != 50 || len(r.Samples) != 50 || !errors.Is(r.Good(), broken) {
+			t.Errorf("%d failed, %d good, %v, %v", r.Errors, len(r.Samples), err, r.Good())
+		}
+		r, err = ClosedLoop(t.Context(), 4, time.Second, func(_ context.Context, client, n int) error {
+			time.Sleep(100 * time.Millisecond)
+			if client == 0 {
+				return broken
+			}
+			return nil
+		})
+		if err != nil || r.Errors != 10 || len(r.Samples) != 30 || r.Rate() != 30 {
+			t.Errorf("%d failed, %d good, %v/s, %v", r.Errors, len(r.Samples), r.Rate(), err)
+		}
+	})
+}
+
+func TestOpenLoopFailsPastItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, err := OpenLoop(t.Context(), 10*maxOpen, time.Second, func(ctx context.Context, n int) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if err == nil {
+			t.Error("a server that never answers held the rate")
+		}
+	})
+}
+
+func TestNumbers(t *testing.T) {
+	for v, want := range map[float64]string{0: "0.00", 0.01234: "0.0123", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 12345.6: "12,346", 1234567: "1,234,567"} {
+		if got := Number(v); got != want {
+			t.Errorf("%v is shown as %q, want %q", v, got, want)
+		}
+	}
+	if m := Median([]float64{3, 1, 2, 10}); m != 2.5 {
+		t.Errorf("median %v", m)
+	}
+	if s := Slope([]float64{0, 100, 200}, []float64{5, 105, 205}); math.Abs(s-1) > 1e-9 {
+		t.Errorf("slope %v", s)
+	}
+}
+
+func TestThisProcess(t *testing.T) {
+	m, err := MemoryOf(os.Getpid())
+	if err != nil || m.Anonymous <= 0 || m.Anonymous > m.Resident {
+		t.Errorf("memory %+v, %v", m, err)
+	}
+	if _, err := ProcessorTime(os.Getpid()); err != nil {
+		t.Error(err)
+	}
+	if _, err := MemoryOf(1 << 30); err == nil {
+		t.Error("a process that does not exist has memory")
+	}
+	facts, err := LookAtMachine(t.TempDir(), "r", 1)
+	if err != nil || facts.Cores < 1 || facts.SyncMs <= 0 {
+		t.Errorf("%+v, %v", facts, err)
+	}
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/nave-dev/nave/internal/bench/measure"
+)
+
+// Marks in the page: what stands between them is written by this program.
+const (
+	beginMark = "<!-- figures of %s: written by `make bench` -->\n"
+	endMark   = "<!-- end of figures -->\n"
+)
+
+// writePage puts figures between the marks of their scenarios, each with what it was measured on.
+func writePage(path string, m measure.Machine, results []result) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	page := string(b)
+	for _, r := range results {
+		text := markdown(r) + "\n" + strings.ReplaceAll(strings.TrimSpace(machine(m)), "\n", "; ") + ".\n\nAgain: `make bench RUN=" + r.scenario.Name + "`\n"
+		if page, err = between(page, r.scenario.Name, text); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return os.WriteFile(path, []byte(page), 0o644)
+}
+
+func between(page, name, text string) (string, error) {
+	mark := fmt.Sprintf(beginMark, name)
+	before, rest, found := strings.Cut(page, mark)
+	_, after, closed := strings.Cut(rest, endMark)
+	if !found || !closed {
+		return "", fmt.Errorf("it has no place for the figures of %s: add the lines %q and %q", name, strings.TrimSpace(mark), strings.TrimSpace(endMark))
+	}
+	return before + mark + text + endMark + after, nil
+}
