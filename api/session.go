@@ -180,6 +180,7 @@ const (
 	MaxPayload           = 1 << 20  // bytes of a signal's payload
 	MaxPayloadInline     = 64 << 10 // above this the payload goes to the bucket
 	MaxEventBytes        = 64 << 10 // bytes of one event's body
+	MaxSignalsPerCall    = 100      // signals in one call
 	MaxIdempotencyKey    = 256      // bytes
 	MaxPendingPerSession = 1000     // unsettled signals of one session
 	MaxPendingPerOrg     = 100_000  // unsettled signals of one organization

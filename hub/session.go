@@ -43,14 +43,24 @@ func (h *Hub) receive(ctx context.Context, r SignalRequest) (api.Accepted, error
 	if err != nil {
 		return api.Accepted{}, err
 	}
+	ev, err := h.arrive(ctx, r, agent)
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	return h.accept(ctx, ev)
+}
+
+// arrive brings a large payload to the bucket, which must have it before the signal is accepted.
+func (h *Hub) arrive(ctx context.Context, r SignalRequest, agent api.ObjectID) (evSignal, error) {
 	ev := arrival(r, agent)
 	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {
+		var err error
 		if ev.signal.PayloadRef, err = h.cfg.Bucket.Put(ctx, r.Org, r.Payload); err != nil {
-			return api.Accepted{}, err
+			return evSignal{}, err
 		}
 		ev.signal.Payload = nil
 	}
-	return h.accept(ctx, ev)
+	return ev, nil
 }
 
 // arrival is a signal at the door, without its ids.
@@ -82,9 +92,13 @@ func (h *Hub) accept(ctx context.Context, ev evSignal) (api.Accepted, error) {
 	case a := <-reply:
 		return a.accepted, a.err
 	case <-ctx.Done():
-		// It may have been accepted: with an idempotency key the caller can ask again.
-		return api.Accepted{}, &api.Error{Code: api.CodeUnavailable, Op: "signal", Err: context.Cause(ctx)}
+		return api.Accepted{}, unknownOutcome(ctx)
 	}
+}
+
+// unknownOutcome says that a signal may have been accepted: with an idempotency key the caller can ask again.
+func unknownOutcome(ctx context.Context) error {
+	return &api.Error{Code: api.CodeUnavailable, Op: "signal", Err: context.Cause(ctx)}
 }
 
 // query reads the memory of every shard, one after another.

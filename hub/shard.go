@@ -82,11 +82,11 @@ func (l *loop) count() {
 
 // gather takes what waits in the inbox.
 func (l *loop) gather(first event) []event {
-	events := []event{first}
+	events := spread(nil, first)
 	for len(events) < batchOps {
 		select {
 		case ev := <-l.inbox:
-			events = append(events, ev)
+			events = spread(events, ev)
 		default:
 			return events
 		}

@@ -402,6 +402,210 @@ func (x *SignalResponse) GetAfterEvent() uint64 {
 	return 0
 }
 
+// SignalManyRequest brings signals that stand alone: one that is refused is nobody else's matter. Those to one session are
+// accepted in the order of the list. All of them together stay within the size of one request, 2 MiB unless the hub is
+// configured otherwise.
+type SignalManyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Signals       []*SignalRequest       `protobuf:"bytes,1,rep,name=signals,proto3" json:"signals,omitempty"` // 1 to 100
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalManyRequest) Reset() {
+	*x = SignalManyRequest{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalManyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalManyRequest) ProtoMessage() {}
+
+func (x *SignalManyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalManyRequest.ProtoReflect.Descriptor instead.
+func (*SignalManyRequest) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SignalManyRequest) GetSignals() []*SignalRequest {
+	if x != nil {
+		return x.Signals
+	}
+	return nil
+}
+
+type SignalManyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*SignalResult        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"` // one for each signal, in the order of the list
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalManyResponse) Reset() {
+	*x = SignalManyResponse{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalManyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalManyResponse) ProtoMessage() {}
+
+func (x *SignalManyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalManyResponse.ProtoReflect.Descriptor instead.
+func (*SignalManyResponse) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SignalManyResponse) GetResults() []*SignalResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type SignalResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accepted      *SignalResponse        `protobuf:"bytes,1,opt,name=accepted,proto3" json:"accepted,omitempty"` // durable, as the answer of Signal is; absent with an error
+	Error         *SignalError           `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalResult) Reset() {
+	*x = SignalResult{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalResult) ProtoMessage() {}
+
+func (x *SignalResult) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalResult.ProtoReflect.Descriptor instead.
+func (*SignalResult) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SignalResult) GetAccepted() *SignalResponse {
+	if x != nil {
+		return x.Accepted
+	}
+	return nil
+}
+
+func (x *SignalResult) GetError() *SignalError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// SignalError says of one signal what an error of Signal would have said.
+type SignalError struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`       // "unavailable": it may have been accepted; with an idempotency key the same signal can be sent again
+	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`     // of the signal; empty when no field is at fault
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // what is wrong and what would be right
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalError) Reset() {
+	*x = SignalError{}
+	mi := &file_api_navev1_sessions_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalError) ProtoMessage() {}
+
+func (x *SignalError) ProtoReflect() protoreflect.Message {
+	mi := &file_api_navev1_sessions_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalError.ProtoReflect.Descriptor instead.
+func (*SignalError) Descriptor() ([]byte, []int) {
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SignalError) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *SignalError) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *SignalError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type GetSessionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Organization  string                 `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
@@ -412,7 +616,7 @@ type GetSessionRequest struct {
 
 func (x *GetSessionRequest) Reset() {
 	*x = GetSessionRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[3]
+	mi := &file_api_navev1_sessions_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +628,7 @@ func (x *GetSessionRequest) String() string {
 func (*GetSessionRequest) ProtoMessage() {}
 
 func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[3]
+	mi := &file_api_navev1_sessions_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +641,7 @@ func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionRequest.ProtoReflect.Descriptor instead.
 func (*GetSessionRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{3}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetSessionRequest) GetOrganization() string {
@@ -469,7 +673,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[4]
+	mi := &file_api_navev1_sessions_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +685,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[4]
+	mi := &file_api_navev1_sessions_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +698,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{4}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListSessionsRequest) GetOrganization() string {
@@ -556,7 +760,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[5]
+	mi := &file_api_navev1_sessions_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +772,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[5]
+	mi := &file_api_navev1_sessions_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +785,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{5}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -619,7 +823,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[6]
+	mi := &file_api_navev1_sessions_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +835,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[6]
+	mi := &file_api_navev1_sessions_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +848,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{6}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Event) GetSessionId() string {
@@ -750,7 +954,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[7]
+	mi := &file_api_navev1_sessions_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +966,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[7]
+	mi := &file_api_navev1_sessions_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +979,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{7}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Delta) GetStream() string {
@@ -813,7 +1017,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[8]
+	mi := &file_api_navev1_sessions_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1029,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[8]
+	mi := &file_api_navev1_sessions_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1042,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{8}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EventsRequest) GetOrganization() string {
@@ -894,7 +1098,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[9]
+	mi := &file_api_navev1_sessions_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1110,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[9]
+	mi := &file_api_navev1_sessions_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1123,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{9}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExplainRequest) GetOrganization() string {
@@ -958,7 +1162,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[10]
+	mi := &file_api_navev1_sessions_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1174,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[10]
+	mi := &file_api_navev1_sessions_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1187,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{10}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Decision) GetSessionId() string {
@@ -1042,7 +1246,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[11]
+	mi := &file_api_navev1_sessions_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1258,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[11]
+	mi := &file_api_navev1_sessions_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1271,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{11}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Candidate) GetCluster() string {
@@ -1123,7 +1327,7 @@ type ScoreTerm struct {
 
 func (x *ScoreTerm) Reset() {
 	*x = ScoreTerm{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[12]
+	mi := &file_api_navev1_sessions_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1339,7 @@ func (x *ScoreTerm) String() string {
 func (*ScoreTerm) ProtoMessage() {}
 
 func (x *ScoreTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[12]
+	mi := &file_api_navev1_sessions_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1352,7 @@ func (x *ScoreTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreTerm.ProtoReflect.Descriptor instead.
 func (*ScoreTerm) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{12}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ScoreTerm) GetName() string {
@@ -1184,7 +1388,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[13]
+	mi := &file_api_navev1_sessions_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1400,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[13]
+	mi := &file_api_navev1_sessions_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1413,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{13}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExplainResponse) GetSession() *Session {
@@ -1265,7 +1469,7 @@ type Resolved struct {
 
 func (x *Resolved) Reset() {
 	*x = Resolved{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	mi := &file_api_navev1_sessions_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1481,7 @@ func (x *Resolved) String() string {
 func (*Resolved) ProtoMessage() {}
 
 func (x *Resolved) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[14]
+	mi := &file_api_navev1_sessions_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1494,7 @@ func (x *Resolved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resolved.ProtoReflect.Descriptor instead.
 func (*Resolved) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{14}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Resolved) GetPinned() bool {
@@ -1417,7 +1621,7 @@ type IntentRequest struct {
 
 func (x *IntentRequest) Reset() {
 	*x = IntentRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[15]
+	mi := &file_api_navev1_sessions_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1633,7 @@ func (x *IntentRequest) String() string {
 func (*IntentRequest) ProtoMessage() {}
 
 func (x *IntentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[15]
+	mi := &file_api_navev1_sessions_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1646,7 @@ func (x *IntentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentRequest.ProtoReflect.Descriptor instead.
 func (*IntentRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{15}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *IntentRequest) GetOrganization() string {
@@ -1487,7 +1691,7 @@ type IntentResponse struct {
 
 func (x *IntentResponse) Reset() {
 	*x = IntentResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[16]
+	mi := &file_api_navev1_sessions_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1703,7 @@ func (x *IntentResponse) String() string {
 func (*IntentResponse) ProtoMessage() {}
 
 func (x *IntentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[16]
+	mi := &file_api_navev1_sessions_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1716,7 @@ func (x *IntentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntentResponse.ProtoReflect.Descriptor instead.
 func (*IntentResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{16}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IntentResponse) GetSession() *Session {
@@ -1566,7 +1770,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[17]
+	mi := &file_api_navev1_sessions_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1782,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[17]
+	mi := &file_api_navev1_sessions_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1795,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{17}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeadLetter) GetSignalId() string {
@@ -1705,7 +1909,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[18]
+	mi := &file_api_navev1_sessions_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1921,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[18]
+	mi := &file_api_navev1_sessions_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +1934,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{18}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListDeadLettersRequest) GetOrganization() string {
@@ -1778,7 +1982,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[19]
+	mi := &file_api_navev1_sessions_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1994,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[19]
+	mi := &file_api_navev1_sessions_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +2007,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{19}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -1830,7 +2034,7 @@ type GetDeadLetterRequest struct {
 
 func (x *GetDeadLetterRequest) Reset() {
 	*x = GetDeadLetterRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[20]
+	mi := &file_api_navev1_sessions_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2046,7 @@ func (x *GetDeadLetterRequest) String() string {
 func (*GetDeadLetterRequest) ProtoMessage() {}
 
 func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[20]
+	mi := &file_api_navev1_sessions_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2059,7 @@ func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{20}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetDeadLetterRequest) GetOrganization() string {
@@ -1883,7 +2087,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[21]
+	mi := &file_api_navev1_sessions_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2099,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[21]
+	mi := &file_api_navev1_sessions_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2112,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{21}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReplayRequest) GetOrganization() string {
@@ -1937,7 +2141,7 @@ type ListSideEventsRequest struct {
 
 func (x *ListSideEventsRequest) Reset() {
 	*x = ListSideEventsRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[22]
+	mi := &file_api_navev1_sessions_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2153,7 @@ func (x *ListSideEventsRequest) String() string {
 func (*ListSideEventsRequest) ProtoMessage() {}
 
 func (x *ListSideEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[22]
+	mi := &file_api_navev1_sessions_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2166,7 @@ func (x *ListSideEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSideEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListSideEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{22}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSideEventsRequest) GetOrganization() string {
@@ -2003,7 +2207,7 @@ type ListSideEventsResponse struct {
 
 func (x *ListSideEventsResponse) Reset() {
 	*x = ListSideEventsResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[23]
+	mi := &file_api_navev1_sessions_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2219,7 @@ func (x *ListSideEventsResponse) String() string {
 func (*ListSideEventsResponse) ProtoMessage() {}
 
 func (x *ListSideEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[23]
+	mi := &file_api_navev1_sessions_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2232,7 @@ func (x *ListSideEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSideEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListSideEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{23}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListSideEventsResponse) GetEvents() []*Event {
@@ -2058,7 +2262,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[24]
+	mi := &file_api_navev1_sessions_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2274,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[24]
+	mi := &file_api_navev1_sessions_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2287,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{24}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelRequest) GetOrganization() string {
@@ -2133,7 +2337,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[25]
+	mi := &file_api_navev1_sessions_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2349,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[25]
+	mi := &file_api_navev1_sessions_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2362,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{25}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelResponse) GetSession() *Session {
@@ -2217,7 +2421,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[26]
+	mi := &file_api_navev1_sessions_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2433,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[26]
+	mi := &file_api_navev1_sessions_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2446,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{26}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Approval) GetOrganization() string {
@@ -2396,7 +2600,7 @@ type ApprovalOption struct {
 
 func (x *ApprovalOption) Reset() {
 	*x = ApprovalOption{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[27]
+	mi := &file_api_navev1_sessions_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2612,7 @@ func (x *ApprovalOption) String() string {
 func (*ApprovalOption) ProtoMessage() {}
 
 func (x *ApprovalOption) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[27]
+	mi := &file_api_navev1_sessions_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2625,7 @@ func (x *ApprovalOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalOption.ProtoReflect.Descriptor instead.
 func (*ApprovalOption) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{27}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ApprovalOption) GetId() string {
@@ -2459,7 +2663,7 @@ type ListApprovalsRequest struct {
 
 func (x *ListApprovalsRequest) Reset() {
 	*x = ListApprovalsRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[28]
+	mi := &file_api_navev1_sessions_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2675,7 @@ func (x *ListApprovalsRequest) String() string {
 func (*ListApprovalsRequest) ProtoMessage() {}
 
 func (x *ListApprovalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[28]
+	mi := &file_api_navev1_sessions_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2688,7 @@ func (x *ListApprovalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApprovalsRequest.ProtoReflect.Descriptor instead.
 func (*ListApprovalsRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{28}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListApprovalsRequest) GetOrganization() string {
@@ -2539,7 +2743,7 @@ type ListApprovalsResponse struct {
 
 func (x *ListApprovalsResponse) Reset() {
 	*x = ListApprovalsResponse{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[29]
+	mi := &file_api_navev1_sessions_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2755,7 @@ func (x *ListApprovalsResponse) String() string {
 func (*ListApprovalsResponse) ProtoMessage() {}
 
 func (x *ListApprovalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[29]
+	mi := &file_api_navev1_sessions_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2768,7 @@ func (x *ListApprovalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApprovalsResponse.ProtoReflect.Descriptor instead.
 func (*ListApprovalsResponse) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{29}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListApprovalsResponse) GetApprovals() []*Approval {
@@ -2591,7 +2795,7 @@ type GetApprovalRequest struct {
 
 func (x *GetApprovalRequest) Reset() {
 	*x = GetApprovalRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[30]
+	mi := &file_api_navev1_sessions_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2603,7 +2807,7 @@ func (x *GetApprovalRequest) String() string {
 func (*GetApprovalRequest) ProtoMessage() {}
 
 func (x *GetApprovalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[30]
+	mi := &file_api_navev1_sessions_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2616,7 +2820,7 @@ func (x *GetApprovalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApprovalRequest.ProtoReflect.Descriptor instead.
 func (*GetApprovalRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{30}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetApprovalRequest) GetOrganization() string {
@@ -2647,7 +2851,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_api_navev1_sessions_proto_msgTypes[31]
+	mi := &file_api_navev1_sessions_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2863,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_navev1_sessions_proto_msgTypes[31]
+	mi := &file_api_navev1_sessions_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2876,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{31}
+	return file_api_navev1_sessions_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AnswerRequest) GetOrganization() string {
@@ -2761,7 +2965,18 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
 	"\tduplicate\x18\x04 \x01(\bR\tduplicate\x12\x1f\n" +
 	"\vafter_event\x18\x05 \x01(\x04R\n" +
-	"afterEvent\"G\n" +
+	"afterEvent\"E\n" +
+	"\x11SignalManyRequest\x120\n" +
+	"\asignals\x18\x01 \x03(\v2\x16.nave.v1.SignalRequestR\asignals\"E\n" +
+	"\x12SignalManyResponse\x12/\n" +
+	"\aresults\x18\x01 \x03(\v2\x15.nave.v1.SignalResultR\aresults\"o\n" +
+	"\fSignalResult\x123\n" +
+	"\baccepted\x18\x01 \x01(\v2\x17.nave.v1.SignalResponseR\baccepted\x12*\n" +
+	"\x05error\x18\x02 \x01(\v2\x14.nave.v1.SignalErrorR\x05error\"Q\n" +
+	"\vSignalError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
+	"\x05field\x18\x02 \x01(\tR\x05field\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"G\n" +
 	"\x11GetSessionRequest\x12\"\n" +
 	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\xd7\x01\n" +
@@ -2988,9 +3203,11 @@ const file_api_navev1_sessions_proto_rawDesc = "" +
 	"\tApprovals\x12E\n" +
 	"\x04List\x12\x1d.nave.v1.ListApprovalsRequest\x1a\x1e.nave.v1.ListApprovalsResponse\x125\n" +
 	"\x03Get\x12\x1b.nave.v1.GetApprovalRequest\x1a\x11.nave.v1.Approval\x123\n" +
-	"\x06Answer\x12\x16.nave.v1.AnswerRequest\x1a\x11.nave.v1.Approval2\xc8\x06\n" +
+	"\x06Answer\x12\x16.nave.v1.AnswerRequest\x1a\x11.nave.v1.Approval2\x8f\a\n" +
 	"\bSessions\x129\n" +
-	"\x06Signal\x12\x16.nave.v1.SignalRequest\x1a\x17.nave.v1.SignalResponse\x123\n" +
+	"\x06Signal\x12\x16.nave.v1.SignalRequest\x1a\x17.nave.v1.SignalResponse\x12E\n" +
+	"\n" +
+	"SignalMany\x12\x1a.nave.v1.SignalManyRequest\x1a\x1b.nave.v1.SignalManyResponse\x123\n" +
 	"\x03Get\x12\x1a.nave.v1.GetSessionRequest\x1a\x10.nave.v1.Session\x12C\n" +
 	"\x04List\x12\x1c.nave.v1.ListSessionsRequest\x1a\x1d.nave.v1.ListSessionsResponse\x122\n" +
 	"\x06Events\x12\x16.nave.v1.EventsRequest\x1a\x0e.nave.v1.Event0\x01\x12<\n" +
@@ -3016,109 +3233,119 @@ func file_api_navev1_sessions_proto_rawDescGZIP() []byte {
 	return file_api_navev1_sessions_proto_rawDescData
 }
 
-var file_api_navev1_sessions_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_api_navev1_sessions_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_api_navev1_sessions_proto_goTypes = []any{
 	(*Session)(nil),                 // 0: nave.v1.Session
 	(*SignalRequest)(nil),           // 1: nave.v1.SignalRequest
 	(*SignalResponse)(nil),          // 2: nave.v1.SignalResponse
-	(*GetSessionRequest)(nil),       // 3: nave.v1.GetSessionRequest
-	(*ListSessionsRequest)(nil),     // 4: nave.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),    // 5: nave.v1.ListSessionsResponse
-	(*Event)(nil),                   // 6: nave.v1.Event
-	(*Delta)(nil),                   // 7: nave.v1.Delta
-	(*EventsRequest)(nil),           // 8: nave.v1.EventsRequest
-	(*ExplainRequest)(nil),          // 9: nave.v1.ExplainRequest
-	(*Decision)(nil),                // 10: nave.v1.Decision
-	(*Candidate)(nil),               // 11: nave.v1.Candidate
-	(*ScoreTerm)(nil),               // 12: nave.v1.ScoreTerm
-	(*ExplainResponse)(nil),         // 13: nave.v1.ExplainResponse
-	(*Resolved)(nil),                // 14: nave.v1.Resolved
-	(*IntentRequest)(nil),           // 15: nave.v1.IntentRequest
-	(*IntentResponse)(nil),          // 16: nave.v1.IntentResponse
-	(*DeadLetter)(nil),              // 17: nave.v1.DeadLetter
-	(*ListDeadLettersRequest)(nil),  // 18: nave.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil), // 19: nave.v1.ListDeadLettersResponse
-	(*GetDeadLetterRequest)(nil),    // 20: nave.v1.GetDeadLetterRequest
-	(*ReplayRequest)(nil),           // 21: nave.v1.ReplayRequest
-	(*ListSideEventsRequest)(nil),   // 22: nave.v1.ListSideEventsRequest
-	(*ListSideEventsResponse)(nil),  // 23: nave.v1.ListSideEventsResponse
-	(*CancelRequest)(nil),           // 24: nave.v1.CancelRequest
-	(*CancelResponse)(nil),          // 25: nave.v1.CancelResponse
-	(*Approval)(nil),                // 26: nave.v1.Approval
-	(*ApprovalOption)(nil),          // 27: nave.v1.ApprovalOption
-	(*ListApprovalsRequest)(nil),    // 28: nave.v1.ListApprovalsRequest
-	(*ListApprovalsResponse)(nil),   // 29: nave.v1.ListApprovalsResponse
-	(*GetApprovalRequest)(nil),      // 30: nave.v1.GetApprovalRequest
-	(*AnswerRequest)(nil),           // 31: nave.v1.AnswerRequest
-	nil,                             // 32: nave.v1.Session.LabelsEntry
-	nil,                             // 33: nave.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
+	(*SignalManyRequest)(nil),       // 3: nave.v1.SignalManyRequest
+	(*SignalManyResponse)(nil),      // 4: nave.v1.SignalManyResponse
+	(*SignalResult)(nil),            // 5: nave.v1.SignalResult
+	(*SignalError)(nil),             // 6: nave.v1.SignalError
+	(*GetSessionRequest)(nil),       // 7: nave.v1.GetSessionRequest
+	(*ListSessionsRequest)(nil),     // 8: nave.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),    // 9: nave.v1.ListSessionsResponse
+	(*Event)(nil),                   // 10: nave.v1.Event
+	(*Delta)(nil),                   // 11: nave.v1.Delta
+	(*EventsRequest)(nil),           // 12: nave.v1.EventsRequest
+	(*ExplainRequest)(nil),          // 13: nave.v1.ExplainRequest
+	(*Decision)(nil),                // 14: nave.v1.Decision
+	(*Candidate)(nil),               // 15: nave.v1.Candidate
+	(*ScoreTerm)(nil),               // 16: nave.v1.ScoreTerm
+	(*ExplainResponse)(nil),         // 17: nave.v1.ExplainResponse
+	(*Resolved)(nil),                // 18: nave.v1.Resolved
+	(*IntentRequest)(nil),           // 19: nave.v1.IntentRequest
+	(*IntentResponse)(nil),          // 20: nave.v1.IntentResponse
+	(*DeadLetter)(nil),              // 21: nave.v1.DeadLetter
+	(*ListDeadLettersRequest)(nil),  // 22: nave.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil), // 23: nave.v1.ListDeadLettersResponse
+	(*GetDeadLetterRequest)(nil),    // 24: nave.v1.GetDeadLetterRequest
+	(*ReplayRequest)(nil),           // 25: nave.v1.ReplayRequest
+	(*ListSideEventsRequest)(nil),   // 26: nave.v1.ListSideEventsRequest
+	(*ListSideEventsResponse)(nil),  // 27: nave.v1.ListSideEventsResponse
+	(*CancelRequest)(nil),           // 28: nave.v1.CancelRequest
+	(*CancelResponse)(nil),          // 29: nave.v1.CancelResponse
+	(*Approval)(nil),                // 30: nave.v1.Approval
+	(*ApprovalOption)(nil),          // 31: nave.v1.ApprovalOption
+	(*ListApprovalsRequest)(nil),    // 32: nave.v1.ListApprovalsRequest
+	(*ListApprovalsResponse)(nil),   // 33: nave.v1.ListApprovalsResponse
+	(*GetApprovalRequest)(nil),      // 34: nave.v1.GetApprovalRequest
+	(*AnswerRequest)(nil),           // 35: nave.v1.AnswerRequest
+	nil,                             // 36: nave.v1.Session.LabelsEntry
+	nil,                             // 37: nave.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil),   // 38: google.protobuf.Timestamp
 }
 var file_api_navev1_sessions_proto_depIdxs = []int32{
-	32, // 0: nave.v1.Session.labels:type_name -> nave.v1.Session.LabelsEntry
-	34, // 1: nave.v1.Session.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 2: nave.v1.ListSessionsResponse.sessions:type_name -> nave.v1.Session
-	34, // 3: nave.v1.Event.time:type_name -> google.protobuf.Timestamp
-	33, // 4: nave.v1.Event.attributes:type_name -> nave.v1.Event.AttributesEntry
-	34, // 5: nave.v1.Event.received_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: nave.v1.Event.delta:type_name -> nave.v1.Delta
-	34, // 7: nave.v1.Decision.time:type_name -> google.protobuf.Timestamp
-	11, // 8: nave.v1.Decision.candidates:type_name -> nave.v1.Candidate
-	12, // 9: nave.v1.Candidate.terms:type_name -> nave.v1.ScoreTerm
-	0,  // 10: nave.v1.ExplainResponse.session:type_name -> nave.v1.Session
-	10, // 11: nave.v1.ExplainResponse.decisions:type_name -> nave.v1.Decision
-	10, // 12: nave.v1.ExplainResponse.present:type_name -> nave.v1.Decision
-	14, // 13: nave.v1.ExplainResponse.resolved:type_name -> nave.v1.Resolved
-	0,  // 14: nave.v1.IntentResponse.session:type_name -> nave.v1.Session
-	34, // 15: nave.v1.IntentResponse.effective_by:type_name -> google.protobuf.Timestamp
-	34, // 16: nave.v1.DeadLetter.accepted_at:type_name -> google.protobuf.Timestamp
-	34, // 17: nave.v1.DeadLetter.settled_at:type_name -> google.protobuf.Timestamp
-	17, // 18: nave.v1.ListDeadLettersResponse.dead_letters:type_name -> nave.v1.DeadLetter
-	6,  // 19: nave.v1.ListSideEventsResponse.events:type_name -> nave.v1.Event
-	0,  // 20: nave.v1.CancelResponse.session:type_name -> nave.v1.Session
-	27, // 21: nave.v1.Approval.options:type_name -> nave.v1.ApprovalOption
-	34, // 22: nave.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
-	34, // 23: nave.v1.Approval.held_until:type_name -> google.protobuf.Timestamp
-	34, // 24: nave.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
-	34, // 25: nave.v1.Approval.answered_at:type_name -> google.protobuf.Timestamp
-	26, // 26: nave.v1.ListApprovalsResponse.approvals:type_name -> nave.v1.Approval
-	28, // 27: nave.v1.Approvals.List:input_type -> nave.v1.ListApprovalsRequest
-	30, // 28: nave.v1.Approvals.Get:input_type -> nave.v1.GetApprovalRequest
-	31, // 29: nave.v1.Approvals.Answer:input_type -> nave.v1.AnswerRequest
-	1,  // 30: nave.v1.Sessions.Signal:input_type -> nave.v1.SignalRequest
-	3,  // 31: nave.v1.Sessions.Get:input_type -> nave.v1.GetSessionRequest
-	4,  // 32: nave.v1.Sessions.List:input_type -> nave.v1.ListSessionsRequest
-	8,  // 33: nave.v1.Sessions.Events:input_type -> nave.v1.EventsRequest
-	9,  // 34: nave.v1.Sessions.Explain:input_type -> nave.v1.ExplainRequest
-	15, // 35: nave.v1.Sessions.Pause:input_type -> nave.v1.IntentRequest
-	15, // 36: nave.v1.Sessions.Resume:input_type -> nave.v1.IntentRequest
-	15, // 37: nave.v1.Sessions.Terminate:input_type -> nave.v1.IntentRequest
-	24, // 38: nave.v1.Sessions.Cancel:input_type -> nave.v1.CancelRequest
-	18, // 39: nave.v1.Sessions.ListDeadLetters:input_type -> nave.v1.ListDeadLettersRequest
-	20, // 40: nave.v1.Sessions.GetDeadLetter:input_type -> nave.v1.GetDeadLetterRequest
-	21, // 41: nave.v1.Sessions.Replay:input_type -> nave.v1.ReplayRequest
-	22, // 42: nave.v1.Sessions.ListSideEvents:input_type -> nave.v1.ListSideEventsRequest
-	29, // 43: nave.v1.Approvals.List:output_type -> nave.v1.ListApprovalsResponse
-	26, // 44: nave.v1.Approvals.Get:output_type -> nave.v1.Approval
-	26, // 45: nave.v1.Approvals.Answer:output_type -> nave.v1.Approval
-	2,  // 46: nave.v1.Sessions.Signal:output_type -> nave.v1.SignalResponse
-	0,  // 47: nave.v1.Sessions.Get:output_type -> nave.v1.Session
-	5,  // 48: nave.v1.Sessions.List:output_type -> nave.v1.ListSessionsResponse
-	6,  // 49: nave.v1.Sessions.Events:output_type -> nave.v1.Event
-	13, // 50: nave.v1.Sessions.Explain:output_type -> nave.v1.ExplainResponse
-	16, // 51: nave.v1.Sessions.Pause:output_type -> nave.v1.IntentResponse
-	16, // 52: nave.v1.Sessions.Resume:output_type -> nave.v1.IntentResponse
-	16, // 53: nave.v1.Sessions.Terminate:output_type -> nave.v1.IntentResponse
-	25, // 54: nave.v1.Sessions.Cancel:output_type -> nave.v1.CancelResponse
-	19, // 55: nave.v1.Sessions.ListDeadLetters:output_type -> nave.v1.ListDeadLettersResponse
-	17, // 56: nave.v1.Sessions.GetDeadLetter:output_type -> nave.v1.DeadLetter
-	2,  // 57: nave.v1.Sessions.Replay:output_type -> nave.v1.SignalResponse
-	23, // 58: nave.v1.Sessions.ListSideEvents:output_type -> nave.v1.ListSideEventsResponse
-	43, // [43:59] is the sub-list for method output_type
-	27, // [27:43] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	36, // 0: nave.v1.Session.labels:type_name -> nave.v1.Session.LabelsEntry
+	38, // 1: nave.v1.Session.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 2: nave.v1.SignalManyRequest.signals:type_name -> nave.v1.SignalRequest
+	5,  // 3: nave.v1.SignalManyResponse.results:type_name -> nave.v1.SignalResult
+	2,  // 4: nave.v1.SignalResult.accepted:type_name -> nave.v1.SignalResponse
+	6,  // 5: nave.v1.SignalResult.error:type_name -> nave.v1.SignalError
+	0,  // 6: nave.v1.ListSessionsResponse.sessions:type_name -> nave.v1.Session
+	38, // 7: nave.v1.Event.time:type_name -> google.protobuf.Timestamp
+	37, // 8: nave.v1.Event.attributes:type_name -> nave.v1.Event.AttributesEntry
+	38, // 9: nave.v1.Event.received_at:type_name -> google.protobuf.Timestamp
+	11, // 10: nave.v1.Event.delta:type_name -> nave.v1.Delta
+	38, // 11: nave.v1.Decision.time:type_name -> google.protobuf.Timestamp
+	15, // 12: nave.v1.Decision.candidates:type_name -> nave.v1.Candidate
+	16, // 13: nave.v1.Candidate.terms:type_name -> nave.v1.ScoreTerm
+	0,  // 14: nave.v1.ExplainResponse.session:type_name -> nave.v1.Session
+	14, // 15: nave.v1.ExplainResponse.decisions:type_name -> nave.v1.Decision
+	14, // 16: nave.v1.ExplainResponse.present:type_name -> nave.v1.Decision
+	18, // 17: nave.v1.ExplainResponse.resolved:type_name -> nave.v1.Resolved
+	0,  // 18: nave.v1.IntentResponse.session:type_name -> nave.v1.Session
+	38, // 19: nave.v1.IntentResponse.effective_by:type_name -> google.protobuf.Timestamp
+	38, // 20: nave.v1.DeadLetter.accepted_at:type_name -> google.protobuf.Timestamp
+	38, // 21: nave.v1.DeadLetter.settled_at:type_name -> google.protobuf.Timestamp
+	21, // 22: nave.v1.ListDeadLettersResponse.dead_letters:type_name -> nave.v1.DeadLetter
+	10, // 23: nave.v1.ListSideEventsResponse.events:type_name -> nave.v1.Event
+	0,  // 24: nave.v1.CancelResponse.session:type_name -> nave.v1.Session
+	31, // 25: nave.v1.Approval.options:type_name -> nave.v1.ApprovalOption
+	38, // 26: nave.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
+	38, // 27: nave.v1.Approval.held_until:type_name -> google.protobuf.Timestamp
+	38, // 28: nave.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 29: nave.v1.Approval.answered_at:type_name -> google.protobuf.Timestamp
+	30, // 30: nave.v1.ListApprovalsResponse.approvals:type_name -> nave.v1.Approval
+	32, // 31: nave.v1.Approvals.List:input_type -> nave.v1.ListApprovalsRequest
+	34, // 32: nave.v1.Approvals.Get:input_type -> nave.v1.GetApprovalRequest
+	35, // 33: nave.v1.Approvals.Answer:input_type -> nave.v1.AnswerRequest
+	1,  // 34: nave.v1.Sessions.Signal:input_type -> nave.v1.SignalRequest
+	3,  // 35: nave.v1.Sessions.SignalMany:input_type -> nave.v1.SignalManyRequest
+	7,  // 36: nave.v1.Sessions.Get:input_type -> nave.v1.GetSessionRequest
+	8,  // 37: nave.v1.Sessions.List:input_type -> nave.v1.ListSessionsRequest
+	12, // 38: nave.v1.Sessions.Events:input_type -> nave.v1.EventsRequest
+	13, // 39: nave.v1.Sessions.Explain:input_type -> nave.v1.ExplainRequest
+	19, // 40: nave.v1.Sessions.Pause:input_type -> nave.v1.IntentRequest
+	19, // 41: nave.v1.Sessions.Resume:input_type -> nave.v1.IntentRequest
+	19, // 42: nave.v1.Sessions.Terminate:input_type -> nave.v1.IntentRequest
+	28, // 43: nave.v1.Sessions.Cancel:input_type -> nave.v1.CancelRequest
+	22, // 44: nave.v1.Sessions.ListDeadLetters:input_type -> nave.v1.ListDeadLettersRequest
+	24, // 45: nave.v1.Sessions.GetDeadLetter:input_type -> nave.v1.GetDeadLetterRequest
+	25, // 46: nave.v1.Sessions.Replay:input_type -> nave.v1.ReplayRequest
+	26, // 47: nave.v1.Sessions.ListSideEvents:input_type -> nave.v1.ListSideEventsRequest
+	33, // 48: nave.v1.Approvals.List:output_type -> nave.v1.ListApprovalsResponse
+	30, // 49: nave.v1.Approvals.Get:output_type -> nave.v1.Approval
+	30, // 50: nave.v1.Approvals.Answer:output_type -> nave.v1.Approval
+	2,  // 51: nave.v1.Sessions.Signal:output_type -> nave.v1.SignalResponse
+	4,  // 52: nave.v1.Sessions.SignalMany:output_type -> nave.v1.SignalManyResponse
+	0,  // 53: nave.v1.Sessions.Get:output_type -> nave.v1.Session
+	9,  // 54: nave.v1.Sessions.List:output_type -> nave.v1.ListSessionsResponse
+	10, // 55: nave.v1.Sessions.Events:output_type -> nave.v1.Event
+	17, // 56: nave.v1.Sessions.Explain:output_type -> nave.v1.ExplainResponse
+	20, // 57: nave.v1.Sessions.Pause:output_type -> nave.v1.IntentResponse
+	20, // 58: nave.v1.Sessions.Resume:output_type -> nave.v1.IntentResponse
+	20, // 59: nave.v1.Sessions.Terminate:output_type -> nave.v1.IntentResponse
+	29, // 60: nave.v1.Sessions.Cancel:output_type -> nave.v1.CancelResponse
+	23, // 61: nave.v1.Sessions.ListDeadLetters:output_type -> nave.v1.ListDeadLettersResponse
+	21, // 62: nave.v1.Sessions.GetDeadLetter:output_type -> nave.v1.DeadLetter
+	2,  // 63: nave.v1.Sessions.Replay:output_type -> nave.v1.SignalResponse
+	27, // 64: nave.v1.Sessions.ListSideEvents:output_type -> nave.v1.ListSideEventsResponse
+	48, // [48:65] is the sub-list for method output_type
+	31, // [31:48] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_api_navev1_sessions_proto_init() }
@@ -3132,7 +3359,7 @@ func file_api_navev1_sessions_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_navev1_sessions_proto_rawDesc), len(file_api_navev1_sessions_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

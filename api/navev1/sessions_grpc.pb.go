@@ -198,6 +198,7 @@ var Approvals_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Sessions_Signal_FullMethodName          = "/nave.v1.Sessions/Signal"
+	Sessions_SignalMany_FullMethodName      = "/nave.v1.Sessions/SignalMany"
 	Sessions_Get_FullMethodName             = "/nave.v1.Sessions/Get"
 	Sessions_List_FullMethodName            = "/nave.v1.Sessions/List"
 	Sessions_Events_FullMethodName          = "/nave.v1.Sessions/Events"
@@ -217,6 +218,9 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type SessionsClient interface {
 	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
+	// SignalMany accepts many signals in one call, which costs the caller's rate as many calls as it has signals: it is
+	// refused as a whole when there are not so many left. It answers when each of them is durable or refused.
+	SignalMany(ctx context.Context, in *SignalManyRequest, opts ...grpc.CallOption) (*SignalManyResponse, error)
 	Get(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*Session, error)
 	List(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
@@ -248,6 +252,16 @@ func (c *sessionsClient) Signal(ctx context.Context, in *SignalRequest, opts ...
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SignalResponse)
 	err := c.cc.Invoke(ctx, Sessions_Signal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionsClient) SignalMany(ctx context.Context, in *SignalManyRequest, opts ...grpc.CallOption) (*SignalManyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignalManyResponse)
+	err := c.cc.Invoke(ctx, Sessions_SignalMany_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -388,6 +402,9 @@ func (c *sessionsClient) ListSideEvents(ctx context.Context, in *ListSideEventsR
 // for forward compatibility.
 type SessionsServer interface {
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
+	// SignalMany accepts many signals in one call, which costs the caller's rate as many calls as it has signals: it is
+	// refused as a whole when there are not so many left. It answers when each of them is durable or refused.
+	SignalMany(context.Context, *SignalManyRequest) (*SignalManyResponse, error)
 	Get(context.Context, *GetSessionRequest) (*Session, error)
 	List(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	Events(*EventsRequest, grpc.ServerStreamingServer[Event]) error
@@ -417,6 +434,9 @@ type UnimplementedSessionsServer struct{}
 
 func (UnimplementedSessionsServer) Signal(context.Context, *SignalRequest) (*SignalResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Signal not implemented")
+}
+func (UnimplementedSessionsServer) SignalMany(context.Context, *SignalManyRequest) (*SignalManyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignalMany not implemented")
 }
 func (UnimplementedSessionsServer) Get(context.Context, *GetSessionRequest) (*Session, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
@@ -489,6 +509,24 @@ func _Sessions_Signal_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SessionsServer).Signal(ctx, req.(*SignalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sessions_SignalMany_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignalManyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionsServer).SignalMany(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sessions_SignalMany_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionsServer).SignalMany(ctx, req.(*SignalManyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -712,6 +750,10 @@ var Sessions_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Signal",
 			Handler:    _Sessions_Signal_Handler,
+		},
+		{
+			MethodName: "SignalMany",
+			Handler:    _Sessions_SignalMany_Handler,
 		},
 		{
 			MethodName: "Get",

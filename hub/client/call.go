@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/api/navev1"
 )
 
 // Bounds of repetition: together at most about 7 s of waiting.
@@ -138,6 +140,9 @@ func repeatable(procedure string, msg proto.Message) bool {
 	if msg == nil {
 		return false
 	}
+	if many, ok := msg.(*navev1.SignalManyRequest); ok {
+		return !slices.ContainsFunc(many.GetSignals(), func(s *navev1.SignalRequest) bool { return !repeatable("Signal", s) })
+	}
 	m := msg.ProtoReflect()
 	if flag(m, "dry_run") {
 		return true
@@ -174,6 +179,11 @@ func (c *caller) fill(msg proto.Message) {
 	}
 	set(m)
 	metas(m, set)
+	if many, ok := msg.(*navev1.SignalManyRequest); ok {
+		for _, s := range many.GetSignals() {
+			set(s.ProtoReflect())
+		}
+	}
 }
 
 // metas visits the meta of every noun that a request carries.

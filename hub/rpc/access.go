@@ -44,11 +44,12 @@ var access = map[string]rule{
 
 	"/nave.v1.Enrollment/Enroll": {public: "its credential is the join token in the request"},
 
-	"/nave.v1.Sessions/Signal":  {role: hub.RoleOperator},
-	"/nave.v1.Sessions/Get":     {role: hub.RoleViewer},
-	"/nave.v1.Sessions/List":    {role: hub.RoleViewer},
-	"/nave.v1.Sessions/Events":  {role: hub.RoleViewer},
-	"/nave.v1.Sessions/Explain": {role: hub.RoleViewer},
+	"/nave.v1.Sessions/Signal":     {role: hub.RoleOperator},
+	"/nave.v1.Sessions/SignalMany": {role: hub.RoleOperator},
+	"/nave.v1.Sessions/Get":        {role: hub.RoleViewer},
+	"/nave.v1.Sessions/List":       {role: hub.RoleViewer},
+	"/nave.v1.Sessions/Events":     {role: hub.RoleViewer},
+	"/nave.v1.Sessions/Explain":    {role: hub.RoleViewer},
 
 	"/nave.v1.Sessions/Pause":           {role: hub.RoleOperator},
 	"/nave.v1.Sessions/Resume":          {role: hub.RoleOperator},

@@ -152,7 +152,12 @@ var badValues = map[string]bad{
 	"Sessions/Signal agent":               {value: "Not A Name", at: "agent"},
 	"Sessions/Signal key":                 {value: "a\nb", at: "key"},
 	"Sessions/Signal payload":             {value: strings.Repeat("AAAA", (1<<20)/3+1), at: "payload", code: api.CodeLimit},
-	"Sessions/Signal idempotency_key":     {value: "nave.replay/" + someULID, at: "idempotency_key"},
+	"Sessions/Signal*idempotency_key":     {value: "nave.replay/" + someULID, at: "idempotency_key"},
+	"Sessions/* signals.organization":     {value: "other", at: "organization", code: api.CodeNotFound},
+	"Sessions/* signals.dry_run":          {reason: "both values are good"},
+	"Sessions/SignalMany signals.agent":   {value: "Not A Name", at: "agent"},
+	"Sessions/SignalMany signals.key":     {value: "a\nb", at: "key"},
+	"Sessions/SignalMany signals.payload": {value: strings.Repeat("AAAA", (1<<20)/3+1), at: "payload", code: api.CodeLimit},
 	"Sessions/Get id":                     {value: "there", at: "id"},
 	"Sessions/List agent":                 {value: "nosuch", at: "agent", code: api.CodeNotFound},
 	"Sessions/List phase":                 {value: "Sleeping", at: "phase"},
@@ -219,6 +224,7 @@ var goodRequests = map[string]string{
 	"Clusters/Update":       `{"cluster": ` + fmt.Sprintf(clusterDoc, "present", true) + `}`,
 	"Enrollment/Enroll":     `{"secret": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "cluster_id": "` + someULID + `", "public_key": "` + goodPublicKey + `", "proof": "AAAA"}`,
 	"Sessions/Signal":       `{"agent": "present", "key": "k", "payload": "AAAA", "idempotency_key": "i"}`,
+	"Sessions/SignalMany":   `{"signals": [{"agent": "present", "key": "k", "payload": "AAAA", "idempotency_key": "i"}]}`,
 	"Sessions/Get":          `{"id": "` + someULID + `"}`,
 	"Sessions/Events":       `{"session_id": "` + someULID + `"}`,
 	"Sessions/Explain":      `{"session_id": "` + someULID + `", "present": true}`,
@@ -360,9 +366,25 @@ func TestEveryFieldRefusesABadValue(t *testing.T) {
 func (w *world) call(m protoreflect.MethodDescriptor, token, body string) answer {
 	w.t.Helper()
 	if !m.IsStreamingServer() {
-		return w.post(fullName(m), "Bearer "+token, body)
+		return one(w.post(fullName(m), "Bearer "+token, body))
 	}
 	_, a := w.stream(fullName(m), "Bearer "+token, body)
+	return a
+}
+
+// one is what an answer says of the one signal of a list.
+func one(a answer) answer {
+	results, _ := a.Body["results"].([]any)
+	if len(results) != 1 {
+		return a
+	}
+	e, ok := results[0].(map[string]any)["error"].(map[string]any)
+	if !ok {
+		return a
+	}
+	a.Code = api.Code(e["code"].(string))
+	a.Field, _ = e["field"].(string)
+	a.Message, _ = e["message"].(string)
 	return a
 }
 

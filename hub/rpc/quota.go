@@ -37,25 +37,34 @@ func newQuotas(l Limits, now func() time.Time) *quotas {
 
 // call takes one call from a credential's rate.
 func (q *quotas) call(caller string) error {
-	if !q.account(caller, q.limits.Rate, q.limits.Burst) {
+	if !q.account(caller, q.limits.Rate, q.limits.Burst, 1) {
 		return api.Errorf(api.CodeLimit, "more than %g requests per second of one credential (%d at once): wait, then repeat", q.limits.Rate, q.limits.Burst)
+	}
+	return nil
+}
+
+// signals takes what a call with n signals costs beyond the one call that was taken for it when it came: all of it or nothing.
+func (q *quotas) signals(caller string, n int) error {
+	if !q.account(caller, q.limits.Rate, q.limits.Burst, n-1) {
+		return api.Errorf(api.CodeLimit, "%d signals cost as many requests, and more than %g per second of one credential (%d at once) are not allowed: none was accepted; wait, then repeat, or send fewer of them in one call",
+			n, q.limits.Rate, q.limits.Burst)
 	}
 	return nil
 }
 
 // public takes one call from a peer's rate.
 func (q *quotas) public(peer string) error {
-	if !q.account(peer, q.limits.PublicRate, q.limits.PublicBurst) {
+	if !q.account(peer, q.limits.PublicRate, q.limits.PublicBurst, 1) {
 		return api.Errorf(api.CodeLimit, "more than %g requests per second of one address (%d at once): wait, then repeat", q.limits.PublicRate, q.limits.PublicBurst)
 	}
 	return nil
 }
 
-func (q *quotas) account(key string, r float64, burst int) bool {
+func (q *quotas) account(key string, r float64, burst, n int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.now()
-	return q.findLocked(key, now, r, burst).rate.AllowN(now, 1)
+	return q.findLocked(key, now, r, burst).rate.AllowN(now, n)
 }
 
 func (q *quotas) findLocked(key string, now time.Time, r float64, burst int) *account {

@@ -19,6 +19,9 @@ import (
 type Sessions interface {
 	// Signal accepts a message and returns when it is durable.
 	Signal(ctx context.Context, req hub.SignalRequest) (api.Accepted, error)
+	// SignalMany accepts messages that stand alone, and returns when each of them is durable or refused: a result for each, in
+	// order. Those to one session are accepted in order.
+	SignalMany(ctx context.Context, reqs []hub.SignalRequest) []hub.SignalResult
 	// Session returns one session, or CodeNotFound.
 	Session(ctx context.Context, org api.OrgID, id api.SessionID) (hub.SessionView, error)
 	// Sessions returns a page and the token of the next one; pageSize is 1 to hub.MaxPageSize, an empty token the end.

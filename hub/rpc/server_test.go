@@ -230,8 +230,10 @@ func TestAnotherOrganizationDoesNotExist(t *testing.T) {
 		}
 		body := *good
 		named := strings.Replace(strings.Replace(body, "{", `{"organization": "default", `, 1), ", }", "}", 1)
-		if i := strings.Index(body, `"meta": {`); i >= 0 {
-			named = strings.Replace(body, `"meta": {`, `"meta": {"organization": "default", `, 1)
+		for _, inner := range []string{`"meta": {`, `"signals": [{`} {
+			if strings.Contains(body, inner) {
+				named = strings.Replace(body, inner, inner+`"organization": "default", `, 1)
+			}
 		}
 		if a := w.call(everyMethod()[name], token, named); a.Code != api.CodeNotFound || a.Field != "organization" {
 			t.Errorf("%s answered %v", name, a)

@@ -18,30 +18,39 @@ import (
 type sessions struct{ s *Server }
 
 func (h *sessions) Signal(ctx context.Context, req *navev1.SignalRequest) (*navev1.SignalResponse, error) {
-	org, err := orgOf(ctx, req.GetOrganization())
+	r, err := signalFromProto(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	if err := api.ValidateName("agent", req.GetAgent()); err != nil {
-		return nil, err
-	}
-	if err := api.ValidateSessionKey("key", req.GetKey()); err != nil {
-		return nil, err
-	}
-	if n := len(req.GetPayload()); n > api.MaxPayload {
-		return nil, &api.Error{Code: api.CodeLimit, Field: "payload", Err: errors.New("is larger than 1 MiB: send a smaller one, or a link to it")}
-	}
-	if err := api.ValidateIdempotencyKey("idempotency_key", req.GetIdempotencyKey()); err != nil {
-		return nil, err
-	}
-	a, err := h.s.cfg.Sessions.Signal(ctx, hub.SignalRequest{
-		Org: org, Agent: req.GetAgent(), Key: req.GetKey(), Payload: req.GetPayload(), IdempotencyKey: req.GetIdempotencyKey(),
-		Sender: caller(ctx).Subject, DryRun: req.GetDryRun(),
-	})
+	a, err := h.s.cfg.Sessions.Signal(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return acceptedToProto(a), nil
+}
+
+// signalFromProto checks the form of a signal.
+func signalFromProto(ctx context.Context, req *navev1.SignalRequest) (hub.SignalRequest, error) {
+	org, err := orgOf(ctx, req.GetOrganization())
+	if err != nil {
+		return hub.SignalRequest{}, err
+	}
+	if err := api.ValidateName("agent", req.GetAgent()); err != nil {
+		return hub.SignalRequest{}, err
+	}
+	if err := api.ValidateSessionKey("key", req.GetKey()); err != nil {
+		return hub.SignalRequest{}, err
+	}
+	if n := len(req.GetPayload()); n > api.MaxPayload {
+		return hub.SignalRequest{}, &api.Error{Code: api.CodeLimit, Field: "payload", Err: errors.New("is larger than 1 MiB: send a smaller one, or a link to it")}
+	}
+	if err := api.ValidateIdempotencyKey("idempotency_key", req.GetIdempotencyKey()); err != nil {
+		return hub.SignalRequest{}, err
+	}
+	return hub.SignalRequest{
+		Org: org, Agent: req.GetAgent(), Key: req.GetKey(), Payload: req.GetPayload(), IdempotencyKey: req.GetIdempotencyKey(),
+		Sender: caller(ctx).Subject, DryRun: req.GetDryRun(),
+	}, nil
 }
 
 func acceptedToProto(a api.Accepted) *navev1.SignalResponse {

@@ -278,6 +278,14 @@ func (m *memorySessions) Signal(ctx context.Context, req hub.SignalRequest) (api
 	return api.Accepted{Signal: api.SignalID(newULID()), Session: api.SessionID(newULID()), Sequence: uint64(len(m.signals))}, nil
 }
 
+func (m *memorySessions) SignalMany(ctx context.Context, reqs []hub.SignalRequest) (out []hub.SignalResult) {
+	for _, r := range reqs {
+		a, err := m.Signal(ctx, r)
+		out = append(out, hub.SignalResult{Accepted: a, Err: err})
+	}
+	return out
+}
+
 func (m *memorySessions) Session(ctx context.Context, _ api.OrgID, id api.SessionID) (hub.SessionView, error) {
 	if err := m.begin(ctx); err != nil {
 		return hub.SessionView{}, err

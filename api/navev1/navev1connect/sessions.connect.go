@@ -43,6 +43,8 @@ const (
 	ApprovalsAnswerProcedure = "/nave.v1.Approvals/Answer"
 	// SessionsSignalProcedure is the fully-qualified name of the Sessions's Signal RPC.
 	SessionsSignalProcedure = "/nave.v1.Sessions/Signal"
+	// SessionsSignalManyProcedure is the fully-qualified name of the Sessions's SignalMany RPC.
+	SessionsSignalManyProcedure = "/nave.v1.Sessions/SignalMany"
 	// SessionsGetProcedure is the fully-qualified name of the Sessions's Get RPC.
 	SessionsGetProcedure = "/nave.v1.Sessions/Get"
 	// SessionsListProcedure is the fully-qualified name of the Sessions's List RPC.
@@ -207,6 +209,9 @@ func (UnimplementedApprovalsHandler) Answer(context.Context, *navev1.AnswerReque
 // SessionsClient is a client for the nave.v1.Sessions service.
 type SessionsClient interface {
 	Signal(context.Context, *navev1.SignalRequest) (*navev1.SignalResponse, error)
+	// SignalMany accepts many signals in one call, which costs the caller's rate as many calls as it has signals: it is
+	// refused as a whole when there are not so many left. It answers when each of them is durable or refused.
+	SignalMany(context.Context, *navev1.SignalManyRequest) (*navev1.SignalManyResponse, error)
 	Get(context.Context, *navev1.GetSessionRequest) (*navev1.Session, error)
 	List(context.Context, *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error)
 	Events(context.Context, *navev1.EventsRequest) (*connect.ServerStreamForClient[navev1.Event], error)
@@ -241,6 +246,12 @@ func NewSessionsClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 			httpClient,
 			baseURL+SessionsSignalProcedure,
 			connect.WithSchema(sessionsMethods.ByName("Signal")),
+			connect.WithClientOptions(opts...),
+		),
+		signalMany: connect.NewClient[navev1.SignalManyRequest, navev1.SignalManyResponse](
+			httpClient,
+			baseURL+SessionsSignalManyProcedure,
+			connect.WithSchema(sessionsMethods.ByName("SignalMany")),
 			connect.WithClientOptions(opts...),
 		),
 		get: connect.NewClient[navev1.GetSessionRequest, navev1.Session](
@@ -321,6 +332,7 @@ func NewSessionsClient(httpClient connect.HTTPClient, baseURL string, opts ...co
 // sessionsClient implements SessionsClient.
 type sessionsClient struct {
 	signal          *connect.Client[navev1.SignalRequest, navev1.SignalResponse]
+	signalMany      *connect.Client[navev1.SignalManyRequest, navev1.SignalManyResponse]
 	get             *connect.Client[navev1.GetSessionRequest, navev1.Session]
 	list            *connect.Client[navev1.ListSessionsRequest, navev1.ListSessionsResponse]
 	events          *connect.Client[navev1.EventsRequest, navev1.Event]
@@ -338,6 +350,15 @@ type sessionsClient struct {
 // Signal calls nave.v1.Sessions.Signal.
 func (c *sessionsClient) Signal(ctx context.Context, req *navev1.SignalRequest) (*navev1.SignalResponse, error) {
 	response, err := c.signal.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SignalMany calls nave.v1.Sessions.SignalMany.
+func (c *sessionsClient) SignalMany(ctx context.Context, req *navev1.SignalManyRequest) (*navev1.SignalManyResponse, error) {
+	response, err := c.signalMany.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -451,6 +472,9 @@ func (c *sessionsClient) ListSideEvents(ctx context.Context, req *navev1.ListSid
 // SessionsHandler is an implementation of the nave.v1.Sessions service.
 type SessionsHandler interface {
 	Signal(context.Context, *navev1.SignalRequest) (*navev1.SignalResponse, error)
+	// SignalMany accepts many signals in one call, which costs the caller's rate as many calls as it has signals: it is
+	// refused as a whole when there are not so many left. It answers when each of them is durable or refused.
+	SignalMany(context.Context, *navev1.SignalManyRequest) (*navev1.SignalManyResponse, error)
 	Get(context.Context, *navev1.GetSessionRequest) (*navev1.Session, error)
 	List(context.Context, *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error)
 	Events(context.Context, *navev1.EventsRequest, *connect.ServerStream[navev1.Event]) error
@@ -481,6 +505,12 @@ func NewSessionsHandler(svc SessionsHandler, opts ...connect.HandlerOption) (str
 		SessionsSignalProcedure,
 		svc.Signal,
 		connect.WithSchema(sessionsMethods.ByName("Signal")),
+		connect.WithHandlerOptions(opts...),
+	)
+	sessionsSignalManyHandler := connect.NewUnaryHandlerSimple(
+		SessionsSignalManyProcedure,
+		svc.SignalMany,
+		connect.WithSchema(sessionsMethods.ByName("SignalMany")),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionsGetHandler := connect.NewUnaryHandlerSimple(
@@ -559,6 +589,8 @@ func NewSessionsHandler(svc SessionsHandler, opts ...connect.HandlerOption) (str
 		switch r.URL.Path {
 		case SessionsSignalProcedure:
 			sessionsSignalHandler.ServeHTTP(w, r)
+		case SessionsSignalManyProcedure:
+			sessionsSignalManyHandler.ServeHTTP(w, r)
 		case SessionsGetProcedure:
 			sessionsGetHandler.ServeHTTP(w, r)
 		case SessionsListProcedure:
@@ -594,6 +626,10 @@ type UnimplementedSessionsHandler struct{}
 
 func (UnimplementedSessionsHandler) Signal(context.Context, *navev1.SignalRequest) (*navev1.SignalResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.Signal is not implemented"))
+}
+
+func (UnimplementedSessionsHandler) SignalMany(context.Context, *navev1.SignalManyRequest) (*navev1.SignalManyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("nave.v1.Sessions.SignalMany is not implemented"))
 }
 
 func (UnimplementedSessionsHandler) Get(context.Context, *navev1.GetSessionRequest) (*navev1.Session, error) {
