@@ -10,7 +10,9 @@ import (
 const Command = "floor"
 
 // programs are the floors, by name.
-var programs = map[string]func(ctx context.Context, args []string) error{}
+var programs = map[string]func(ctx context.Context, args []string) error{
+	"accept": acceptProgram,
+}
 
 // Main runs a floor and returns the exit code.
 func Main(args []string) int {

@@ -1,0 +1,192 @@
+package accept
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/federation"
+	"github.com/nave-dev/nave/internal/run"
+)
+
+// Scenario is accepting signals.
+var Scenario = measure.Scenario{
+	Name: "accept",
+	About: "signals of 600 bytes with an idempotency key, over TLS, until they are durable in the hub's etcd. The floor is a gRPC server " +
+		"that puts the same bytes into an etcd, in transactions that compare and set one head.",
+	Run: measured,
+}
+
+var discard = io.Discard
+
+// world is the programs of a run.
+type world struct {
+	b     *measure.Bench
+	f     *federation.Federation
+	close []func() error
+}
+
+// pair is a hub and the floor for the same store.
+type pair struct {
+	nave, floor *target
+}
+
+func measured(ctx context.Context, b *measure.Bench) (err error) {
+	w := &world{b: b}
+	if w.f, err = federation.New(federation.Config{Bin: b.Bin, Dir: b.Dir}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.stop()) }()
+	if err := w.inProcess(ctx); err != nil || b.Quick {
+		return err
+	}
+	return nil
+}
+
+func (w *world) stop() error {
+	var errs []error
+	for i := len(w.close) - 1; i >= 0; i-- {
+		errs = append(errs, w.close[i]())
+	}
+	w.close = nil
+	return errors.Join(append(errs, w.f.Stop())...)
+}
+
+// inProcess measures the hub with its own etcd.
+func (w *world) inProcess(ctx context.Context) error {
+	p, err := w.start(ctx, "hub", "", nil)
+	if err != nil {
+		return err
+	}
+	rates := []rate{{500, 0, 0}, {1000, time.Millisecond, 4 * time.Millisecond}, {2000, 0, 0}}
+	unary := []load{{clients: 1}, {clients: 8}, {clients: 64, target: 10_000}}
+	lists := []load{{clients: 64, many: 1}, {clients: 64, many: 10}, {clients: 64, many: 100, target: 25_000}}
+	if w.b.Quick {
+		rates, unary, lists = rates[1:2], unary[2:], lists[2:]
+	}
+	for _, r := range rates {
+		if err := w.open(ctx, p, "", r); err != nil {
+			return err
+		}
+	}
+	for _, l := range append(unary, lists...) {
+		if err := w.saturate(ctx, p, "", l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts a hub and a floor, and warms both up.
+func (w *world) start(ctx context.Context, name, more string, floorArgs []string, wrap ...string) (p pair, err error) {
+	if p.floor, err = w.startFloor(name+"-floor", floorArgs, wrap...); err != nil {
+		return p, err
+	}
+	if p.nave, err = w.startHub(ctx, name, more, wrap...); err != nil {
+		return p, err
+	}
+	for _, t := range []*target{p.floor, p.nave} {
+		r, err := t.closed(ctx, load{clients: 64}, w.b.Long(2*time.Second, time.Second))
+		if err := errors.Join(err, r.Good()); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// rounds is how often floor and hub take turns for one figure.
+const rounds = 3
+
+// rate is an open-loop load with what is to be reached.
+type rate struct {
+	perSecond float64
+	p50, p99  time.Duration
+}
+
+// open measures latencies at a steady rate.
+func (w *world) open(ctx context.Context, p pair, where string, r rate) error {
+	during := w.b.Long(2*time.Second, 700*time.Millisecond)
+	var floor, nave measure.Samples
+	for range rounds {
+		for t, into := range turns(p, &floor, &nave) {
+			first := t.last
+			res, err := measure.OpenLoop(ctx, r.perSecond, during, func(ctx context.Context, n int) error { return t.put(ctx, n, first+n, 0) })
+			if err := errors.Join(err, res.Good()); err != nil {
+				return err
+			}
+			t.last += int(r.perSecond * during.Seconds())
+			*into = append(*into, res.Samples...)
+		}
+	}
+	w.b.Latency(fmt.Sprintf("one a call%s, %s/s", where, measure.Number(r.perSecond)), nave, floor, r.p50, r.p99, true)
+	return nil
+}
+
+// load is clients that call one after another.
+type load struct {
+	clients int
+	many    int     // signals a call; 0: one, by the unary method
+	target  float64 // signals per second
+}
+
+func (l load) name(where string) string {
+	what := "one a call"
+	if l.many > 0 {
+		what = fmt.Sprintf("lists of %d", l.many)
+	}
+	s := "s"
+	if l.clients == 1 {
+		s = ""
+	}
+	return fmt.Sprintf("%s%s, %d client%s at saturation", what, where, l.clients, s)
+}
+
+// saturate measures what is taken.
+func (w *world) saturate(ctx context.Context, p pair, where string, l load) error {
+	during := w.b.Long(1500*time.Millisecond, 700*time.Millisecond)
+	var floor, nave []float64
+	for i := range rounds {
+		g := run.NewGroup(ctx)
+		for t, into := range turns(p, &floor, &nave) {
+			if t == p.nave && i == rounds-1 && l.clients == 64 {
+				g.Go("profile", func(ctx context.Context) error {
+					return w.b.Profile(ctx, fmt.Sprintf("accept%s-%d-%d", where, l.clients, l.many), t.profiling, during)
+				})
+			}
+			res, err := t.closed(ctx, l, during)
+			if err := errors.Join(err, res.Good()); err != nil {
+				return errors.Join(err, g.Wait())
+			}
+			*into = append(*into, res.Rate()*float64(max(1, l.many)))
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	w.b.Report(measure.Figure{Name: l.name(where), Unit: "/s", Value: measure.Median(nave), Floor: measure.Median(floor), Target: l.target, More: true, Gate: true})
+	return nil
+}
+
+// closed lets clients call one after another.
+func (t *target) closed(ctx context.Context, l load, during time.Duration) (measure.Result, error) {
+	var next atomic.Int64
+	next.Store(int64(t.last))
+	step := max(1, l.many)
+	res, err := measure.ClosedLoop(ctx, l.clients, during, func(ctx context.Context, client, _ int) error {
+		return t.put(ctx, client, int(next.Add(int64(step)))-step, l.many)
+	})
+	t.last = int(next.Load())
+	return res, err
+}
+
+// turns yields the floor and then the hub, with where their results go.
+func turns[R any](p pair, floor, nave R) iter.Seq2[*target, R] {
+	return func(yield func(*target, R) bool) {
+		_ = yield(p.floor, floor) && yield(p.nave, nave)
+	}
+}
