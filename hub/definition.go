@@ -26,10 +26,11 @@ type CatalogConfig struct {
 }
 
 // Catalog keeps the definitions of an installation: it checks what is written and resolves what refers to each other.
-// It remembers grants for a second, has no other state of its own, and is safe for concurrent use.
+// It remembers grants and the ids of agents for a second, has no other state of its own, and is safe for concurrent use.
 type Catalog struct {
 	cfg    CatalogConfig
 	grants grantCache
+	agents agentCache
 }
 
 // NewCatalog returns a catalog.
@@ -194,6 +195,9 @@ func (c *Catalog) Delete(ctx context.Context, org api.OrgID, kind api.Kind, name
 	}
 	if err := checkOpaque("etag", etag); err != nil {
 		return err
+	}
+	if kind == api.KindAgent {
+		defer c.agents.forget(agentName{org, name}) // whatever becomes of it
 	}
 	_, err = c.cfg.Store.Update(ctx, org, func(v DefinitionView) ([]DefinitionWrite, error) {
 		present, err := v.Definition(kind, name)

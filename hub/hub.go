@@ -110,6 +110,7 @@ type Hub struct {
 	log      *slog.Logger
 	loops    [api.Shards]*loop
 	commits  *committer
+	lookups  *lookups
 	archiver *archiver
 	placer   *placer
 	fleet    *liveness
@@ -131,6 +132,7 @@ func New(cfg Config) (*Hub, error) {
 	cfg.Limits.Lease = cfg.LeaseTTL
 	h := &Hub{cfg: cfg, log: cfg.Log, feed: newFeed(), quota: newQuota(), senders: newSenders(cfg.Limits), metrics: newMetrics(), mailSessions: mailSessions}
 	h.commits = newCommitter(cfg.Shards, h.metrics)
+	h.lookups = newLookups(cfg.Archive)
 	h.archiver = newArchiver(cfg.Archive, cfg.Log, h.metrics, h.post)
 	h.fleet = newLiveness(h)
 	h.placer = newPlacer(h)
@@ -153,6 +155,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		_ = i
 		g.Go("committer", h.commits.run)
 	}
+	g.Go("lookups", h.lookups.run)
 	g.Go("archiver", h.archiver.run)
 	g.Go("placer", h.placer.run)
 	g.Go("liveness", h.fleet.run)

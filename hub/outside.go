@@ -9,7 +9,7 @@ import (
 
 // ports is what the loops of a hub reach.
 func (h *Hub) ports() CorePorts {
-	p := CorePorts{Shards: merged{h.cfg.Shards, h.commits}, Archive: h.cfg.Archive, Log: h.cfg.Reader, Resolver: h.cfg.Resolver, Out: outlet{h},
+	p := CorePorts{Shards: merged{h.cfg.Shards, h.commits}, Archive: h.lookups, Log: h.cfg.Reader, Resolver: h.cfg.Resolver, Out: outlet{h},
 		Pause: pause, Logger: h.log, hub: h}
 	if h.cfg.Vault != nil {
 		p.Vault = h.cfg.Vault

@@ -6,15 +6,6 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// Agent returns the id of an agent, or CodeNotFound with the field "agent".
-func (c *Catalog) Agent(ctx context.Context, org api.OrgID, name string) (api.ObjectID, error) {
-	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, name, 0)
-	if api.CodeOf(err) == api.CodeNotFound {
-		return "", &api.Error{Code: api.CodeNotFound, Field: "agent", Err: api.Errorf(api.CodeNotFound, "there is no agent %q: define it first", name)}
-	}
-	return d.ID, err
-}
-
 // ResolveAt closes exactly the revisions that an assignment names. CodeNotFound when one of them cannot be read any more.
 func (c *Catalog) ResolveAt(ctx context.Context, org api.OrgID, agent api.ObjectID, a api.Assignment) (*api.ResolvedRevision, error) {
 	d, err := c.cfg.Store.Definition(ctx, org, api.KindAgent, string(agent), a.AgentRevision)

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,10 @@ const (
 	batchOps   = 100
 	batchBytes = 1 << 20
 	inboxSize  = 256 // events that wait for a shard; a full inbox makes senders wait
+
+	// tidyOps is how many deletions from the outbox may wait for a batch to go with. What the archive has may stay in the outbox:
+	// whoever loads the shard finds it in both, and deletes it. A transaction of their own would cost as much as a signal.
+	tidyOps = 32
 )
 
 // loop owns one shard: its memory, its head, and the order of what happens to it. All that it reaches is in ports.
@@ -23,7 +28,8 @@ type loop struct {
 	now    func() time.Time // what stands in records
 	inbox  chan event
 	m      *machine
-	held   []effSide // events for side branches that the archive could not take yet
+	held   []effSide  // events for side branches that the archive could not take yet
+	tidy   []Mutation // deletions from the outbox that go with the next batch; at most tidyOps
 
 	census  atomic.Pointer[census] // what the metrics show
 	counted time.Time              // when census was made
@@ -98,11 +104,13 @@ func (l *loop) gather(first event) []event {
 func (l *loop) turn(ctx context.Context, events []event) error {
 	l.lookUp(ctx, events)
 	var (
-		muts  []Mutation
+		muts  = l.tidy
 		effs  []effect
 		bytes int
 		now   = l.now()
+		tidy  = true // nothing but deletions from the outbox is in muts, and there is no hurry
 	)
+	l.tidy = nil
 	settle := func() error {
 		if err := l.commit(ctx, muts); err != nil {
 			return err
@@ -121,6 +129,7 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		}
 		if _, ok := ev.(evFacts); ok {
 			l.retrySide(ctx)
+			tidy = false // a shard at rest keeps its outbox empty
 		}
 		o := l.m.step(now, ev)
 		o.effects = l.answeredEarly(o.effects)
@@ -142,7 +151,14 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		}
 		muts, effs, bytes = append(muts, o.mutations...), append(effs, o.effects...), bytes+size
 	}
+	if tidy = tidy && len(muts) <= tidyOps && allTidy(muts); tidy {
+		l.tidy, muts = muts, nil
+	}
 	return settle()
+}
+
+func allTidy(muts []Mutation) bool {
+	return !slices.ContainsFunc(muts, func(m Mutation) bool { return m.DeleteOutbox == nil })
 }
 
 // assign commits an assignment alone, guarded by the cluster's lease, and tells the machine how it ended.

@@ -47,10 +47,13 @@ func (m *machine) send(o *output, s *session) {
 
 // hand tells the assigned spoke which signals are handed out now; one that is to release the session gets none.
 func (m *machine) hand(o *output, s *session) {
-	if s.Assignment != nil && !s.Assignment.Releasing {
+	if s.takes() {
 		m.send(o, s)
 	}
 }
+
+// takes reports whether a spoke has the session and is to go on with it.
+func (s *session) takes() bool { return s.Assignment != nil && !s.Assignment.Releasing }
 
 // desired is the session as its spoke is to have it. The revision goes with an epoch's first message and with everything
 // on a new link; between those the spoke has it.

@@ -88,7 +88,7 @@ const attrFrom = "from_session"
 // deliver lets a signal that was put into the inbox go on.
 func (m *machine) deliver(o *output, s *session, sig api.Signal) {
 	m.place(o, s)
-	if m.inWindow(s, sig.Sequence) {
+	if s.takes() && m.inWindow(s, sig.Sequence) {
 		m.hand(o, s)
 	}
 }

@@ -61,29 +61,6 @@ func (a *Archive) snapshot() sql.IsolationLevel {
 	return sql.LevelDefault
 }
 
-// Keys implements [hub.Archive].
-func (a *Archive) Keys(ctx context.Context, org api.OrgID, keys []hub.KeyScope) (map[hub.KeyScope]hub.SettledSignal, error) {
-	const op = "look up keys"
-	ctx, cancel := a.bound(ctx)
-	defer cancel()
-	out := make(map[hub.KeyScope]hub.SettledSignal)
-	for _, k := range keys {
-		if k.Key == "" {
-			continue
-		}
-		var r settledRow
-		err := r.scan(a.st.key.QueryRowContext(ctx, string(org), string(k.Agent), k.SessionKey, k.Key))
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return nil, failure(op, err)
-		}
-		out[k] = r.settled()
-	}
-	return out, nil
-}
-
 // Events implements [hub.Reader].
 func (a *Archive) Events(ctx context.Context, org api.OrgID, session api.SessionID, from uint64, limit int) ([]api.Event, error) {
 	const op = "read events"

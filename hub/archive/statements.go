@@ -19,8 +19,9 @@ type statements struct {
 	putSide, sideNumber           *sql.Stmt
 	due, dropReplayed, drop, bare *sql.Stmt
 	// Reading.
-	logs, positions, events, key, decisions *sql.Stmt
-	branch, side, dead, terminated          *sql.Stmt
+	logs, positions, events, decisions *sql.Stmt
+	keys                               [len(keyWidths)]*sql.Stmt
+	branch, side, dead, terminated     *sql.Stmt
 
 	all []*sql.Stmt
 }
@@ -34,11 +35,12 @@ const (
 )
 
 func (s *statements) prepare(ctx context.Context, a *Archive) error {
-	for _, p := range []struct {
+	type statement struct {
 		to *(*sql.Stmt)
 		db *sql.DB
 		q  string
-	}{
+	}
+	list := []statement{
 		{&s.owner, a.write, "SELECT incarnation, n FROM shard_owner WHERE shard = ?" + a.d.lock},
 		{&s.raise, a.write, `INSERT INTO shard_owner (shard, incarnation, n) VALUES (?, ?, ?) ON CONFLICT (shard) DO UPDATE
 			SET incarnation = excluded.incarnation, n = excluded.n
@@ -64,7 +66,6 @@ func (s *statements) prepare(ctx context.Context, a *Archive) error {
 		{&s.logs, a.read, "SELECT session, number FROM logs WHERE shard = ?"},
 		{&s.positions, a.read, "SELECT session, source, number FROM positions WHERE shard = ?"},
 		{&s.events, a.read, "SELECT " + eventColumns + " FROM events WHERE session = ? AND number >= ? AND org = ? ORDER BY number LIMIT ?"},
-		{&s.key, a.read, "SELECT " + settledColumns + " FROM settled WHERE org = ? AND agent = ? AND session_key = ? AND idempotency_key = ? AND idempotency_key <> ''"},
 		{&s.branch, a.read, `SELECT d.org, d.cluster,
 			COALESCE((SELECT number FROM positions WHERE shard = ? AND session = ? AND source = ?), 0),
 			COALESCE((SELECT MAX(source_number) FROM side_events WHERE session = ? AND source = ?), 0),
@@ -74,7 +75,11 @@ func (s *statements) prepare(ctx context.Context, a *Archive) error {
 		{&s.dead, a.read, "SELECT " + deadColumns(settledColumns) + " FROM settled s WHERE s.signal = ? AND s.org = ? AND s.outcome = 'dead'"},
 		{&s.terminated, a.read, "SELECT body FROM terminated WHERE session = ? AND org = ?"},
 		{&s.decisions, a.read, "SELECT body FROM decisions WHERE session = ? AND org = ? ORDER BY time DESC, id DESC LIMIT ?"},
-	} {
+	}
+	for i, n := range keyWidths {
+		list = append(list, statement{&s.keys[i], a.read, keysQuery(n)})
+	}
+	for _, p := range list {
 		st, err := p.db.PrepareContext(ctx, a.d.query(p.q))
 		if err != nil {
 			return fmt.Errorf("prepare %q: %w", p.q, err)

@@ -149,7 +149,7 @@ func (l load) name(where string) string {
 // saturate measures what is taken.
 func (w *world) saturate(ctx context.Context, p pair, where string, l load) error {
 	during := w.b.Long(1500*time.Millisecond, 700*time.Millisecond)
-	var floor, nave []float64
+	var floor, nave []taken
 	for i := range rounds {
 		g := run.NewGroup(ctx)
 		for t, into := range turns(p, &floor, &nave) {
@@ -158,18 +158,52 @@ func (w *world) saturate(ctx context.Context, p pair, where string, l load) erro
 					return w.b.Profile(ctx, fmt.Sprintf("accept%s-%d-%d", where, l.clients, l.many), t.profiling, during)
 				})
 			}
-			res, err := t.closed(ctx, l, during)
-			if err := errors.Join(err, res.Good()); err != nil {
+			one, err := t.taken(ctx, l, during)
+			if err != nil {
 				return errors.Join(err, g.Wait())
 			}
-			*into = append(*into, res.Rate()*float64(max(1, l.many)))
+			*into = append(*into, one)
 		}
 		if err := g.Wait(); err != nil {
 			return err
 		}
 	}
-	w.b.Report(measure.Figure{Name: l.name(where), Unit: "/s", Value: measure.Median(nave), Floor: measure.Median(floor), Target: l.target, More: true, Gate: true})
+	w.b.Report(measure.Figure{Name: l.name(where), Unit: "/s", Value: median(nave, taken.rate), Floor: median(floor, taken.rate), Target: l.target, More: true, Gate: true})
+	if l.clients == 64 {
+		w.b.Report(measure.Figure{Name: l.name(where) + ", processor time of the server per signal", Unit: "µs", Value: median(nave, taken.each), Floor: median(floor, taken.each), Gate: true})
+	}
 	return nil
+}
+
+// taken is what a target took in a round.
+type taken struct {
+	signals          int
+	elapsed, working time.Duration // working: processor time of the target
+}
+
+func (t taken) rate() float64 { return float64(t.signals) / t.elapsed.Seconds() }
+func (t taken) each() float64 { return float64(t.working.Microseconds()) / float64(t.signals) }
+
+func median(rounds []taken, of func(taken) float64) float64 {
+	var v []float64
+	for _, r := range rounds {
+		v = append(v, of(r))
+	}
+	return measure.Median(v)
+}
+
+// taken lets clients call one after another, and counts signals and processor time.
+func (t *target) taken(ctx context.Context, l load, during time.Duration) (taken, error) {
+	before, err := measure.ProcessorTime(t.process)
+	if err != nil {
+		return taken{}, err
+	}
+	res, err := t.closed(ctx, l, during)
+	if err := errors.Join(err, res.Good()); err != nil {
+		return taken{}, err
+	}
+	after, err := measure.ProcessorTime(t.process)
+	return taken{len(res.Samples) * max(1, l.many), res.Elapsed, after - before}, err
 }
 
 // closed lets clients call one after another.

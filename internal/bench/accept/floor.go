@@ -55,7 +55,7 @@ func (w *world) startFloor(name string, args []string, wrap ...string) (*target,
 		return nil, err
 	}
 	payload := bytes.Repeat([]byte("p"), payloadSize)
-	return &target{put: func(ctx context.Context, client, n, many int) error {
+	return &target{process: cmd.Process.Pid, put: func(ctx context.Context, client, n, many int) error {
 		in, res := &wrapperspb.BytesValue{Value: payload}, &wrapperspb.StringValue{}
 		if many > 0 {
 			in.Value = bytes.Repeat(payload, many)

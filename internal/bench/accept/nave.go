@@ -23,6 +23,7 @@ import (
 type target struct {
 	put       func(ctx context.Context, client, n, many int) error // signals n to n+many-1, in one call
 	profiling string                                               // address, of a hub
+	process   int                                                  // id
 	last      int                                                  // number of the last signal that was made
 }
 
@@ -87,7 +88,7 @@ func (w *world) startHub(ctx context.Context, name, more string, wrap ...string)
 	if err != nil {
 		return nil, err
 	}
-	t := &target{profiling: profiles[1]}
+	t := &target{profiling: profiles[1], process: p.ID()}
 	t.put = naveCalls(conns, strings.TrimSpace(string(token)))
 	return t, define(ctx, conns[0], strings.TrimSpace(string(token)))
 }
