@@ -15,7 +15,12 @@ import (
 // archiveRows bounds the events and settled signals of one transaction.
 const archiveRows = 4000
 
-// archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there.
+// archiveLinger is how long events of the hub's own wait for others to go with. A spoke waits for its acknowledgement and is
+// never made to wait: whatever else comes is written at once, with all that is there.
+const archiveLinger = 3 * time.Millisecond
+
+// archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there, but
+// for what nobody waits for (see archiveLinger).
 type archiver struct {
 	archive Archive
 	log     *slog.Logger
@@ -52,7 +57,7 @@ func (a *archiver) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case first := <-a.in:
-			for _, done := range a.write(ctx, a.gather(first)) {
+			for _, done := range a.write(ctx, a.gather(ctx, first)) {
 				if err := a.post(ctx, done.shard, evArchived{done.appends}); err != nil {
 					return nil // ctx ended
 				}
@@ -61,17 +66,40 @@ func (a *archiver) run(ctx context.Context) error {
 	}
 }
 
-func (a *archiver) gather(first shardAppends) []shardAppends {
-	all, rows := []shardAppends{first}, first.rows()
+// gather takes what is waiting, and goes on for a moment while nobody waits for any of it.
+func (a *archiver) gather(ctx context.Context, first shardAppends) []shardAppends {
+	all, rows, urgent := []shardAppends{first}, first.rows(), first.urgent()
+	var linger <-chan time.Time
 	for rows < archiveRows {
 		select {
 		case next := <-a.in:
-			all, rows = append(all, next), rows+next.rows()
+			all, rows, urgent = append(all, next), rows+next.rows(), urgent || next.urgent()
+			continue
 		default:
+		}
+		if urgent {
+			break
+		}
+		if linger == nil {
+			linger = time.After(archiveLinger)
+		}
+		select {
+		case next := <-a.in:
+			all, rows, urgent = append(all, next), rows+next.rows(), urgent || next.urgent()
+		case <-linger:
+			return all
+		case <-ctx.Done():
 			return all
 		}
 	}
 	return all
+}
+
+// urgent reports whether it has more than events of the hub's own: a spoke waits for it, or signals leave the store with it.
+func (s shardAppends) urgent() bool {
+	return slices.ContainsFunc(s.appends, func(a Append) bool {
+		return len(a.Settled)+len(a.Terminated) > 0 || slices.ContainsFunc(a.Events, func(ev api.Event) bool { return ev.Source != api.HubSource })
+	})
 }
 
 func (s shardAppends) rows() (n int) {

@@ -133,7 +133,12 @@ func (s *Store) Commit(ctx context.Context, batches []hub.Batch) error {
 		ops   changes
 		seen  [api.Shards]bool
 		alive map[api.ClusterID]bool
+		n     int
 	)
+	for i := range batches {
+		n += 1 + len(batches[i].Mutations)
+	}
+	ops.ops, ops.index = make([]clientv3.Op, 0, n), make(map[string]int, n)
 	for i := range batches {
 		b := &batches[i]
 		if seen[b.Shard] {

@@ -15,10 +15,12 @@ import (
 
 	"github.com/nave-dev/nave/internal/bench/floor"
 	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/etcdtest/member"
 	"github.com/nave-dev/nave/internal/version"
 )
 
 func main() {
+	member.Main() // when this process is to be one of etcd
 	if len(os.Args) > 1 && os.Args[1] == floor.Command {
 		os.Exit(floor.Main(os.Args[2:]))
 	}

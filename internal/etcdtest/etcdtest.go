@@ -41,6 +41,8 @@ type Member struct {
 	CertFile string // of the member towards clients, PEM; empty: plain http
 	KeyFile  string
 	CAFile   string // whose clients are let in; empty: all
+
+	MaxTxnOps, MaxRequestBytes uint // 0: etcd's own
 }
 
 // Config configures a [Cluster].
@@ -48,6 +50,8 @@ type Config struct {
 	Dir     string   // required: for data and logs, made when missing
 	Program []string // required: command line that calls member.Main, such as the built cmd/member
 	Members int      // default 3, 1 to 7
+
+	MaxTxnOps, MaxRequestBytes uint // what a member takes in one transaction; 0: etcd's own
 
 	// TLS towards clients, all three or none: the certificate must be good for 127.0.0.1, for servers and for clients.
 	CertFile, KeyFile, CAFile string
@@ -87,7 +91,8 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	var initial []string
 	for i := range cfg.Members {
 		p := &process{Member: Member{Name: fmt.Sprintf("m%d", i), Client: scheme + "://" + ports[2*i], Peer: "http://" + ports[2*i+1],
-			CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile}}
+			CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile,
+			MaxTxnOps: cfg.MaxTxnOps, MaxRequestBytes: cfg.MaxRequestBytes}}
 		p.Dir = filepath.Join(cfg.Dir, p.Name)
 		initial = append(initial, p.Name+"="+p.Peer)
 		c.members = append(c.members, p)

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/nave-dev/nave/internal/bench/floor"
 	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/etcdtest"
 	"github.com/nave-dev/nave/internal/federation"
 	"github.com/nave-dev/nave/internal/run"
 )
@@ -45,7 +48,49 @@ func measured(ctx context.Context, b *measure.Bench) (err error) {
 	if err := w.inProcess(ctx); err != nil || b.Quick {
 		return err
 	}
-	return nil
+	if err := w.stop(); err != nil { // the machine is for the next ones
+		return err
+	}
+	if err := w.slowDisk(ctx); err != nil {
+		return err
+	}
+	if err := w.stop(); err != nil {
+		return err
+	}
+	return w.members(ctx)
+}
+
+// slowDisk measures hub and floor with a disk whose syncs take 2 ms longer.
+func (w *world) slowDisk(ctx context.Context) error {
+	p, err := w.start(ctx, "slow", "", nil, w.b.Self, floor.Command, "slowdisk", "2ms")
+	if err != nil {
+		return err
+	}
+	const where = ", syncs 2 ms slower"
+	if err := w.open(ctx, p, where, rate{1000, 4 * time.Millisecond, 7 * time.Millisecond}); err != nil {
+		return err
+	}
+	return w.saturate(ctx, p, where, load{clients: 64, plain: true})
+}
+
+// members measures hub and floor with one etcd of three members, each a process of its own.
+func (w *world) members(ctx context.Context) error {
+	const maxOps, maxBytes = 10_000, 8 << 20
+	etcd, err := etcdtest.Start(ctx, etcdtest.Config{Dir: w.f.Path("members"), Program: []string{w.b.Self}, MaxTxnOps: maxOps, MaxRequestBytes: maxBytes})
+	if err != nil {
+		return err
+	}
+	w.close = append(w.close, etcd.Close)
+	endpoints := strings.Join(etcd.Endpoints(), ",")
+	p, err := w.start(ctx, "outside", fmt.Sprintf("etcd: {endpoints: [%s], max_txn_ops: %d, max_request_bytes: %d}\n", endpoints, maxOps, maxBytes), []string{"--endpoints", endpoints})
+	if err != nil {
+		return err
+	}
+	const where = ", three members of etcd"
+	if err := w.open(ctx, p, where, rate{perSecond: 1000}); err != nil {
+		return err
+	}
+	return w.saturate(ctx, p, where, load{clients: 64, target: 5000})
 }
 
 func (w *world) stop() error {
@@ -111,9 +156,9 @@ type rate struct {
 // open measures latencies at a steady rate.
 func (w *world) open(ctx context.Context, p pair, where string, r rate) error {
 	during := w.b.Long(2*time.Second, 700*time.Millisecond)
-	var floor, nave measure.Samples
+	var bare, nave measure.Samples
 	for range rounds {
-		for t, into := range turns(p, &floor, &nave) {
+		for t, into := range turns(p, &bare, &nave) {
 			first := t.last
 			res, err := measure.OpenLoop(ctx, r.perSecond, during, func(ctx context.Context, n int) error { return t.put(ctx, n, first+n, 0) })
 			if err := errors.Join(err, res.Good()); err != nil {
@@ -123,7 +168,7 @@ func (w *world) open(ctx context.Context, p pair, where string, r rate) error {
 			*into = append(*into, res.Samples...)
 		}
 	}
-	w.b.Latency(fmt.Sprintf("one a call%s, %s/s", where, measure.Number(r.perSecond)), nave, floor, r.p50, r.p99, true)
+	w.b.Latency(fmt.Sprintf("one a call%s, %s/s", where, measure.Number(r.perSecond)), nave, bare, r.p50, r.p99, true)
 	return nil
 }
 
@@ -132,6 +177,7 @@ type load struct {
 	clients int
 	many    int     // signals a call; 0: one, by the unary method
 	target  float64 // signals per second
+	plain   bool    // processor time is not looked at
 }
 
 func (l load) name(where string) string {
@@ -149,13 +195,13 @@ func (l load) name(where string) string {
 // saturate measures what is taken.
 func (w *world) saturate(ctx context.Context, p pair, where string, l load) error {
 	during := w.b.Long(1500*time.Millisecond, 700*time.Millisecond)
-	var floor, nave []taken
+	var bare, nave []taken
 	for i := range rounds {
 		g := run.NewGroup(ctx)
-		for t, into := range turns(p, &floor, &nave) {
+		for t, into := range turns(p, &bare, &nave) {
 			if t == p.nave && i == rounds-1 && l.clients == 64 {
 				g.Go("profile", func(ctx context.Context) error {
-					return w.b.Profile(ctx, fmt.Sprintf("accept%s-%d-%d", where, l.clients, l.many), t.profiling, during)
+					return w.b.Profile(ctx, fmt.Sprintf("accept%s-%d-%d", strings.ReplaceAll(where, " ", ""), l.clients, l.many), t.profiling, during)
 				})
 			}
 			one, err := t.taken(ctx, l, during)
@@ -168,9 +214,9 @@ func (w *world) saturate(ctx context.Context, p pair, where string, l load) erro
 			return err
 		}
 	}
-	w.b.Report(measure.Figure{Name: l.name(where), Unit: "/s", Value: median(nave, taken.rate), Floor: median(floor, taken.rate), Target: l.target, More: true, Gate: true})
-	if l.clients == 64 {
-		w.b.Report(measure.Figure{Name: l.name(where) + ", processor time of the server per signal", Unit: "µs", Value: median(nave, taken.each), Floor: median(floor, taken.each), Gate: true})
+	w.b.Report(measure.Figure{Name: l.name(where), Unit: "/s", Value: median(nave, taken.rate), Floor: median(bare, taken.rate), Target: l.target, More: true, Gate: true})
+	if l.clients == 64 && !l.plain {
+		w.b.Report(measure.Figure{Name: l.name(where) + ", processor time of the server per signal", Unit: "µs", Value: median(nave, taken.each), Floor: median(bare, taken.each), Gate: true})
 	}
 	return nil
 }

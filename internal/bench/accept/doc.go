@@ -12,7 +12,7 @@
 //   - No cluster has joined: each session asks once for a place, gets none, and waits. Nothing is delivered, so that nothing but
 //     accepting is measured; limits are raised so that nothing is refused.
 //   - Clients share eight connections, as those of a few machines would.
-//   - On a slow disk (package slowdisk) the kernel holds every sync of hub and floor for 2 ms more: unmodified programs, with
+//   - On a slow disk (floor slowdisk) the kernel holds every sync of hub and floor for 2 ms more: unmodified programs, with
 //     etcd in them.
 //   - With three members, hub and floor use the same etcd, one after the other.
 //

@@ -11,7 +11,8 @@ const Command = "floor"
 
 // programs are the floors, by name.
 var programs = map[string]func(ctx context.Context, args []string) error{
-	"accept": acceptProgram,
+	"accept":   acceptProgram,
+	"slowdisk": slowDisk,
 }
 
 // Main runs a floor and returns the exit code.

@@ -52,6 +52,12 @@ func serve(ctx context.Context, m etcdtest.Member) error {
 	if m.CertFile != "" {
 		c.ClientTLSInfo = transport.TLSInfo{CertFile: m.CertFile, KeyFile: m.KeyFile, TrustedCAFile: m.CAFile, ClientCertAuth: m.CAFile != ""}
 	}
+	if m.MaxTxnOps > 0 {
+		c.MaxTxnOps = m.MaxTxnOps
+	}
+	if m.MaxRequestBytes > 0 {
+		c.MaxRequestBytes = m.MaxRequestBytes
+	}
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	e, err := embed.StartEtcd(c)
 	if err != nil {
