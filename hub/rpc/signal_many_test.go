@@ -107,7 +107,7 @@ func TestAListThatIsRefusedAsAWhole(t *testing.T) {
 			t.Errorf("over %s: %d results, %v", over, len(got), err)
 		}
 		// 120 less one for each of the refused calls and the hundred.
-		refused(list(19), connect.CodeResourceExhausted, "19 signals cost as many requests, and more than 1 per second of one credential (120 at once)")
+		refused(list(19), connect.CodeResourceExhausted, "19 signals cost as many requests, and more than 1 per second of one credential (120 at once) came")
 		at = at.Add(2 * time.Second)
 		if _, err := call(list(18)...); err != nil {
 			t.Errorf("over %s: %v", over, err)
