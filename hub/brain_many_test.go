@@ -113,6 +113,13 @@ func TestALimitInTheMiddleOfAList(t *testing.T) {
 		}
 	}
 	b.phase(got[0].Accepted.Session, api.PhasePlacing, 60)
+	ids := map[api.SignalID]bool{}
+	for _, x := range got[:60] {
+		ids[x.Accepted.Signal] = true
+	}
+	if len(ids) != 60 {
+		t.Errorf("60 signals have %d ids", len(ids))
+	}
 }
 
 // Another hub takes the shard over when a part of a list is durable. What was answered before stands, the rest is unknown, and
