@@ -126,10 +126,10 @@ func TestAListThatIsRefusedAsAWhole(t *testing.T) {
 func TestAnInternalErrorOfOneSignalIsHidden(t *testing.T) {
 	w := newWorld(t, nil)
 	w.sessions.fail = func(context.Context) error { return fmt.Errorf("the secret of the cellar") }
-	got, err := w.manyCallers(w.token(hub.RoleOperator, time.Time{}))["gRPC"](signalTo("a"))
+	got, err := w.manyCallers(w.token(hub.RoleOperator, time.Time{}))["gRPC"](signalTo("bad\n"), signalTo("a"))
 	must(t, err)
-	e := got[0].GetError()
-	if e.GetCode() != "internal" || !strings.Contains(e.GetMessage(), "reference ") || strings.Contains(e.GetMessage(), "cellar") || !strings.Contains(w.logs.String(), "cellar") {
+	e := got[1].GetError()
+	if got[0].GetError().GetCode() != "invalid" || e.GetCode() != "internal" || !strings.Contains(e.GetMessage(), "reference ") || strings.Contains(e.GetMessage(), "cellar") || !strings.Contains(w.logs.String(), "cellar") {
 		t.Errorf("the caller is told %v", e)
 	}
 }
