@@ -3,7 +3,9 @@ package hub_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // say is a signal of a test to agent a.
@@ -110,4 +113,135 @@ func TestALimitInTheMiddleOfAList(t *testing.T) {
 		}
 	}
 	b.phase(got[0].Accepted.Session, api.PhasePlacing, 60)
+	ids := map[api.SignalID]bool{}
+	for _, x := range got[:60] {
+		ids[x.Accepted.Signal] = true
+	}
+	if len(ids) != 60 {
+		t.Errorf("60 signals have %d ids", len(ids))
+	}
+}
+
+// Another hub takes the shard over when a part of a list is durable. What was answered before stands, the rest is unknown, and
+// the whole list can be sent again to the new owner: nothing is doubled and the order stays.
+func TestAnOwnerThatIsLostInTheMiddleOfAList(t *testing.T) {
+	w := newBrains(t)
+	old := w.start()
+	first := old.accept("alice", "", "0")
+	shard, err := first.Session.Shard()
+	must(t, err)
+	eventually(t, "it waits with a reason", func() string {
+		if v, err := old.Session(t.Context(), api.DefaultOrg, first.Session); err != nil || v.Reason == "" {
+			return fmt.Sprintf("%s %q, %v", v.Phase, v.Reason, err)
+		}
+		return ""
+	})
+	reached, open := make(chan struct{}), make(chan struct{})
+	var batches atomic.Int32
+	w.shards.set(func(of []hub.Batch) fault {
+		if slices.ContainsFunc(of, func(x hub.Batch) bool { return x.Shard == shard }) && batches.Add(1) == 2 {
+			close(reached)
+			<-open
+		}
+		return none
+	})
+	var list []hub.SignalRequest
+	for i := range api.MaxSignalsPerCall {
+		list = append(list, say("alice", fmt.Sprint("k", i), fmt.Sprint(i)))
+	}
+	var got []hub.SignalResult
+	ctx, cancel := context.WithCancel(t.Context())
+	g := run.NewGroup(t.Context())
+	g.Go("sends the list", func(context.Context) error { got = old.SignalMany(ctx, list); return nil })
+	<-reached
+	next := w.start()
+	close(open)
+	<-old.done
+	cancel() // nobody answers any more
+	must(t, g.Wait())
+	answered := 0
+	for i, x := range got {
+		if x.Err == nil && answered == i {
+			answered++
+			continue
+		}
+		refused(t, fmt.Sprint("signal ", i), x.Err, api.CodeUnavailable, "")
+	}
+	if answered == 0 || answered == len(list) {
+		t.Fatalf("%d of %d signals were answered by the first owner", answered, len(list))
+	}
+	again := next.many(list...)
+	for i, x := range again {
+		if x.Err != nil || x.Accepted.Sequence != uint64(i+2) || x.Accepted.Duplicate != (i < answered) || i < answered && x.Accepted.Signal != got[i].Accepted.Signal {
+			t.Errorf("signal %d again: %+v after %+v", i, x, got[i])
+		}
+	}
+	next.phase(first.Session, api.PhasePlacing, len(list)+1)
+}
+
+// A caller hears what is known before its time is over, and what is not is unavailable.
+func TestAListIsAnsweredBeforeItsTimeIsOver(t *testing.T) {
+	w := newBrains(t)
+	b := w.start()
+	slow := b.accept("slow", "", "x")
+	shard, err := slow.Session.Shard()
+	must(t, err)
+	open := make(chan struct{})
+	w.shards.set(func(of []hub.Batch) fault {
+		if slices.ContainsFunc(of, func(x hub.Batch) bool { return x.Shard == shard }) {
+			<-open
+		}
+		return none
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	list := []hub.SignalRequest{say("slow", "k", "x"), say("", "", "x")}
+	got := b.SignalMany(ctx, list)
+	if ctx.Err() != nil {
+		t.Error("the answer came after the caller's time")
+	}
+	refused(t, "what was not answered", got[0].Err, api.CodeUnavailable, "")
+	refused(t, "the other", got[1].Err, api.CodeInvalid, "key")
+	close(open)
+	w.shards.set(nil)
+	if again := b.many(list...); again[0].Err != nil || again[0].Accepted.Sequence != 2 || !again[0].Accepted.Duplicate {
+		t.Errorf("sent again: %+v", again[0])
+	}
+}
+
+// A shard whose inbox is full keeps nobody waiting but the signals for it.
+func TestAFullInboxHoldsUpItsOwnSignalsAlone(t *testing.T) {
+	w := newBrains(t)
+	r := prometheus.NewRegistry()
+	b := w.start(func(c *hub.Config) { c.Metrics = r })
+	slow := b.accept("slow", "", "x")
+	shard, err := slow.Session.Shard()
+	must(t, err)
+	open := make(chan struct{})
+	w.shards.set(func(of []hub.Batch) fault {
+		if slices.ContainsFunc(of, func(x hub.Batch) bool { return x.Shard == shard }) {
+			<-open
+		}
+		return none
+	})
+	g := run.NewGroup(t.Context())
+	for range 600 { // what the loop has taken, what its inbox takes, and more
+		g.Go("fills the inbox", func(ctx context.Context) error { b.SignalMany(ctx, []hub.SignalRequest{say("slow", "", "x")}); return nil })
+	}
+	eventually(t, "the inbox is full", func() string {
+		if n := values(t, r)["nave_hub_queue shards"]; n < 256 {
+			return fmt.Sprint(n)
+		}
+		return ""
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	got := b.SignalMany(ctx, []hub.SignalRequest{say("slow", "", "y"), say("other", "", "y"), say("another", "", "y")})
+	refused(t, "a signal for the full one", got[0].Err, api.CodeUnavailable, "")
+	if got[1].Err != nil && got[2].Err != nil {
+		t.Errorf("signals for others: %v, %v", got[1].Err, got[2].Err)
+	}
+	close(open)
+	g.Stop()
+	must(t, g.Wait())
 }

@@ -3,6 +3,7 @@
 // The way of a signal: an API handler calls [Hub.Signal]; the shard's loop takes the call as an event; the pure [step]
 // turns it into mutations and effects; the committer makes the mutations durable, merged with those of other shards; only
 // then are the effects performed: the caller is answered, a placement is asked for, desired state is sent on a link.
+// [Hub.SignalMany] brings a list: one event to each shard, which its loop takes apart again.
 // Events that come back from a spoke pass the same loop, are numbered by their session's owner and appended to the archive:
 // the record of a turn that is done consumes its signals, a checkpoint in the bucket that covers the turn settles them.
 //

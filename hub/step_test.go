@@ -12,7 +12,7 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// TestPromisesHold drives the owner of one shard through signals, intents, cancels, placements, turns, requests for permission
+// TestPromisesHold drives the owner of one shard through signals and lists of them, intents, cancels, placements, turns, requests for permission
 // and their answers, checkpoints, crashes, lost
 // clusters, lapses, lost journals, lost answers and deaths at any call, judges the promises after every step, and in the end
 // that everything settles and rests.
@@ -46,6 +46,15 @@ func TestPromisesHold(t *testing.T) {
 				risk()
 				w.signal(rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "key"), rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(t, "idem"),
 					rapid.SampledFrom([]string{"x", "x", "x", "y"}).Draw(t, "payload"))
+			},
+			"list": func(t *rapid.T) {
+				risk()
+				var list []words
+				for range rapid.IntRange(2, 6).Draw(t, "signals") {
+					list = append(list, words{rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "key"), rapid.SampledFrom([]string{"", "", "k1", "k2", "k3"}).Draw(t, "idem"),
+						rapid.SampledFrom([]string{"x", "x", "x", "y"}).Draw(t, "payload")})
+				}
+				w.signals(list...)
 			},
 			"place": func(t *rapid.T) {
 				risk()

@@ -182,27 +182,52 @@ func (w *shardWorld) lose(c api.ClusterID, by time.Duration) {
 	w.turn(CoreFence(c, w.gone[c]))
 }
 
+// words are what a signal says.
+type words struct{ key, idem, payload string }
+
 // signal sends one at the door.
 func (w *shardWorld) signal(key, idem, payload string) signalReply {
-	w.next++
-	var entropy [10]byte
-	copy(entropy[2:], fmt.Sprintf("%08d", w.next))
-	var got *signalReply
-	r := SignalRequest{Org: api.DefaultOrg, Agent: "a", Key: key, Payload: []byte(payload), IdempotencyKey: idem}
-	w.turn(CoreSignal(r, worldAgent, api.NewSessionID(w.now, 0, entropy), api.SignalID(fmt.Sprintf("sig-%d", w.next)), func(a api.Accepted, err error) {
-		got = &signalReply{a, err}
-	}))
-	if got == nil { // the owner died before it answered
-		return signalReply{err: api.Errorf(api.CodeUnavailable, "no answer")}
+	return w.signals(words{key, idem, payload})[0]
+}
+
+// signals sends a list at the door, which the owner takes in one turn.
+func (w *shardWorld) signals(list ...words) []signalReply {
+	var events evSignals
+	got := make([]signalReply, len(list))
+	for i, says := range list {
+		w.next++
+		var entropy [10]byte
+		copy(entropy[2:], fmt.Sprintf("%08d", w.next))
+		got[i].err = api.Errorf(api.CodeUnavailable, "no answer") // unless the owner lives to tell
+		r := SignalRequest{Org: api.DefaultOrg, Agent: "a", Key: says.key, Payload: []byte(says.payload), IdempotencyKey: says.idem}
+		ev := CoreSignal(r, worldAgent, api.NewSessionID(w.now, 0, entropy), api.SignalID(fmt.Sprintf("sig-%d", w.next)), func(a api.Accepted, err error) {
+			got[i] = signalReply{a, err}
+		})
+		events.signals = append(events.signals, ev.ev.(evSignal))
 	}
-	if got.err == nil {
-		scope := KeyScope{worldAgent, key, idem}
-		if first, ok := w.byKey[scope]; ok && idem != "" && first.Signal != got.accepted.Signal {
-			w.mem.breaks("P2: key %q is answered with signals %s and %s", idem, first.Signal, got.accepted.Signal)
+	var in []CoreEvent
+	for _, ev := range spread(nil, events) {
+		in = append(in, CoreEvent{ev})
+	}
+	w.turn(in...)
+	last := map[api.SessionID]uint64{}
+	for i, a := range got {
+		if a.err != nil {
+			continue
 		}
-		w.accepted[got.accepted.Signal], w.byKey[scope] = got.accepted, got.accepted
+		scope := KeyScope{worldAgent, list[i].key, list[i].idem}
+		if first, ok := w.byKey[scope]; ok && scope.Key != "" && first.Signal != a.accepted.Signal {
+			w.mem.breaks("P2: key %q is answered with signals %s and %s", scope.Key, first.Signal, a.accepted.Signal)
+		}
+		if !a.accepted.Duplicate {
+			if a.accepted.Sequence <= last[a.accepted.Session] {
+				w.mem.breaks("signal %d of a list has sequence %d, after %d", i, a.accepted.Sequence, last[a.accepted.Session])
+			}
+			last[a.accepted.Session] = a.accepted.Sequence
+		}
+		w.accepted[a.accepted.Signal], w.byKey[scope] = a.accepted, a.accepted
 	}
-	return *got
+	return got
 }
 
 // intent changes one at the door.

@@ -49,6 +49,7 @@ var invocations = []struct {
 	{"signal", "writer ann -m x", "text json"},
 	{"signal", "writer ann -m x --dry-run", "text json"},
 	{"signal", "writer ann -m x --wait", "text json"},
+	{"signal", "--file @signals.jsonl", "text json"},
 	{"sessions", "", "table json name"},
 	{"sessions get", "01SESSION", "text json"},
 	{"events", "01SESSION --limit 40", "text json"},
@@ -103,6 +104,9 @@ func steadyState(text string) func(string, protoreflect.Message) {
 		switch m.Descriptor().Name() {
 		case "Approval":
 			set(m, "id", anID+text)
+		case "SignalManyResponse": // one of the two is accepted
+			first := m.Get(m.Descriptor().Fields().ByName("results")).List().Get(0).Message()
+			first.Clear(first.Descriptor().Fields().ByName("error"))
 		case "Cluster":
 			set(m.Mutable(m.Descriptor().Fields().ByName("status")).Message(), "health", string(api.HealthLive))
 		}
@@ -167,6 +171,11 @@ const someDocument = "apiVersion: nave.dev/v1\nkind: Environment\nmetadata: {nam
 func everything(t *testing.T, h *echo, word string, see func(t *testing.T, name, format, out, errOut string, code int)) {
 	b := newEchoBench(t, h)
 	if err := os.WriteFile(filepath.Join(b.dir, "doc.yaml"), []byte(someDocument), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The echo answers two signals: the third line is refused here.
+	lines := strings.Repeat(`{"agent": "writer", "key": "ann", "text": "x"}`+"\n", 2) + fmt.Sprintf("{%s: 1}\n", jsonText(word))
+	if err := os.WriteFile(filepath.Join(b.dir, "signals.jsonl"), []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range invocations {

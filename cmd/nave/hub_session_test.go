@@ -101,6 +101,36 @@ type sessions struct {
 func (s *sessions) Signal(ctx context.Context, r *navev1.SignalRequest) (*navev1.SignalResponse, error) {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
+	res, err := s.acceptLocked(r)
+	if err != nil || r.GetDryRun() {
+		return res, err
+	}
+	// The signal is durable by now: an error here is what a lost answer looks like.
+	return res, s.h.enter(ctx, "Signal")
+}
+
+func (s *sessions) SignalMany(ctx context.Context, r *navev1.SignalManyRequest) (*navev1.SignalManyResponse, error) {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if len(r.GetSignals()) == 0 || len(r.GetSignals()) > api.MaxSignalsPerCall {
+		return nil, refuse(api.CodeInvalid, "signals", "%d of them", len(r.GetSignals()))
+	}
+	out := &navev1.SignalManyResponse{}
+	for _, sig := range r.GetSignals() {
+		if sig.GetAgent() == "nobody" {
+			out.Results = append(out.Results, &navev1.SignalResult{Error: &navev1.SignalError{Code: "not_found", Field: "agent", Message: "there is no agent \"nobody\""}})
+			continue
+		}
+		res, err := s.acceptLocked(sig)
+		if err != nil {
+			return nil, err
+		}
+		out.Results = append(out.Results, &navev1.SignalResult{Accepted: res})
+	}
+	return out, s.h.enter(ctx, "SignalMany")
+}
+
+func (s *sessions) acceptLocked(r *navev1.SignalRequest) (*navev1.SignalResponse, error) {
 	if r.GetIdempotencyKey() == "" {
 		return nil, refuse(api.CodeInvalid, "idempotency_key", "the tests want one always")
 	}
@@ -115,8 +145,7 @@ func (s *sessions) Signal(ctx context.Context, r *navev1.SignalRequest) (*navev1
 		s.h.signals[r.GetIdempotencyKey()] = res
 		s.h.payloads[fmt.Sprintf("%s/%s#%d", r.GetAgent(), r.GetKey(), res.GetSequence())] = string(r.GetPayload())
 	}
-	// The signal is durable by now: an error here is what a lost answer looks like.
-	return proto.Clone(res).(*navev1.SignalResponse), s.h.enter(ctx, "Signal")
+	return proto.Clone(res).(*navev1.SignalResponse), nil
 }
 
 func (s *sessions) List(ctx context.Context, r *navev1.ListSessionsRequest) (*navev1.ListSessionsResponse, error) {

@@ -17,6 +17,7 @@ import (
 // signalFlags are the flags of the signal command.
 type signalFlags struct {
 	message, file, key string
+	lines              string
 	wait, dryRun       bool
 	messageSet         bool
 }
@@ -24,7 +25,7 @@ type signalFlags struct {
 func (a *app) signalCommand() *cobra.Command {
 	var f signalFlags
 	cmd := &cobra.Command{
-		Use: "signal AGENT KEY -m TEXT | -f FILE|-", Short: "Send a signal to a session", Args: cobra.ExactArgs(2),
+		Use: "signal AGENT KEY -m TEXT | -f FILE|-, or signal --file FILE|-", Short: "Send a signal to a session, or a file of signals",
 		Long: `Signal sends a message to the session of an agent for a key; the session is made when there is none. It prints
 the session and the sequence of the signal in it.
 
@@ -32,12 +33,34 @@ With --wait it stays until the turn that consumed the signal has ended, prints t
 and fails when the turn did not end well. On a terminal they appear while they are written.
 
 Every signal has an idempotency key; without --idempotency-key a random one is made, which makes the repetitions
-of this command's own call safe. To repeat the command itself safely, give the key.`,
+of this command's own call safe. To repeat the command itself safely, give the key.
+
+With --file it sends many signals, in calls of up to 100. Each line is a JSON object with "agent", "key", the message
+as "text" or, in base64, as "payload", and "idempotency_key", which may be left out. Signals to one session are accepted
+in the order of the lines. A line that is refused is told with its number and does not hold up the others; in the end
+the exit code is 1. A file whose lines have idempotency keys can be sent again safely: what was accepted is not sent
+twice. No key is made from what a line says; one without a key is another signal each time.`,
 		Example: `  nave signal auditor core -m "look at the last release" --wait
-  nave signal auditor core -f report.txt --idempotency-key report-7`,
+  nave signal auditor core -f report.txt --idempotency-key report-7
+  nave signal --file signals.jsonl
+  echo '{"agent": "auditor", "key": "core", "text": "look", "idempotency_key": "look-7"}' | nave signal --file -`,
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("file") && len(args) > 0 {
+			return errors.New("--file takes agent and key from the lines of the file: leave AGENT and KEY out, or give one message by -f")
+		} else if cmd.Flags().Changed("file") {
+			return nil
+		}
+		return cobra.ExactArgs(2)(cmd, args)
 	}
 	cmd.RunE = a.do(func(ctx context.Context, args []string) error {
 		f.messageSet = cmd.Flags().Changed("message")
+		if cmd.Flags().Changed("file") {
+			if f.messageSet || f.file != "" || f.key != "" || f.wait {
+				return usage("--file has everything in its lines: leave -m, -f, --idempotency-key and --wait out")
+			}
+			return a.signalLines(ctx, f.lines, f.dryRun)
+		}
 		req, err := a.signalRequest(args[0], args[1], f)
 		if err != nil {
 			return err
@@ -47,6 +70,7 @@ of this command's own call safe. To repeat the command itself safely, give the k
 	fs := cmd.Flags()
 	fs.StringVarP(&f.message, "message", "m", "", "the message")
 	fs.StringVarP(&f.file, "filename", "f", "", "file that holds the message, or - for standard input")
+	fs.StringVar(&f.lines, "file", "", "file of signals, one JSON object a line, or - for standard input")
 	fs.StringVar(&f.key, "idempotency-key", "", "the same key with the same message is one signal (default: random)")
 	fs.BoolVar(&f.wait, "wait", false, "wait for the end of the turn and print what the agent says")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "let the hub check it and accept nothing")

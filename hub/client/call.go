@@ -181,7 +181,9 @@ func (c *caller) fill(msg proto.Message) {
 	metas(m, set)
 	if many, ok := msg.(*navev1.SignalManyRequest); ok {
 		for _, s := range many.GetSignals() {
-			set(s.ProtoReflect())
+			if s != nil {
+				set(s.ProtoReflect())
+			}
 		}
 	}
 }

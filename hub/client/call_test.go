@@ -75,6 +75,10 @@ func (s flakySessions) Signal(ctx context.Context, r *navev1.SignalRequest) (*na
 	return s.f.Signal(ctx, r)
 }
 
+func (s flakySessions) SignalMany(_ context.Context, r *navev1.SignalManyRequest) (*navev1.SignalManyResponse, error) {
+	return &navev1.SignalManyResponse{}, s.f.answer(r.GetSignals()[0].GetOrganization())
+}
+
 func (s flakySessions) Cancel(_ context.Context, r *navev1.CancelRequest) (*navev1.CancelResponse, error) {
 	return &navev1.CancelResponse{}, s.f.answer(r.GetOrganization())
 }
@@ -129,6 +133,14 @@ func TestCallsAreRepeatedOnlyWhenThatIsSafe(t *testing.T) {
 			_, err := c.Sessions.Signal(ctx, &navev1.SignalRequest{DryRun: true})
 			return err
 		}, true},
+		{"signals with keys or rehearsed", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Sessions.SignalMany(ctx, &navev1.SignalManyRequest{Signals: []*navev1.SignalRequest{{IdempotencyKey: "k"}, {DryRun: true}}})
+			return err
+		}, true},
+		{"signals of which one has no key", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Sessions.SignalMany(ctx, &navev1.SignalManyRequest{Signals: []*navev1.SignalRequest{{IdempotencyKey: "k"}, {}}})
+			return err
+		}, false},
 		{"cancel", func(ctx context.Context, c *client.Client) error {
 			_, err := c.Sessions.Cancel(ctx, &navev1.CancelRequest{SessionId: "s"})
 			return err

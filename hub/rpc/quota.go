@@ -46,8 +46,7 @@ func (q *quotas) call(caller string) error {
 // signals takes what a call with n signals costs beyond the one call that was taken for it when it came: all of it or nothing.
 func (q *quotas) signals(caller string, n int) error {
 	if !q.account(caller, q.limits.Rate, q.limits.Burst, n-1) {
-		return api.Errorf(api.CodeLimit, "%d signals cost as many requests, and more than %g per second of one credential (%d at once) are not allowed: none was accepted; wait, then repeat, or send fewer of them in one call",
-			n, q.limits.Rate, q.limits.Burst)
+		return api.Errorf(api.CodeLimit, "%d signals cost as many requests, and more than %g per second of one credential (%d at once) came: wait, then repeat, or send fewer in one call", n, q.limits.Rate, q.limits.Burst)
 	}
 	return nil
 }

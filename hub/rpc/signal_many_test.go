@@ -107,7 +107,7 @@ func TestAListThatIsRefusedAsAWhole(t *testing.T) {
 			t.Errorf("over %s: %d results, %v", over, len(got), err)
 		}
 		// 120 less one for each of the refused calls and the hundred.
-		refused(list(19), connect.CodeResourceExhausted, "19 signals cost as many requests, and more than 1 per second of one credential (120 at once)")
+		refused(list(19), connect.CodeResourceExhausted, "19 signals cost as many requests, and more than 1 per second of one credential (120 at once) came")
 		at = at.Add(2 * time.Second)
 		if _, err := call(list(18)...); err != nil {
 			t.Errorf("over %s: %v", over, err)
@@ -126,10 +126,10 @@ func TestAListThatIsRefusedAsAWhole(t *testing.T) {
 func TestAnInternalErrorOfOneSignalIsHidden(t *testing.T) {
 	w := newWorld(t, nil)
 	w.sessions.fail = func(context.Context) error { return fmt.Errorf("the secret of the cellar") }
-	got, err := w.manyCallers(w.token(hub.RoleOperator, time.Time{}))["gRPC"](signalTo("a"))
+	got, err := w.manyCallers(w.token(hub.RoleOperator, time.Time{}))["gRPC"](signalTo("bad\n"), signalTo("a"))
 	must(t, err)
-	e := got[0].GetError()
-	if e.GetCode() != "internal" || !strings.Contains(e.GetMessage(), "reference ") || strings.Contains(e.GetMessage(), "cellar") || !strings.Contains(w.logs.String(), "cellar") {
+	e := got[1].GetError()
+	if got[0].GetError().GetCode() != "invalid" || e.GetCode() != "internal" || !strings.Contains(e.GetMessage(), "reference ") || strings.Contains(e.GetMessage(), "cellar") || !strings.Contains(w.logs.String(), "cellar") {
 		t.Errorf("the caller is told %v", e)
 	}
 }
