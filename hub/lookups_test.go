@@ -50,7 +50,7 @@ func TestLookupsOfShardsAreAskedTogether(t *testing.T) {
 			found map[KeyScope]SettledSignal
 			err   error
 		}
-		asks := []struct{ org, key string }{{"x", "first"}, {"x", "a"}, {"y", "a"}, {"x", "new"}, {"x", "bad"}}
+		asks := []struct{ org, key string }{{"x", "first"}, {"x", "a"}, {"y", "a"}, {"x", "new"}, {"z", "bad"}, {"z", "b"}}
 		answers := make([]answer, len(asks))
 		for i, q := range asks {
 			g.Go("shard", func(ctx context.Context) error {
@@ -66,7 +66,7 @@ func TestLookupsOfShardsAreAskedTogether(t *testing.T) {
 		if err := g.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		want := [][]string{{"x", "first"}, {"x", "a", "new", "bad"}, {"x", "a"}, {"x", "new"}, {"x", "bad"}, {"y", "a"}}
+		want := [][]string{{"x", "first"}, {"x", "a", "new"}, {"y", "a"}, {"z", "bad", "b"}, {"z", "bad"}, {"z", "b"}}
 		if !slices.EqualFunc(a.asked, want, slices.Equal[[]string]) {
 			t.Errorf("asked %v, want %v", a.asked, want)
 		}
