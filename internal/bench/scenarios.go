@@ -1,8 +1,13 @@
 package main
 
-import "github.com/nave-dev/nave/internal/bench/measure"
+import (
+	"github.com/nave-dev/nave/internal/bench/deliver"
+	"github.com/nave-dev/nave/internal/bench/measure"
+)
 
 // scenarios are all that is measured, in the order in which they run.
 var scenarios = []measure.Scenario{
 	syncScenario,
+	deliver.Deliver,
+	deliver.Wake,
 }
