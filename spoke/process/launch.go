@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -73,9 +72,8 @@ func (r *Runtime) launchLocked(c claim, w spoke.WorkloadSpec) (pid int, err erro
 }
 
 // keepFiles makes every open file of this process one that programs do not inherit. What Go opens is so; what this process
-// was started with may not be, and a harness that outlives the spoke would hold it open: a lock, a listening socket. Once is
-// enough.
-var keepFiles = sync.OnceValue(func() error {
+// was started with may not be, and a harness that outlives the spoke would hold it open: a lock, a listening socket.
+func keepFiles() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return fmt.Errorf("list open files: %w", err)
@@ -86,7 +84,7 @@ var keepFiles = sync.OnceValue(func() error {
 		}
 	}
 	return nil
-})
+}
 
 // state is a directory of the session, the same for all its attempts.
 func (r *Runtime) state(id spoke.WorkloadID, name string) string {
