@@ -38,7 +38,8 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 		return deliverQuick(ctx, w, f, sessions)
 	}
 	for _, rate := range []float64{25, 50, 100} {
-		base, err := f.load(ctx, rate, 4*time.Second)
+		cost := cost{w: w, f: f}
+		base, err := cost.ofFloor(func() (measure.Samples, error) { return f.load(ctx, rate, 4*time.Second) })
 		if err != nil {
 			return err
 		}
@@ -47,7 +48,10 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 			signals []sent
 		)
 		err = w.profile(ctx, fmt.Sprintf("deliver-%.0f", rate), 10*time.Second, func() (err error) {
-			run, signals, err = w.load(ctx, rate, 12*time.Second, sessions, 0)
+			_, err = cost.ofPath(func() (measure.Samples, error) {
+				run, signals, err = w.load(ctx, rate, 12*time.Second, sessions, 0)
+				return run.Samples, err
+			})
 			return err
 		})
 		if err != nil {
@@ -58,7 +62,8 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 			p50, p99 = 4*time.Millisecond, 20*time.Millisecond
 		}
 		name := fmt.Sprintf("signal to program at %.0f/s, %d sessions", rate, sessions)
-		w.b.Latency(name, run.Samples, base, p50, p99, rate == 25)
+		w.b.Latency(name, run.Samples, base, p50, p99, false)
+		cost.report(fmt.Sprintf("processor time per signal at %.0f/s", rate))
 		if err := w.settled(ctx, api.PhaseRunning); err != nil {
 			return err
 		}
@@ -77,19 +82,57 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 // deliverQuick takes short rounds of floor and path in turns.
 func deliverQuick(ctx context.Context, w *world, f *relayFloor, sessions int) error {
 	var path, base []float64
+	cost := cost{w: w, f: f}
 	for range 4 {
-		floor, err := f.load(ctx, 25, time.Second)
+		floor, err := cost.ofFloor(func() (measure.Samples, error) { return f.load(ctx, 25, time.Second) })
 		if err != nil {
 			return err
 		}
-		run, _, err := w.load(ctx, 25, 1200*time.Millisecond, sessions, 0)
+		run, err := cost.ofPath(func() (measure.Samples, error) {
+			res, _, err := w.load(ctx, 25, 1200*time.Millisecond, sessions, 0)
+			return res.Samples, err
+		})
 		if err != nil {
 			return err
 		}
-		path, base = append(path, measure.Ms(run.Samples.At(0.5))), append(base, measure.Ms(floor.At(0.5)))
+		path, base = append(path, measure.Ms(run.At(0.5))), append(base, measure.Ms(floor.At(0.5)))
 	}
-	w.b.Report(measure.Figure{Name: "signal to program at 25/s, p50", Unit: "ms", Value: measure.Median(path), Floor: measure.Median(base), Gate: true})
+	w.b.Report(measure.Figure{Name: "signal to program at 25/s, p50", Unit: "ms", Value: measure.Median(path), Floor: measure.Median(base)})
+	cost.report("processor time per signal at 25/s")
 	return nil
+}
+
+// cost adds up what signals cost of the processors, by the path and by the floor. It hardly depends on who else is on the machine.
+type cost struct {
+	w           *world
+	f           *relayFloor
+	path, floor time.Duration
+	sent, base  int // signals
+}
+
+func (c *cost) ofPath(load func() (measure.Samples, error)) (measure.Samples, error) {
+	before := c.w.processor()
+	s, err := load()
+	c.path, c.sent = c.path+c.w.processor()-before, c.sent+len(s)
+	return s, err
+}
+
+func (c *cost) ofFloor(load func() (measure.Samples, error)) (measure.Samples, error) {
+	before, err := c.f.processor()
+	if err != nil {
+		return nil, err
+	}
+	s, err := load()
+	if err != nil {
+		return nil, err
+	}
+	after, err := c.f.processor()
+	c.floor, c.base = c.floor+after-before, c.base+len(s)
+	return s, err
+}
+
+func (c *cost) report(name string) {
+	c.w.b.Report(measure.Figure{Name: name, Unit: "ms", Value: measure.Ms(c.path) / float64(max(c.sent, 1)), Floor: measure.Ms(c.floor) / float64(max(c.base, 1)), Gate: true})
 }
 
 // load sends signals to sessions in turn, from number first on, and waits until their agents have them.

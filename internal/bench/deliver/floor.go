@@ -89,6 +89,18 @@ func (f *relayFloor) close() {
 	}
 }
 
+// processor is what the processes have used, with the programs that they started.
+func (f *relayFloor) processor() (sum time.Duration, err error) {
+	for _, p := range f.procs {
+		used, err := measure.ProcessorTime(p.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
 // load sends signals and waits until the programs have them.
 func (f *relayFloor) load(ctx context.Context, rate float64, during time.Duration) (measure.Samples, error) {
 	res, err := measure.OpenLoop(ctx, rate, during, func(ctx context.Context, _ int) error {

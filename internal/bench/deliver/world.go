@@ -85,7 +85,7 @@ func (w *world) down() error {
 func (w *world) up(ctx context.Context, slots int, idle time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	dir, err := w.b.Subdir("f")
+	dir, err := w.b.Subdir("fed")
 	if err != nil {
 		return err
 	}
@@ -213,6 +213,15 @@ func (w *world) signal(ctx context.Context, key string) (sent, error) {
 	s := sent{session: res.GetSessionId(), sequence: res.GetSequence(), answered: time.Now()}
 	s.arrived, err = await(ctx, arrived)
 	return s, err
+}
+
+// processor is what the programs of the federation and their agents have used.
+func (w *world) processor() (sum time.Duration) {
+	for _, p := range federation.Naming(w.f.Path()) {
+		used, _ := measure.ProcessorTime(p.ID) // one that has ended meanwhile is in its parent's
+		sum += used
+	}
+	return sum
 }
 
 // settled waits until all sessions are in a phase with nothing to do.
