@@ -404,6 +404,9 @@ func (h *Harness) taken(e ended) {
 	if w.open != nil {
 		h.record(e.id)
 	}
+	if e.err == nil && w.state.there(e.id) { // the turn left the state as it was: nothing is to be uploaded
+		h.covered(e.id)
+	}
 }
 
 // saved takes note of a checkpoint in the bucket.
@@ -414,10 +417,16 @@ func (h *Harness) saved(e ended) {
 		h.later("the checkpoint was not saved", e.err)
 		return
 	}
+	h.covered(e.id)
+}
+
+// covered reports that what turns have changed is in the bucket.
+func (h *Harness) covered(id api.CheckpointID) {
+	w := &h.work
 	w.uncovered, w.tries, w.said = false, 0, ""
-	number := h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventSaved), Attributes: map[string]string{api.AttrCheckpoint: string(e.id)}})
-	w.state.named(e.id, number)
-	h.c.Log.Info("checkpoint saved", "workload", h.w.Id, "checkpoint", e.id)
+	number := h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventSaved), Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
+	w.state.named(id, number)
+	h.c.Log.Info("checkpoint saved", "workload", h.w.Id, "checkpoint", id)
 }
 
 // later puts the next try off. What people can mend is reported once: that a hub or a spoke is away they see elsewhere.
