@@ -30,8 +30,8 @@ func TestAStateThatDoesNotChangeIsNotWritten(t *testing.T) {
 	if err := s.SetMarker(session, again.ID()); err != nil {
 		t.Fatal(err)
 	}
-	if n := disk.n - before; n != 2 { // the new file, and its name
-		t.Errorf("%d changes of the disk for the marker, want 2", n)
+	if n := disk.n - before; n != 3 { // the new file, what is in it, and its name
+		t.Errorf("%d changes of the disk for the marker, want 3", n)
 	}
 	before = disk.n
 	if err := s.ClearMarker(); err != nil {
