@@ -57,7 +57,7 @@ func wake(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	w.b.Latency("wake, one at a time", run, base, 15*time.Millisecond, 60*time.Millisecond, true)
+	w.b.Latency("wake, one at a time", run, base, 15*time.Millisecond, 60*time.Millisecond, false)
 	if err := w.settled(ctx, api.PhaseDormant); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func wakeQuick(ctx context.Context, w *world, handshakes func(int) (measure.Samp
 		}
 		path, base = append(path, measure.Ms(run.At(0.5))), append(base, measure.Ms(floor.At(0.5)))
 	}
-	w.b.Report(measure.Figure{Name: "wake, one at a time, p50", Unit: "ms", Value: measure.Median(path), Floor: measure.Median(base), Gate: true})
+	w.b.Report(measure.Figure{Name: "wake, one at a time, p50", Unit: "ms", Value: measure.Median(path), Floor: measure.Median(base)}) // a start without a sync does not slow down as the path does: their ratio is not steady
 	return nil
 }
 

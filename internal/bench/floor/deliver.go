@@ -143,10 +143,12 @@ func deliverSpoke(ctx context.Context, args []string) error {
 		g.Stop()
 		return nil
 	})
-	g.Go("receive", func(context.Context) error {
+	g.Go("receive", func(ctx context.Context) error {
 		for {
 			in := new(wrapperspb.BytesValue)
-			if err := stream.RecvMsg(in); err != nil {
+			if err := stream.RecvMsg(in); ctx.Err() != nil {
+				return nil // told to end
+			} else if err != nil {
 				return err
 			}
 			if err := log.add(in.Value); err != nil {
