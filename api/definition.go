@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -72,16 +71,9 @@ const (
 	maxTextBytes       = 64 << 10  // any single text inside a spec
 )
 
-var (
-	nameRE      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	envNameRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
-	labelPartRE = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
-	dnsNameRE   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-)
-
 // ValidateName checks a name: a DNS label of 1 to 63 lower-case letters, digits and hyphens.
 func ValidateName(field, name string) error {
-	if !nameRE.MatchString(name) {
+	if !isName(name) {
 		return Invalid(field, "%q is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends", name)
 	}
 	return nil
@@ -137,17 +129,17 @@ func validateLabelKey(field, k string) error {
 	if !found {
 		prefix, name = "", k
 	}
-	if !labelPartRE.MatchString(name) || found && !validDNSName(prefix) {
+	if !isLabelPart(name) || found && !validDNSName(prefix) {
 		return Invalid(field, "%q is not a label key: use [prefix/]name with up to 63 letters, digits, '-', '_' or '.'", k)
 	}
 	return nil
 }
 
 // validDNSName reports whether s is a DNS name as Kubernetes' label prefixes are: labels between dots, 253 bytes at most.
-func validDNSName(s string) bool { return len(s) <= 253 && dnsNameRE.MatchString(s) }
+func validDNSName(s string) bool { return len(s) <= 253 && isDNSName(s) }
 
 func validateLabelValue(field, v string) error {
-	if v != "" && !labelPartRE.MatchString(v) {
+	if v != "" && !isLabelPart(v) {
 		return Invalid(field, "%q is not a label value: use up to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends", v)
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
@@ -117,7 +119,7 @@ func tooLong(limit time.Duration, tail string) result {
 // execute runs a program in the workspace with the agent's environment; its output becomes events. It returns the last
 // lines of the standard error.
 func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []string, stdin []byte) (string, error) {
-	in, err := unnamedFile(h.w.Temp, stdin)
+	in, err := unnamedFile(stdin)
 	if err != nil {
 		return "", err
 	}
@@ -189,15 +191,17 @@ func (h *Harness) env(lost bool) []string {
 	return env
 }
 
-// unnamedFile holds data for reading and vanishes when it is closed.
-func unnamedFile(dir string, data []byte) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "stdin-")
+// unnamedFile holds data for reading and vanishes when it is closed. It is in memory: what a turn is given is bounded, and a
+// disk that syncs for somebody else holds up nobody.
+func unnamedFile(data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make a file for standard input: %w", err)
 	}
+	f := os.NewFile(uintptr(fd), "stdin")
 	_, werr := f.Write(data)
 	_, serr := f.Seek(0, io.SeekStart)
-	if err := errors.Join(os.Remove(f.Name()), werr, serr); err != nil {
+	if err := errors.Join(werr, serr); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("write standard input: %w", err)
 	}

@@ -93,6 +93,10 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 		_, err = stream.Recv() // says why
 		return false, fmt.Errorf("say hello: %w", err)
 	}
+	if err := h.askLease(stream); err != nil { // with the hello, so that the answer comes with the welcome
+		_, err = stream.Recv()
+		return false, fmt.Errorf("ask for a lease: %w", err)
+	}
 	m, err := stream.Recv()
 	if err != nil {
 		return false, fmt.Errorf("await the welcome: %w", err)
@@ -114,11 +118,17 @@ func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
 
 type attachment = grpc.BidiStreamingClient[harnessv1.FromHarness, harnessv1.ToHarness]
 
+// askLease asks how long the agent may act.
+func (h *Harness) askLease(stream attachment) error {
+	request := &harnessv1.LeaseRequest{Number: h.lease.ask()}
+	return stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: request}})
+}
+
 // send asks for leases, says which turn runs and sends the events after a number, until ctx ends. The lease comes first: it
 // is asked for before a spoke that takes no events ends the connection.
 func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) error {
 	var told []uint64
-	ask, due := time.NewTimer(time.Hour), true
+	ask, due := time.NewTimer(h.lease.pause()), false
 	defer ask.Stop()
 	live, flush := time.NewTimer(time.Hour), false // deltas are gathered for a while
 	defer live.Stop()
@@ -131,8 +141,7 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 		}
 		if due {
 			due = false
-			request := &harnessv1.LeaseRequest{Number: h.lease.ask()}
-			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: request}}); err != nil {
+			if err := h.askLease(stream); err != nil {
 				return err
 			}
 			ask.Reset(h.lease.pause())

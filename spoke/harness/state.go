@@ -295,7 +295,7 @@ func (s *state) save(ctx context.Context, first uint64) (api.CheckpointID, error
 	if m == nil {
 		return "", errRetake
 	}
-	if m.ID() != s.saved {
+	if !s.there(m.ID()) {
 		header, content, err := s.store.Upload(ctx, m, s.session, api.Source{}) // the spoke knows the source
 		if err == nil {
 			err = s.vault.save(ctx, header, content)
@@ -312,6 +312,9 @@ func (s *state) save(ctx context.Context, first uint64) (api.CheckpointID, error
 	s.collect(ctx, first)
 	return s.saved, nil
 }
+
+// there reports that a checkpoint is in the bucket already.
+func (s *state) there(id api.CheckpointID) bool { return id != "" && id == s.saved }
 
 // collect removes what no attempt begins from any more.
 func (s *state) collect(ctx context.Context, first uint64) {

@@ -75,7 +75,8 @@ func (h *Harness) run(ctx, stop context.Context) error {
 	defer h.discard()
 	defer g.Stop()
 	defer h.backend.close()
-	if err := h.serve(g); err != nil {
+	serves, err := h.serve(g)
+	if err != nil {
 		return h.failed(api.StartFailureCrash, err)
 	}
 	var (
@@ -107,7 +108,7 @@ func (h *Harness) run(ctx, stop context.Context) error {
 			if err := h.begin(t); err != nil {
 				return h.failed(api.StartFailureCrash, err)
 			}
-			now = h.launch(g, done, t)
+			now = h.launch(g, done, t, serves)
 		}
 		tick.Reset(right.next)
 		select {
@@ -133,22 +134,17 @@ var kinds = map[string]string{
 	stepRestore: taskRestore, stepPrepare: taskPrepare, stepOpen: taskOpen, stepClose: taskClose, stepRun: taskTurn, stepTake: taskTake, stepUpload: taskUpload,
 }
 
-// serve offers the local API, from before anything of the agent runs.
-func (h *Harness) serve(g *run.Group) error {
+// serve offers the local API. What is returned is closed when it is there: nothing of the agent runs before.
+func (h *Harness) serve(g *run.Group) (<-chan struct{}, error) {
 	if err := h.backend.prepare(); err != nil {
-		return err
+		return nil, err
 	}
 	s, err := local.New(local.Config{Path: h.backend.path, Backend: h.backend, Log: h.c.Log})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	g.Go("local API", s.Run)
-	select {
-	case <-s.Ready():
-		return nil
-	case <-g.Context().Done():
-		return g.Wait()
-	}
+	return s.Ready(), nil
 }
 
 // facts are what the spoke and the runtime want now, and how far this is.
@@ -208,8 +204,8 @@ func (h *Harness) begin(t task) error {
 	return nil
 }
 
-// launch starts a task of the group.
-func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
+// launch starts a task of the group. What runs something of the agent comes after a prepare, which waits for the local API.
+func (h *Harness) launch(g *run.Group, done chan<- ended, t task, serves <-chan struct{}) task {
 	ctx, end := context.WithCancelCause(g.Context())
 	kctx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	t.end, t.kill = end, kill
@@ -221,7 +217,12 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task) task {
 		case taskRestore:
 			e.restored, e.err = h.work.state.restore(ctx)
 		case taskPrepare:
-			e.err = h.prepare(ctx, kctx.Done())
+			select {
+			case <-serves:
+				e.err = h.prepare(ctx, kctx.Done())
+			case <-ctx.Done():
+				e.err = context.Cause(ctx)
+			}
 		case taskOpen:
 			e.agent, e.err = h.open(ctx, kctx.Done(), g, h.work.lost)
 		case taskClose:
@@ -403,6 +404,9 @@ func (h *Harness) taken(e ended) {
 	if w.open != nil {
 		h.record(e.id)
 	}
+	if e.err == nil && w.state.there(e.id) { // the turn left the state as it was: nothing is to be uploaded
+		h.covered(e.id)
+	}
 }
 
 // saved takes note of a checkpoint in the bucket.
@@ -413,10 +417,16 @@ func (h *Harness) saved(e ended) {
 		h.later("the checkpoint was not saved", e.err)
 		return
 	}
+	h.covered(e.id)
+}
+
+// covered reports that what turns have changed is in the bucket.
+func (h *Harness) covered(id api.CheckpointID) {
+	w := &h.work
 	w.uncovered, w.tries, w.said = false, 0, ""
-	number := h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventSaved), Attributes: map[string]string{api.AttrCheckpoint: string(e.id)}})
-	w.state.named(e.id, number)
-	h.c.Log.Info("checkpoint saved", "workload", h.w.Id, "checkpoint", e.id)
+	number := h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventSaved), Attributes: map[string]string{api.AttrCheckpoint: string(id)}})
+	w.state.named(id, number)
+	h.c.Log.Info("checkpoint saved", "workload", h.w.Id, "checkpoint", id)
 }
 
 // later puts the next try off. What people can mend is reported once: that a hub or a spoke is away they see elsewhere.

@@ -104,7 +104,10 @@ func (f *former) seek(depth int, name string) bool {
 // enter moves into the directory that was sought.
 func (f *former) enter() { f.ok = f.w.next() }
 
-func (f *former) is(kind manifestv1.Kind) bool { return f.w.entry.Kind == kind }
+// is tells whether this is the checkpoint of the id. It is in the store, then.
+func (f *former) is(id api.CheckpointID) bool { return f.m != nil && f.m.id == id }
+
+func (f *former) kind(kind manifestv1.Kind) bool { return f.w.entry.Kind == kind }
 
 // unchanged tells whether the file that was sought looks as it does now.
 func (f *former) unchanged(info fs.FileInfo) bool {

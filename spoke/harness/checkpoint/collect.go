@@ -60,7 +60,7 @@ func (s *Store) collectManifests(keep []api.CheckpointID) error {
 			return err
 		}
 	}
-	return s.disk.SyncDir(s.manifests)
+	return nil
 }
 
 // localUse is a local pack and what of it is needed.
@@ -97,7 +97,13 @@ func (s *Store) collectPacks(ctx context.Context, live map[sum]bool) error {
 			}
 		}
 	}
+	if len(old) == 0 {
+		return nil // a manifest whose removal is not durable comes back with its chunks, and is removed later
+	}
 	if err := w.seal(); err != nil { // before anything that it replaces goes
+		return err
+	}
+	if err := s.disk.SyncDir(s.manifests); err != nil {
 		return err
 	}
 	for _, p := range old {

@@ -23,13 +23,14 @@ type Marker struct {
 
 func (s *Store) markerPath() string { return filepath.Join(s.dir, "marker") }
 
-// SetMarker says, durably, that the state directory is as in the checkpoint: nothing runs that could change it.
+// SetMarker says that the state directory is as in the checkpoint: nothing runs that could change it. It does not sync: one that
+// a crash of the machine left behind is not believed anyway, and that one was cleared is durable.
 func (s *Store) SetMarker(session api.SessionID, checkpoint api.CheckpointID) error {
 	b, err := json.Marshal(Marker{Session: session, Checkpoint: checkpoint, Boot: bootID()})
 	if err != nil {
 		return fmt.Errorf("set marker: %w", err)
 	}
-	if err := s.write(s.markerPath(), append(b, '\n')); err != nil {
+	if err := s.replace(s.markerPath(), append(b, '\n'), func(file) error { return nil }); err != nil {
 		return fmt.Errorf("set marker: %w", err)
 	}
 	return nil

@@ -76,8 +76,10 @@ func Open(c Config) (*Store, error) {
 			return nil, fmt.Errorf("make checkpoint store: %w", err)
 		}
 	}
-	if err := s.disk.SyncDir(s.dir); err != nil {
-		return nil, fmt.Errorf("make checkpoint store: %w", err)
+	if _, err := os.Lstat(s.lockPath()); err != nil { // it was made after the directories were durable
+		if err := s.disk.SyncDir(s.dir); err != nil {
+			return nil, fmt.Errorf("make checkpoint store: %w", err)
+		}
 	}
 	if err := s.takeLock(); err != nil {
 		return nil, err
@@ -89,8 +91,10 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
+func (s *Store) lockPath() string { return filepath.Join(s.dir, "lock") }
+
 func (s *Store) takeLock() error {
-	f, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(s.lockPath(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open lock of checkpoint store: %w", err)
 	}

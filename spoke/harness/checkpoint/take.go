@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,11 +76,16 @@ func (s *Store) Take(ctx context.Context, roots map[string]string, base *Manifes
 	if err := t.pack.seal(); err != nil {
 		return nil, Taken{}, fmt.Errorf("take checkpoint: %w", err)
 	}
-	if err := s.keep(m); err != nil {
-		return nil, Taken{}, fmt.Errorf("take checkpoint: %w", err)
+	// A cache was written after its manifest was durable: what a turn left as it was is not written again.
+	if !t.before.is(m.id) {
+		if err := s.keep(m); err != nil {
+			return nil, Taken{}, fmt.Errorf("take checkpoint: %w", err)
+		}
 	}
-	if err := s.writeCache(m.id, t.stamps); err != nil {
-		return nil, Taken{}, fmt.Errorf("take checkpoint: %w", err)
+	if !t.before.is(m.id) || !bytes.Equal(t.before.stamps, t.stamps) {
+		if err := s.writeCache(m.id, t.stamps); err != nil {
+			return nil, Taken{}, fmt.Errorf("take checkpoint: %w", err)
+		}
 	}
 	t.found.Entries, t.found.Files, t.found.Content = m.Entries, m.Files, m.Content
 	return m, t.found, nil
@@ -214,7 +220,7 @@ func (t *take) child(r *os.Root, depth int, name string, parentOld bool) error {
 	case 0:
 		return t.file(r, info, depth, name, old)
 	case fs.ModeDir:
-		old = old && t.before.is(manifestv1.Kind_KIND_DIRECTORY)
+		old = old && t.before.kind(manifestv1.Kind_KIND_DIRECTORY)
 		return t.lend(info, dirRights, func(mode fs.FileMode) error { return r.Chmod(name, mode) }, func() error {
 			sub, err := r.OpenRoot(name)
 			if err != nil {
