@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub/archive"
 	"github.com/nave-dev/nave/hub/bucket"
-
 	"github.com/nave-dev/nave/hub/store"
 	"github.com/nave-dev/nave/hub/store/embedded"
 )
@@ -20,8 +22,9 @@ type storage struct {
 	store   *store.Store
 	archive *archive.Archive
 	objects *bucket.Bucket
-	failed  <-chan error // of the embedded etcd; nil: there is none
-	closers []func()     // in the order of opening
+	failed  <-chan error              // of the embedded etcd; nil: there is none
+	sizes   func() (file, used int64) // of the embedded etcd; nil: there is none
+	closers []func()                  // in the order of opening
 }
 
 // openStorage opens store, archive and bucket.
@@ -61,7 +64,7 @@ func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (er
 			return err
 		}
 		s.closers = append(s.closers, etcd.Close)
-		s.failed, cfg.Client = etcd.Failed(), etcd.Client()
+		s.failed, s.sizes, cfg.Client = etcd.Failed(), etcd.Sizes, etcd.Client()
 		cfg.MaxOps, cfg.MaxBytes = embedded.MaxTxnOps, embedded.MaxRequestBytes
 	} else {
 		client, err := c.Etcd.dial(ctx, log)
@@ -73,6 +76,18 @@ func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (er
 	}
 	s.store, err = store.Open(ctx, cfg)
 	return err
+}
+
+// register adds the metrics of the embedded etcd. One that others run has its own.
+func (s *storage) register(r prometheus.Registerer) error {
+	if s.sizes == nil {
+		return nil
+	}
+	return errors.Join(
+		r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nave_etcd_file_bytes", Help: "Size of the embedded etcd's database file."},
+			func() float64 { file, _ := s.sizes(); return float64(file) })),
+		r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nave_etcd_used_bytes", Help: "Bytes of the embedded etcd's database that hold something; the rest is reused."},
+			func() float64 { _, used := s.sizes(); return float64(used) })))
 }
 
 // archiveConfigOf says which database keeps history.

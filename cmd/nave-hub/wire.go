@@ -15,6 +15,7 @@ import (
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/dev"
 	"github.com/nave-dev/nave/hub/rpc"
+	"github.com/nave-dev/nave/internal/profiling"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/internal/version"
 	"github.com/nave-dev/nave/transport/ziti"
@@ -52,6 +53,9 @@ func (p *program) launch(ctx context.Context) (err error) {
 		return err
 	}
 	g := run.NewGroup(ctx)
+	if p.doors.profiling != nil { // from the beginning, so that the start itself can be looked at
+		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, p.doors.profiling) })
+	}
 	g.Go("overlay", p.overlay.Run)
 	g.Go("hub", p.serve)
 	err = g.Wait()
@@ -113,6 +117,9 @@ func (p *program) newBrain(s *storage) (*brain, error) {
 		return nil, err
 	}
 	metrics := prometheus.NewRegistry()
+	if err := s.register(metrics); err != nil {
+		return nil, err
+	}
 	h, err := hub.New(hub.Config{Shards: s.store, Archive: s.archive, Reader: s.archive, Clusters: s.store, Leases: s.store, Bucket: s.objects, Vault: s.objects,
 		Resolver: catalog, Granter: catalog, LeaseTTL: p.cfg.Lease, Beat: p.cfg.Beat,
 		Limits: hub.Limits{PendingPerSession: p.cfg.Limits.PendingPerSession, PendingPerOrg: p.cfg.Limits.PendingPerOrg,

@@ -147,6 +147,12 @@ func listenURL(s string) (*url.URL, error) {
 // Client calls the server without a network. It belongs to the server and must not be used after Close.
 func (s *Server) Client() *clientv3.Client { return s.client }
 
+// Sizes are the bytes of the database's file, and those of them that hold something: the rest is reused before the file grows.
+func (s *Server) Sizes() (file, used int64) {
+	b := s.etcd.Server.Backend()
+	return b.Size(), b.SizeInUse()
+}
+
 // Failed delivers the error that ended the server by itself.
 func (s *Server) Failed() <-chan error { return s.etcd.Err() }
 
