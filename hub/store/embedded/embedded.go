@@ -25,6 +25,8 @@ const (
 	MaxTxnOps       = 10_000  // operations in one transaction
 	MaxRequestBytes = 8 << 20 // bytes of one request
 	Quota           = 8 << 30 // bytes of the database
+
+	snapshotEvery = 2_000 // transactions; so many of them are read again at a start, at most
 )
 
 // Config configures a [Server].
@@ -51,10 +53,12 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// expected are warnings about what is so by intention: there is no network and there are no tokens.
+// expected are warnings about what is so by intention: there is no network and there are no tokens. Until the server has
+// applied its log again it refuses its own first request, many times a millisecond.
 var expected = []string{
 	"Running http and grpc server on single port. This is not recommended for production.",
 	"simple token is not cryptographically signed",
+	"failed to publish local member to cluster through raft",
 }
 
 // Server is a running etcd.
@@ -123,7 +127,8 @@ func etcdConfig(cfg Config) (*embed.Config, error) {
 	}
 	ec.AutoCompactionMode, ec.AutoCompactionRetention = embed.CompactorModePeriodic, "1m"
 	ec.QuotaBackendBytes, ec.MaxTxnOps, ec.MaxRequestBytes = Quota, MaxTxnOps, MaxRequestBytes
-	ec.SnapshotCount = 50_000
+	// A start reads what came after the last snapshot again. A snapshot is a commit of the database and a small file.
+	ec.SnapshotCount, ec.SnapshotCatchUpEntries = snapshotEvery, 1 // nobody is to catch up: what the database has needs no place in memory
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(cfg.Log, expected...))
 	return ec, nil
 }
