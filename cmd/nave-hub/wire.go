@@ -69,8 +69,29 @@ func (p *program) launch(ctx context.Context) (err error) {
 	return err
 }
 
-// serve opens the storage, starts the brain, and opens the doors when the overlay serves.
+// serve reaches the overlay and, beside that, opens the storage, starts the brain, and opens the doors when both are there.
 func (p *program) serve(ctx context.Context) error {
+	g := run.NewGroup(ctx)
+	reached := make(chan *network, 1)
+	g.Go("network", func(ctx context.Context) error {
+		nw, err := openNetwork(ctx, p)
+		if err == nil {
+			reached <- nw
+		}
+		return err
+	})
+	g.Go("brain", func(ctx context.Context) error { return p.think(ctx, reached) })
+	err := g.Wait()
+	select {
+	case nw := <-reached: // nobody came to use it
+		nw.node.Close()
+	default:
+	}
+	return err
+}
+
+// think opens the storage, starts the brain, and opens the doors when the overlay is reached.
+func (p *program) think(ctx context.Context, reached <-chan *network) error {
 	s, err := openStorage(ctx, p.cfg, p.log)
 	if err != nil {
 		return err
@@ -90,9 +111,11 @@ func (p *program) serve(ctx context.Context) error {
 	g.Go("storage", s.watch)
 	g.Go("prune", func(ctx context.Context) error { return p.prune(ctx, s, b.hub.Ready) })
 	g.Go("doors", func(ctx context.Context) error {
-		nw, err := openNetwork(ctx, p)
-		if err != nil {
-			return err
+		var nw *network
+		select {
+		case nw = <-reached:
+		case <-ctx.Done():
+			return nil
 		}
 		defer nw.node.Close()
 		server, err := p.newServer(s, b, nw)

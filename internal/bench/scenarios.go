@@ -9,4 +9,5 @@ import (
 var scenarios = []measure.Scenario{
 	syncScenario,
 	state.Restart,
+	state.Etcd,
 }
