@@ -34,6 +34,7 @@ func bareEtcd(ctx context.Context, dir string) (*embed.Etcd, *clientv3.Client, e
 	c.ListenPeerUrls, c.ListenClientUrls, c.ListenClientHttpUrls = nil, nil, nil
 	c.AdvertisePeerUrls, c.AdvertiseClientUrls = []url.URL{peer}, []url.URL{{Scheme: "http", Host: "127.0.0.1:2379"}}
 	c.InitialCluster = c.Name + "=" + peer.String()
+	c.TickMs, c.ElectionMs = 10, 100 // the wait before it elects itself is no work
 	c.QuotaBackendBytes, c.MaxTxnOps, c.MaxRequestBytes = 8<<30, 10_000, 8<<20
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	e, err := embed.StartEtcd(c)
