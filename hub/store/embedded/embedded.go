@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub/store/zaplog"
@@ -26,8 +27,12 @@ const (
 	MaxRequestBytes = 8 << 20 // bytes of one request
 	Quota           = 8 << 30 // bytes of the database
 
-	snapshotEvery = 2_000 // transactions; so many of them are read again at a start, at most
+	snapshotEvery = 2_000    // transactions; so many of them are applied again at a start, at most
+	segmentBytes  = 16 << 20 // of the log; at a start the one with the last snapshot is read from its beginning
 )
+
+// The library has no other place for it. Here nobody reads it yet.
+func init() { wal.SegmentSizeBytes = segmentBytes }
 
 // Config configures a [Server].
 type Config struct {

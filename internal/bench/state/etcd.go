@@ -37,7 +37,7 @@ const mib = 1 << 20
 
 // dormant looks at three numbers of sessions. The hub is stopped for a look, so that etcd can be compacted up to its end.
 func dormant(ctx context.Context, b *measure.Bench) (err error) {
-	counts := []int{1000, 4000, 8000}
+	counts := []int{1000, 3000, 6000}
 	if b.Quick {
 		counts = []int{100, 300}
 	}

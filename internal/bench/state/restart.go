@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/federation"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // Restart measures how soon hub and spoke are ready again.
@@ -75,7 +77,23 @@ func hubs(ctx context.Context, b *measure.Bench, r *rig) error {
 		b.Report(measure.Figure{Name: "first signal accepted" + of, Unit: "s", Value: measure.Median(accepted), Floor: least})
 		b.Report(measure.Figure{Name: "processor time of the hub until then" + of, Unit: "s", Value: measure.Median(used)})
 	}
-	return b.Profile(ctx, "restart-hub", r.ports["profiling"], time.Second)
+	return r.profile(ctx)
+}
+
+// profile starts the hub once more and looks at it meanwhile.
+func (r *rig) profile(ctx context.Context) error {
+	r.hub.Kill()
+	g := run.NewGroup(ctx)
+	g.Go("profile", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, startTime)
+		defer cancel()
+		return federation.Await(ctx, "profile", func() (bool, error) { // the first tries come before it listens
+			err := r.b.Profile(ctx, "restart-hub", r.ports["profiling"], 2*time.Second)
+			return err == nil, err
+		})
+	})
+	_, err := r.again(ctx)
+	return joined(err, g.Wait())
 }
 
 // again is how a start went: from exec.
