@@ -69,9 +69,9 @@ func fillJournal(ctx context.Context, dir string, n int) (int64, error) {
 			return err
 		}
 		held := map[api.SessionID]bool{}
-		for at := 0; at < n; {
-			u := api.ShardUpdate{Position: api.Position{Head: api.Head{Generation: api.Generation{Incarnation: 1, N: 1}}}}
-			for ; at < n && len(u.Sessions) < 500; at++ {
+		for shard := range api.Shards {
+			u := api.ShardUpdate{Position: api.Position{Shard: api.Shard(shard), Head: api.Head{Generation: api.Generation{Incarnation: 1, N: 1}}}}
+			for at := shard; at < n; at += api.Shards {
 				u.Sessions = append(u.Sessions, wanted(at))
 			}
 			if err := link.Deliver(wait, api.HubMessage{Updates: []api.ShardUpdate{u}}); err != nil {
@@ -102,7 +102,7 @@ func fillJournal(ctx context.Context, dir string, n int) (int64, error) {
 // wanted is a session as a hub assigns it. It has nothing to do, so that no attempt begins.
 func wanted(n int) api.Desired {
 	entropy := [10]byte{byte(n >> 16), byte(n >> 8), byte(n)}
-	return api.Desired{Session: api.NewSessionID(time.Unix(1764000000, 0), 0, entropy), Org: api.DefaultOrg, Key: fmt.Sprintf("s%d", n), Epoch: api.Epoch{Incarnation: 1, N: 1},
+	return api.Desired{Session: api.NewSessionID(time.Unix(1764000000, 0), api.Shard(n%api.Shards), entropy), Org: api.DefaultOrg, Key: fmt.Sprintf("s%d", n), Epoch: api.Epoch{Incarnation: 1, N: 1},
 		Revision: &api.ResolvedRevision{AgentID: "01ARZ3NDEKTSV4RRFFQ69G5FAV", AgentName: agentName, AgentRevision: 1, EnvironmentRevision: 1,
 			Agent: &api.AgentSpec{Environment: "local", Harness: api.HarnessSpec{Protocol: api.ProtocolCommand, Command: []string{"/bin/true"}}, IdleTimeout: time.Hour,
 				TurnLimit: time.Hour, StopAfter: time.Minute, MaxDeliveries: 3},

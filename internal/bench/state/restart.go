@@ -116,7 +116,7 @@ func (r *rig) again(ctx context.Context) (a again, err error) {
 
 // spokes kills a spoke, with ever more sessions in its journal.
 func spokes(ctx context.Context, b *measure.Bench, r *rig) error {
-	counts := []int{1, 100, 10000}
+	counts := []int{1, 100, 1000}
 	if b.Quick {
 		counts = []int{1, 200}
 	}
