@@ -62,7 +62,11 @@ func NewCore(shard api.Shard, ports CorePorts, limits Limits, now func() time.Ti
 
 // Load claims the shard and brings it into memory. An error ends the core.
 func (c *Core) Load(ctx context.Context) error {
-	first, err := c.l.load(ctx)
+	head, err := c.l.own(ctx)
+	if err != nil {
+		return err
+	}
+	first, err := c.l.load(ctx, head)
 	if err != nil {
 		return err
 	}

@@ -9,18 +9,22 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// load makes this replica the shard's owner and brings the shard into memory. The order matters: the store's generation is
-// raised first, the archive's second, and only then is anything read, so that a former owner can add nothing to what was
-// read. It returns the effects to begin with.
-func (l *loop) load(ctx context.Context) ([]effect, error) {
-	wrap := func(what string, err error) error { return fmt.Errorf("shard %d: %s: %w", l.shard, what, err) }
+// own makes this replica the shard's owner. The order matters: the store's generation is raised first, the archive's second, and
+// only then is anything read by load, so that a former owner can add nothing to what was read.
+func (l *loop) own(ctx context.Context) (api.Head, error) {
 	head, err := l.ports.Shards.Claim(ctx, l.shard)
 	if err != nil {
-		return nil, wrap("claim", err)
+		return head, fmt.Errorf("shard %d: claim: %w", l.shard, err)
 	}
 	if err := l.ports.Archive.Raise(ctx, l.shard, head.Generation); err != nil {
-		return nil, wrap("fence archive", err)
+		return head, fmt.Errorf("shard %d: fence archive: %w", l.shard, err)
 	}
+	return head, nil
+}
+
+// load brings the shard, which is owned, into memory. It returns the effects to begin with.
+func (l *loop) load(ctx context.Context, head api.Head) (_ []effect, err error) {
+	wrap := func(what string, err error) error { return fmt.Errorf("shard %d: %s: %w", l.shard, what, err) }
 	past := past{tails: map[api.SessionID][]api.Event{}, revisions: map[api.SessionID]*api.ResolvedRevision{}}
 	if past.contents, err = l.ports.Shards.Load(ctx, l.shard); err != nil {
 		return nil, wrap("load", err)

@@ -47,14 +47,19 @@ type evQuery struct {
 
 func (evQuery) isEvent() {}
 
-// run claims and loads the shard, then serves it. A shard that was taken over by another owner is claimed no more.
+// run claims and loads the shard, then serves it. A shard that was taken over by another owner is claimed no more. All shards
+// are claimed at once, since store and archive write what waits with one sync; reading is behind the gate.
 func (l *loop) run(ctx context.Context, gate chan struct{}, loaded *atomic.Int32) error {
+	head, err := l.own(ctx)
+	if err != nil {
+		return err
+	}
 	select {
 	case gate <- struct{}{}:
 	case <-ctx.Done():
 		return nil
 	}
-	first, err := l.load(ctx)
+	first, err := l.load(ctx, head)
 	<-gate
 	if err != nil {
 		return err

@@ -161,9 +161,6 @@ func (p *program) open(ctx context.Context, brain *hub.Hub, server *rpc.Server, 
 		web = append(web, p.httpServer(watching))
 		g.Go("metrics", func(context.Context) error { return serveHTTP(web[1], p.doors.metrics) })
 	}
-	if p.doors.profiling != nil {
-		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, p.doors.profiling) })
-	}
 	g.Go("grpc", func(context.Context) error { return grpcServer.Serve(p.doors.grpc) })
 	g.Go("stop", func(ctx context.Context) error {
 		<-ctx.Done()

@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub/archive"
 	"github.com/nave-dev/nave/hub/bucket"
-
 	"github.com/nave-dev/nave/hub/store"
 	"github.com/nave-dev/nave/hub/store/embedded"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // storage is everything in which the hub keeps what must survive.
@@ -20,26 +24,41 @@ type storage struct {
 	store   *store.Store
 	archive *archive.Archive
 	objects *bucket.Bucket
-	failed  <-chan error // of the embedded etcd; nil: there is none
-	closers []func()     // in the order of opening
+	failed  <-chan error              // of the embedded etcd; nil: there is none
+	sizes   func() (file, used int64) // of the embedded etcd; nil: there is none
+	mu      sync.Mutex
+	closers []func() // guarded by mu; of the parts that are open
 }
 
-// openStorage opens store, archive and bucket.
+// openStorage opens store, archive and bucket, side by side: each of the first two reads what it wrote last before it was killed.
 func openStorage(ctx context.Context, c config, log *slog.Logger) (*storage, error) {
 	s := &storage{}
-	for _, open := range []func(context.Context, config, *slog.Logger) error{s.openStore, s.openArchive, s.openBucket} {
-		if err := open(ctx, c, log); err != nil {
-			s.close()
-			return nil, err
-		}
+	g := run.NewGroup(ctx)
+	for name, open := range map[string]func(context.Context, config, *slog.Logger) error{"store": s.openStore, "archive": s.openArchive, "bucket": s.openBucket} {
+		g.Go("open "+name, func(ctx context.Context) error { return open(ctx, c, log) })
+	}
+	err := g.Wait()
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // a part that was asked to end may not be open
+	}
+	if err != nil {
+		s.close()
+		return nil, err
 	}
 	return s, nil
 }
 
-// close ends the use of all parts, the last opened first.
+// closer remembers how a part is closed.
+func (s *storage) closer(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closers = append(s.closers, f)
+}
+
+// close ends the use of all parts.
 func (s *storage) close() {
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		s.closers[i]()
+	for _, f := range s.closers {
+		f()
 	}
 }
 
@@ -60,19 +79,31 @@ func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (er
 		if err != nil {
 			return err
 		}
-		s.closers = append(s.closers, etcd.Close)
-		s.failed, cfg.Client = etcd.Failed(), etcd.Client()
+		s.closer(etcd.Close)
+		s.failed, s.sizes, cfg.Client = etcd.Failed(), etcd.Sizes, etcd.Client()
 		cfg.MaxOps, cfg.MaxBytes = embedded.MaxTxnOps, embedded.MaxRequestBytes
 	} else {
 		client, err := c.Etcd.dial(ctx, log)
 		if err != nil {
 			return err
 		}
-		s.closers = append(s.closers, func() { client.Close() })
+		s.closer(func() { client.Close() })
 		cfg.Client, cfg.MaxOps, cfg.MaxBytes = client, c.Etcd.MaxOps, c.Etcd.MaxBytes
 	}
 	s.store, err = store.Open(ctx, cfg)
 	return err
+}
+
+// register adds the metrics of the embedded etcd. One that others run has its own.
+func (s *storage) register(r prometheus.Registerer) error {
+	if s.sizes == nil {
+		return nil
+	}
+	return errors.Join(
+		r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nave_etcd_file_bytes", Help: "Size of the embedded etcd's database file."},
+			func() float64 { file, _ := s.sizes(); return float64(file) })),
+		r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nave_etcd_used_bytes", Help: "Bytes of the embedded etcd's database that hold something; the rest is reused."},
+			func() float64 { _, used := s.sizes(); return float64(used) })))
 }
 
 // archiveConfigOf says which database keeps history.
@@ -101,7 +132,7 @@ func (s *storage) openArchive(ctx context.Context, c config, _ *slog.Logger) err
 	if s.archive, err = archive.Open(ctx, cfg); err != nil {
 		return inSection("archive", err)
 	}
-	s.closers = append(s.closers, func() { s.archive.Close() })
+	s.closer(func() { s.archive.Close() })
 	return nil
 }
 
@@ -109,6 +140,6 @@ func (s *storage) openBucket(_ context.Context, c config, _ *slog.Logger) (err e
 	if s.objects, err = bucket.OpenDirectory(c.Bucket.Directory); err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() { s.objects.Close() })
+	s.closer(func() { s.objects.Close() })
 	return nil
 }

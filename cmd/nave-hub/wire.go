@@ -15,6 +15,7 @@ import (
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/dev"
 	"github.com/nave-dev/nave/hub/rpc"
+	"github.com/nave-dev/nave/internal/profiling"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/internal/version"
 	"github.com/nave-dev/nave/transport/ziti"
@@ -52,6 +53,9 @@ func (p *program) launch(ctx context.Context) (err error) {
 		return err
 	}
 	g := run.NewGroup(ctx)
+	if p.doors.profiling != nil { // from the beginning, so that the start itself can be looked at
+		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, p.doors.profiling) })
+	}
 	g.Go("overlay", p.overlay.Run)
 	g.Go("hub", p.serve)
 	err = g.Wait()
@@ -65,8 +69,29 @@ func (p *program) launch(ctx context.Context) (err error) {
 	return err
 }
 
-// serve opens the storage, starts the brain, and opens the doors when the overlay serves.
+// serve reaches the overlay and, beside that, opens the storage, starts the brain, and opens the doors when both are there.
 func (p *program) serve(ctx context.Context) error {
+	g := run.NewGroup(ctx)
+	reached := make(chan *network, 1)
+	g.Go("network", func(ctx context.Context) error {
+		nw, err := openNetwork(ctx, p)
+		if err == nil {
+			reached <- nw
+		}
+		return err
+	})
+	g.Go("brain", func(ctx context.Context) error { return p.think(ctx, reached) })
+	err := g.Wait()
+	select {
+	case nw := <-reached: // nobody came to use it
+		nw.node.Close()
+	default:
+	}
+	return err
+}
+
+// think opens the storage, starts the brain, and opens the doors when the overlay is reached.
+func (p *program) think(ctx context.Context, reached <-chan *network) error {
 	s, err := openStorage(ctx, p.cfg, p.log)
 	if err != nil {
 		return err
@@ -86,9 +111,11 @@ func (p *program) serve(ctx context.Context) error {
 	g.Go("storage", s.watch)
 	g.Go("prune", func(ctx context.Context) error { return p.prune(ctx, s, b.hub.Ready) })
 	g.Go("doors", func(ctx context.Context) error {
-		nw, err := openNetwork(ctx, p)
-		if err != nil {
-			return err
+		var nw *network
+		select {
+		case nw = <-reached:
+		case <-ctx.Done():
+			return nil
 		}
 		defer nw.node.Close()
 		server, err := p.newServer(s, b, nw)
@@ -113,6 +140,9 @@ func (p *program) newBrain(s *storage) (*brain, error) {
 		return nil, err
 	}
 	metrics := prometheus.NewRegistry()
+	if err := s.register(metrics); err != nil {
+		return nil, err
+	}
 	h, err := hub.New(hub.Config{Shards: s.store, Archive: s.archive, Reader: s.archive, Clusters: s.store, Leases: s.store, Bucket: s.objects, Vault: s.objects,
 		Resolver: catalog, Granter: catalog, LeaseTTL: p.cfg.Lease, Beat: p.cfg.Beat,
 		Limits: hub.Limits{PendingPerSession: p.cfg.Limits.PendingPerSession, PendingPerOrg: p.cfg.Limits.PendingPerOrg,

@@ -12,29 +12,6 @@ import (
 	"github.com/nave-dev/nave/hub"
 )
 
-// Raise implements [hub.Archive].
-func (a *Archive) Raise(ctx context.Context, shard api.Shard, g api.Generation) error {
-	const op = "raise generation"
-	ctx, cancel := a.bound(ctx)
-	defer cancel()
-	n, err := signed("generation", g.N)
-	if err != nil {
-		return failure(op, err)
-	}
-	res, err := a.st.raise.ExecContext(ctx, int64(shard), int64(g.Incarnation), n)
-	if err != nil {
-		return failure(op, err)
-	}
-	changed, err := res.RowsAffected()
-	if err != nil {
-		return failure(op, err)
-	}
-	if changed == 0 {
-		return refuse(op, api.CodeConflict, "a later owner than generation %v of shard %d raised it already", g, shard)
-	}
-	return nil
-}
-
 // Append implements [hub.Archive]. The generation must have been raised before: a later one than the raised is CodeInternal.
 // CodeConflict carries a [hub.StaleError].
 func (a *Archive) Append(ctx context.Context, appends []hub.Append) error {

@@ -52,6 +52,7 @@ type Archive struct {
 	write   *sql.DB // SQLite: one connection
 	read    *sql.DB // PostgreSQL: the same as write
 	st      statements
+	raises  *raises
 	timeout time.Duration
 }
 
@@ -69,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Archive, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*cfg.Timeout) // a migration may take its time
 	defer cancel()
-	a := &Archive{timeout: cfg.Timeout}
+	a := &Archive{raises: newRaises(), timeout: cfg.Timeout}
 	err := a.connect(cfg)
 	if err == nil && a.d.numbered {
 		err = a.greet(ctx)

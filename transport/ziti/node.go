@@ -28,8 +28,9 @@ const (
 	// firstTry bounds the first try of a dial; each further one has twice as long. The SDK waits for its whole bound when
 	// every router refused at once, and what a try has reached (a session, a router) serves the next one.
 	firstTry    = time.Second
-	triesToTurn = 2 // after so many that were not answered a dial goes on in a fresh session
-	terminators = 3 // at most; one for each router that the identity may use
+	firstBind   = 2 * time.Second // the same for hosting, each further one in a fresh session; on an idle machine a bind takes 25 ms
+	triesToTurn = 2               // after so many that were not answered a dial goes on in a fresh session
+	terminators = 3               // at most; one for each router that the identity may use
 )
 
 // errNoAnswer is why a bounded call ended when ctx itself did not.
@@ -95,12 +96,29 @@ func (n *Node) Listen(ctx context.Context, service string) (net.Listener, error)
 	return &listener{n: n, service: service, open: open, end: end, cur: l}, nil
 }
 
-// host begins hosting.
+// host begins hosting. A router that does not answer the first bind of a session is asked again by the SDK after half a minute
+// only; a fresh session asks at once.
 func (n *Node) host(ctx context.Context, service string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, listenBound, errNoAnswer)
 	defer cancel()
-	s := n.session()
-	l, err := retry(ctx, s, func(ctx context.Context) (net.Listener, error) {
+	for bound := firstBind; ; bound *= 2 {
+		s := n.session()
+		l, err := n.bind(ctx, s, service, bound)
+		if err == nil {
+			return l, nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, errTryOver) {
+			return nil, n.explain(s, fmt.Errorf("host overlay service %s: %w", service, err), "this hub's identity is not known to the overlay any more")
+		}
+		if s.authed.Load() {
+			n.turn(s, err)
+		}
+	}
+}
+
+// bind is one try to host.
+func (n *Node) bind(ctx context.Context, s *session, service string, bound time.Duration) (net.Listener, error) {
+	return try(ctx, s, bound, func(ctx context.Context) (net.Listener, error) {
 		o := ziti.DefaultListenOptions()
 		o.ConnectTimeout = remaining(ctx)
 		o.MaxTerminators = terminators
@@ -112,10 +130,6 @@ func (n *Node) host(ctx context.Context, service string) (net.Listener, error) {
 		}
 		return newHosting(l, s), nil
 	})
-	if err != nil {
-		return nil, n.explain(s, fmt.Errorf("host overlay service %s: %w", service, err), "this hub's identity is not known to the overlay any more")
-	}
-	return l, nil
 }
 
 // Dial connects to a host of the service, within 10 s. Who that is, is proved by [ClientCredentials] only. CodeDenied: the
@@ -124,44 +138,49 @@ func (n *Node) Dial(ctx context.Context, service string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, dialBound, errNoAnswer)
 	defer cancel()
 	bound := firstTry
-	for try := 1; ; try++ {
+	for tries := 1; ; tries++ {
 		s := n.session()
 		c, err := n.dial(ctx, s, service, bound)
 		if err == nil {
 			return c, nil
 		}
 		// What passes by itself has passed by now, or does so when somebody hosts again.
-		waited := try == triesToTurn && passing(err)
+		waited := tries == triesToTurn && passing(err)
 		if ctx.Err() != nil || !errors.Is(err, errTryOver) || waited {
 			return nil, n.explain(s, fmt.Errorf("dial overlay service %s: %w", service, err),
 				"this spoke's identity is not known to the overlay any more: its cluster was removed or rejoined; enroll again")
 		}
 		// A router that hangs is preferred by a session that knows it from before; a fresh one takes whoever answers.
-		if try >= triesToTurn && s.authed.Load() {
+		if tries >= triesToTurn && s.authed.Load() {
 			n.turn(s, err)
 		}
 		bound *= 2
 	}
 }
 
-// errTryOver is why one try of a dial ended.
+// errTryOver is why one try ended.
 var errTryOver = errors.New("no answer from the overlay yet")
 
-// dial is one try.
+// dial is one try to dial.
 func (n *Node) dial(ctx context.Context, s *session, service string, bound time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, bound, errTryOver)
-	defer cancel()
-	c, err := retry(ctx, s, func(ctx context.Context) (net.Conn, error) {
+	return try(ctx, s, bound, func(ctx context.Context) (net.Conn, error) {
 		c, err := s.sdk.DialContextWithOptions(ctx, service, &ziti.DialOptions{ConnectTimeout: remaining(ctx)})
 		if err != nil {
 			return nil, err
 		}
 		return newConn(c, s), nil
 	})
+}
+
+// try is retry within a bound of its own.
+func try[T io.Closer](ctx context.Context, s *session, bound time.Duration, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, errTryOver)
+	defer cancel()
+	v, err := retry(ctx, s, f)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
-	return c, err
+	return v, err
 }
 
 // explain turns the controller's word that it does not know the identity into CodeDenied with a sentence for people, and

@@ -115,6 +115,27 @@ func testRaise(t *testing.T, db Database) {
 	a = db.Open(t)
 	wantCode(t, "a lower one after reopening", a.Raise(ctx, 0, g(1, 9)), api.CodeConflict)
 	must(t, "the present one after reopening", a.Raise(ctx, 0, g(2, 1)))
+
+	// All at once, as a replica that starts does it: those that were passed are refused, and nobody else.
+	var errs [api.Shards]error
+	all := run.NewGroup(ctx)
+	for i := range errs {
+		all.Go("raise", func(ctx context.Context) error {
+			errs[i] = a.Raise(ctx, api.Shard(i), g(1, 2))
+			return nil
+		})
+	}
+	must(t, "raising all", all.Wait())
+	for i, err := range errs {
+		switch shard := api.Shard(i); {
+		case i == 0: // it is at a later incarnation
+			wantCode(t, "a passed one among others", err, api.CodeConflict)
+		case err != nil:
+			t.Errorf("shard %d among others: %v", i, err)
+		default:
+			wantCode(t, "lower than what was raised among others", a.Raise(ctx, shard, g(1, 1)), api.CodeConflict)
+		}
+	}
 }
 
 func testFence(t *testing.T, db Database) {

@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub/store/zaplog"
@@ -25,7 +26,13 @@ const (
 	MaxTxnOps       = 10_000  // operations in one transaction
 	MaxRequestBytes = 8 << 20 // bytes of one request
 	Quota           = 8 << 30 // bytes of the database
+
+	snapshotEvery = 2_000    // transactions; so many of them are applied again at a start, at most
+	segmentBytes  = 16 << 20 // of the log; at a start the one with the last snapshot is read from its beginning
 )
+
+// The library has no other place for it. Here nobody reads it yet.
+func init() { wal.SegmentSizeBytes = segmentBytes }
 
 // Config configures a [Server].
 type Config struct {
@@ -51,10 +58,12 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// expected are warnings about what is so by intention: there is no network and there are no tokens.
+// expected are warnings about what is so by intention: there is no network and there are no tokens. Until the server has
+// applied its log again it refuses its own first request, many times a millisecond.
 var expected = []string{
 	"Running http and grpc server on single port. This is not recommended for production.",
 	"simple token is not cryptographically signed",
+	"failed to publish local member to cluster through raft",
 }
 
 // Server is a running etcd.
@@ -123,7 +132,10 @@ func etcdConfig(cfg Config) (*embed.Config, error) {
 	}
 	ec.AutoCompactionMode, ec.AutoCompactionRetention = embed.CompactorModePeriodic, "1m"
 	ec.QuotaBackendBytes, ec.MaxTxnOps, ec.MaxRequestBytes = Quota, MaxTxnOps, MaxRequestBytes
-	ec.SnapshotCount = 50_000
+	// A server that starts waits one to ten ticks before it elects itself. There are no other members whose voices it could miss.
+	ec.TickMs, ec.ElectionMs = 10, 100
+	// A start reads what came after the last snapshot again. A snapshot is a commit of the database and a small file.
+	ec.SnapshotCount, ec.SnapshotCatchUpEntries = snapshotEvery, 1 // nobody is to catch up: what the database has needs no place in memory
 	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(cfg.Log, expected...))
 	return ec, nil
 }
@@ -146,6 +158,12 @@ func listenURL(s string) (*url.URL, error) {
 
 // Client calls the server without a network. It belongs to the server and must not be used after Close.
 func (s *Server) Client() *clientv3.Client { return s.client }
+
+// Sizes are the bytes of the database's file, and those of them that hold something: the rest is reused before the file grows.
+func (s *Server) Sizes() (file, used int64) {
+	b := s.etcd.Server.Backend()
+	return b.Size(), b.SizeInUse()
+}
 
 // Failed delivers the error that ended the server by itself.
 func (s *Server) Failed() <-chan error { return s.etcd.Err() }

@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub/store/embedded"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 func start(t *testing.T, cfg embedded.Config) *embedded.Server {
@@ -64,6 +66,42 @@ func TestListensOnASocketWhenAsked(t *testing.T) {
 	defer cancel()
 	if _, err := c.Put(ctx, "k", "v"); err != nil {
 		t.Fatalf("Put over the socket: %v", err)
+	}
+}
+
+// A start reads the log from the last snapshot on: there must be one before long, and the files of the log are small.
+func TestKeepsALogThatIsReadSoon(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etcd")
+	s := start(t, embedded.Config{Dir: dir})
+	g := run.NewGroup(t.Context())
+	for range 50 {
+		g.Go("put", func(ctx context.Context) error {
+			for range 50 {
+				if _, err := s.Client().Put(ctx, "k", "v"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if file, used := s.Sizes(); used <= 0 || file < used {
+		t.Errorf("a file of %d bytes has %d in use", file, used)
+	}
+	s.Close()
+	if snaps, err := filepath.Glob(filepath.Join(dir, "member", "snap", "*.snap")); err != nil || len(snaps) == 0 {
+		t.Errorf("no snapshot after 2,500 transactions (%v)", err)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("no log: %v", err)
+	}
+	for _, name := range logs {
+		if info, err := os.Stat(name); err != nil || info.Size() > 17<<20 {
+			t.Errorf("log file %v: %v, want 16 MiB", info, err)
+		}
 	}
 }
 
