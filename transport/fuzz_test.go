@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/nave-dev/nave/api"
@@ -38,7 +39,7 @@ func stable[N any](t *testing.T, got N, pass func(N) (N, error)) {
 	if err != nil {
 		t.Fatalf("what was taken cannot be passed on: %v", err)
 	}
-	if d := cmp.Diff(got, back); d != "" {
+	if d := cmp.Diff(got, back, cmpopts.EquateEmpty()); d != "" {
 		t.Errorf("(-first +second):\n%s", d)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/nave-dev/nave/api"
@@ -45,7 +46,7 @@ func passes[R proto.Message, N any](t *testing.T, b []byte, empty, again R, from
 	if err != nil {
 		t.Fatalf("what was written cannot be read: %v", err)
 	}
-	if d := cmp.Diff(first, second); d != "" {
+	if d := cmp.Diff(first, second, cmpopts.EquateEmpty()); d != "" {
 		t.Errorf("%T (-first +second):\n%s", first, d)
 	}
 }
