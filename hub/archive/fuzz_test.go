@@ -189,4 +189,3 @@ func FuzzPosition(f *testing.F) {
 		}
 	})
 }
-
