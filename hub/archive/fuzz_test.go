@@ -170,7 +170,7 @@ func body[N any](t *testing.T, b []byte, first, second *N) {
 // FuzzPosition: a place in the list of dead letters is the one that was given, or is refused with its field.
 func FuzzPosition(f *testing.F) {
 	f.Add(position(&settledRow{settledAt: 9, signal: "01J00000000000000000000000"}))
-	for _, s := range []string{"", "/", "9", "-1/a/b", "9223372036854775808/a", strings.Repeat("9", 100_000)} {
+	for _, s := range []string{"", "/", "9", "-1/a/b", "9223372036854775808/a", strings.Repeat("9", 2_000)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

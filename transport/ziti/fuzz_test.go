@@ -25,7 +25,7 @@ func FuzzIdentity(f *testing.F) {
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n := &Node{cfg: Config{Identity: b}}
+		n := &Node{cfg: NodeConfig{Identity: b}}
 		zc, err := n.config()
 		if err != nil {
 			return
