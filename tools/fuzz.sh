@@ -14,8 +14,8 @@ work=$(mktemp -d)
 child='' interrupted='' ran=0
 found=()
 trap 'rm -rf "$work"' EXIT
-# go test ends its own worker when it is interrupted; in a group of its own it gets the signal once.
-trap 'interrupted=1; [[ -n $child ]] && kill -INT "$child" 2>/dev/null' INT TERM
+# A test runs in a group of its own, go and what it started, which is interrupted as a whole.
+trap 'interrupted=1; [[ -n $child ]] && kill -INT -- "-$child" 2>/dev/null' INT TERM
 
 # inputs FOLDER: the inputs that are kept there.
 inputs() { find "$1" -path '*/testdata/fuzz/*' -type f 2>/dev/null | sort; }
@@ -25,7 +25,7 @@ one() {
 	local folder=$2 before after log=$work/log code execs new fresh
 	before=$(inputs "$folder")
 	set -m
-	go -C "$1" test -run '^$' -fuzz "^$3\$" -fuzztime "$T" -fuzzminimizetime 5s ${JOBS:+-parallel "$JOBS"} "./$(realpath --relative-to "$1" "$folder")" >"$log" 2>&1 &
+	go -C "$1" test -run '^$' -fuzz "^$3\$" -fuzztime "$T" -fuzzminimizetime 5s ${JOBS:+-parallel "$JOBS"} "./$(realpath --relative-to "$1" "$folder")" >"$log" 2>&1 </dev/null &
 	child=$!
 	set +m
 	while :; do
