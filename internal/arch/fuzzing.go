@@ -13,10 +13,10 @@ const fuzzPage = "docs/fuzzing.md"
 
 // decoders are what turns bytes into values: by import path, the names that do.
 var decoders = map[string][]string{
-	"encoding/json": {"Unmarshal", "NewDecoder"},
-	"encoding/xml":  {"Unmarshal", "NewDecoder"},
-	"encoding/gob":  {"NewDecoder"},
-	"google.golang.org/protobuf/proto":              {"Unmarshal", "UnmarshalOptions"},
+	"encoding/json":                    {"Unmarshal", "NewDecoder"},
+	"encoding/xml":                     {"Unmarshal", "NewDecoder"},
+	"encoding/gob":                     {"NewDecoder"},
+	"google.golang.org/protobuf/proto": {"Unmarshal", "UnmarshalOptions"},
 	"google.golang.org/protobuf/encoding/protojson": {"Unmarshal", "UnmarshalOptions"},
 	"google.golang.org/protobuf/encoding/prototext": {"Unmarshal", "UnmarshalOptions"},
 	"go.yaml.in/yaml/v3":                            {"Unmarshal", "NewDecoder"},
