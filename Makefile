@@ -79,6 +79,10 @@ bench-compare: build bin/bench ## compare the ratios of figures to their floors 
 bin/bench:
 	@go build -buildvcs=false -ldflags "-X github.com/nave-dev/nave/internal/version.Version=$(VERSION)" -o bin/bench ./internal/bench
 
+.PHONY: fuzz
+fuzz: ## look for inputs that break a decoder (T=30s PKG=spoke/journal)
+	@T='$(or $(T),30s)' PKG='$(PKG)' tools/fuzz.sh
+
 .PHONY: vuln
 vuln: ## look for known vulnerabilities (needs the network)
 	@for m in $(MODULES); do \

@@ -235,6 +235,20 @@ const (
 	EventCancelled EventType = "session.cancelled"  // hub: somebody cancelled the signals up to one
 )
 
+// Valid reports whether a type has the form of one, known or not: 1 to 64 lower-case letters, digits, dots, dashes and
+// underscores. What is stored and shown as a word must be one: a database may refuse other characters for ever.
+func (t EventType) Valid() bool { return isWord(string(t)) }
+
+// isWord reports whether a text can stand where programs want a word.
+func isWord(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
 // Event is one durable item of a session's log.
 type Event struct {
 	Session      SessionID
@@ -314,6 +328,9 @@ const (
 	// sent: the named signals are consumed all the same.
 	OutcomeCancelled Outcome = "cancelled"
 )
+
+// Valid reports whether an outcome has the form of one, known or not, as [EventType.Valid] says.
+func (o Outcome) Valid() bool { return isWord(string(o)) }
 
 // Consumes reports whether the signals of a turn that ended so are consumed.
 func (o Outcome) Consumes() bool { return o == OutcomeDone || o == OutcomeCancelled }

@@ -61,6 +61,9 @@ func decodeRecord(b []byte) (record, error) {
 	switch c := m.Change.(type) {
 	case *pb.Record_Position:
 		p := c.Position
+		if p.Shard >= api.Shards {
+			return nil, api.Errorf(api.CodeFailed, "decode journal record: shard %d: there are %d", p.Shard, api.Shards)
+		}
 		return positionRecord{api.Position{Shard: api.Shard(p.Shard), Head: api.Head{Generation: api.Generation{Incarnation: p.Incarnation, N: p.Generation}, Batch: p.Batch}}}, nil
 	case *pb.Record_Wanted:
 		return wantedIn(c.Wanted)
@@ -103,6 +106,9 @@ func wantedIn(p *pb.Wanted) (record, error) {
 		r.Desired.Revision = new(api.ResolvedRevision)
 		if err := json.Unmarshal(p.RevisionJson, r.Desired.Revision); err != nil {
 			return nil, fmt.Errorf("decode journaled revision of session %s: %w", p.Session, err)
+		}
+		if r.Desired.Revision.Agent == nil || r.Desired.Revision.Environment == nil {
+			return nil, api.Errorf(api.CodeFailed, "decode journaled revision of session %s: it has no agent or no environment", p.Session)
 		}
 	}
 	return r, nil

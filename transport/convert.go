@@ -123,8 +123,12 @@ func welcomeTo(w api.Welcome) *linkv1.Welcome {
 	return &linkv1.Welcome{Protocol: w.Protocol, ClusterId: string(w.Cluster), Name: w.Name, Labels: w.Labels, BeatMs: w.Beat.Milliseconds()}
 }
 
+// maxBeat is far beyond every beat that a hub asks for, and far below what a duration can hold.
+const maxBeat = 24 * time.Hour
+
 func welcomeFrom(w *linkv1.Welcome) api.Welcome {
-	return api.Welcome{Protocol: w.GetProtocol(), Cluster: api.ClusterID(w.GetClusterId()), Name: w.GetName(), Labels: w.GetLabels(), Beat: time.Duration(w.GetBeatMs()) * time.Millisecond}
+	beat := min(max(w.GetBeatMs(), 0), maxBeat.Milliseconds())
+	return api.Welcome{Protocol: w.GetProtocol(), Cluster: api.ClusterID(w.GetClusterId()), Name: w.GetName(), Labels: w.GetLabels(), Beat: time.Duration(beat) * time.Millisecond}
 }
 
 func revisionTo(r *api.ResolvedRevision) (*linkv1.Revision, error) {
@@ -266,6 +270,9 @@ func spokeMessageFrom(m *linkv1.SpokeMessage) (api.SpokeMessage, error) {
 		for _, e := range b.GetEvents() {
 			if len(e.GetText()) > api.MaxEventBytes {
 				return out, fmt.Errorf("event %d of session %s: %d bytes, at most %d are allowed", e.GetSourceNumber(), b.GetSession(), len(e.GetText()), api.MaxEventBytes)
+			}
+			if typ, outcome := api.EventType(e.GetType()), api.Outcome(e.GetOutcome()); !typ.Valid() || outcome != "" && !outcome.Valid() {
+				return out, fmt.Errorf("event %d of session %s: %.80q with outcome %.80q is not what an event can be", e.GetSourceNumber(), b.GetSession(), typ, outcome)
 			}
 			batch.Events = append(batch.Events, api.Event{Session: batch.Session, Source: batch.Source, SourceNumber: e.GetSourceNumber(),
 				Type: api.EventType(e.GetType()), Time: e.GetTime().AsTime(), Text: e.GetText(), Signals: e.GetSignals(),

@@ -39,6 +39,9 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 	case api.CheckpointID:
 		v.SetString(string(rapid.StringMatching("[0-9a-f]{64}").Draw(t, path)))
 		return
+	case api.EventType, api.Outcome:
+		v.SetString(rapid.StringMatching(`[a-z0-9._-]{1,64}`).Draw(t, path))
+		return
 	case api.HeldState:
 		v.SetString(string(rapid.SampledFrom(heldStates).Draw(t, path)))
 		return
@@ -188,6 +191,11 @@ func TestUnreadableMessagesAreRefused(t *testing.T) {
 	}
 	if _, err := helloFrom(&linkv1.Hello{Held: []*linkv1.Held{{}}}); err == nil {
 		t.Error("a state that is empty")
+	}
+	for _, e := range []*linkv1.Event{{}, {Type: "log\x00"}, {Type: "Log"}, {Type: "log", Outcome: "done\n"}} {
+		if _, err := spokeMessageFrom(&linkv1.SpokeMessage{Events: []*linkv1.EventBatch{{Events: []*linkv1.Event{e}}}}); err == nil {
+			t.Errorf("an event of type %q with outcome %q", e.Type, e.Outcome)
+		}
 	}
 	if _, err := desiredFrom(&linkv1.Desired{Revision: &linkv1.Revision{Agent: []byte{0xff}}}); err == nil {
 		t.Error("a spec that is no message")

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -149,6 +150,9 @@ func readMembership(dir string) (*membership, error) {
 	var m membership
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, memberFile), err)
+	}
+	if m.Cluster == "" || m.Service == "" || len(m.HubIdentities) == 0 || slices.Contains(m.HubIdentities, "") {
+		return nil, fmt.Errorf("%s names no cluster, no service or no hub to trust: bring the file back, or remove it and enroll anew", filepath.Join(dir, memberFile))
 	}
 	m.identity, err = os.ReadFile(filepath.Join(dir, identityFile))
 	return &m, err

@@ -26,7 +26,7 @@ func tokenOf(cluster api.ClusterID, secret string) string {
 func enrolled(t *testing.T, token string) string {
 	t.Helper()
 	dir := t.TempDir()
-	m := membership{Cluster: "01CLUSTER", Name: "east", Service: "nave-hub"}
+	m := membership{Cluster: "01CLUSTER", Name: "east", Service: "nave-hub", HubIdentities: []string{"hub"}}
 	if token != "" {
 		m.Token = hashOf(token)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
@@ -81,8 +82,8 @@ func position(r *settledRow) string { return strconv.FormatInt(r.settledAt, 10) 
 func parsePosition(s string) (at int64, signal string, err error) {
 	text, signal, ok := strings.Cut(s, "/")
 	at, err = strconv.ParseInt(text, 10, 64)
-	if err != nil || !ok {
-		return 0, "", api.Invalid("page_token", "%q is not a position in the list of dead letters: take one that an answer gave", s)
+	if err != nil || !ok || !utf8.ValidString(signal) || strings.ContainsRune(signal, 0) { // a database may refuse what is no text
+		return 0, "", api.Invalid("page_token", "%.40q is not a position in the list of dead letters: take one that an answer gave", s)
 	}
 	return at, signal, nil
 }

@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"strings"
 	"sync"
@@ -49,8 +50,28 @@ func (b *Bucket) refs(ctx context.Context, prefix string, id api.CheckpointID) (
 	if err != nil {
 		return nil, err
 	}
+	return decodeRefs(key, text)
+}
+
+// decodeRefs reads the object. One that this package does not write is an error, and not a checkpoint that needs nothing:
+// what a checkpoint needs is not collected.
+func decodeRefs(key string, text []byte) (*refs, error) {
 	r := new(refs)
-	if err := json.Unmarshal(text, r); err != nil {
+	err := json.Unmarshal(text, r)
+	switch {
+	case err != nil:
+	case r.Sequence < 1, r.Manifest < 1, r.Pack < 0:
+		err = errors.New("it has no sequence or no sizes")
+	case r.Pack > 0 && !api.CheckpointID(r.PackHash).Valid(): // both are SHA-256
+		err = errors.New("its pack has no hash")
+	default:
+		for _, id := range r.Packs {
+			if !id.Valid() {
+				err = errors.New("it needs a pack that has no id")
+			}
+		}
+	}
+	if err != nil {
 		return nil, api.Errorf(api.CodeInternal, "object %s cannot be read: %w", key, err)
 	}
 	return r, nil
@@ -76,10 +97,12 @@ func (b *Bucket) exists(ctx context.Context, key string) (bool, error) {
 	return b.b.Exists(ctx, key)
 }
 
-// parse splits a key below a prefix into checkpoint and name.
+// parse splits a key below a prefix into checkpoint and name. It is false for a key that is not of this package's making.
 func parse(prefix, key string) (id api.CheckpointID, name string, ok bool) {
-	text, name, ok := strings.Cut(strings.TrimPrefix(key, prefix), "/")
-	return api.CheckpointID(text), name, ok
+	rest, below := strings.CutPrefix(key, prefix)
+	text, name, ok := strings.Cut(rest, "/")
+	id = api.CheckpointID(text)
+	return id, name, ok && below && id.Valid()
 }
 
 // saves knows which checkpoints of which sessions are being saved by this process.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -39,6 +40,20 @@ func timeFrom(t *timestamppb.Timestamp) time.Time {
 		return time.Time{}
 	}
 	return t.AsTime()
+}
+
+// millis counts a part of a millisecond as a whole one: of what people wait for, later is always safe.
+func millis(d time.Duration) int64 {
+	n := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		n++
+	}
+	return n
+}
+
+// ofMillis is the inverse: never negative, and at most 292 years, where a duration ends.
+func ofMillis(ms int64) time.Duration {
+	return time.Duration(min(max(ms, 0), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }
 
 func headRecord(h api.Head) *recordv1.Head {
@@ -80,14 +95,14 @@ func setCluster(r *recordv1.Cluster, c api.Cluster) {
 		r.Taints = append(r.Taints, &recordv1.Taint{Key: t.Key, Value: t.Value, Effect: string(t.Effect)})
 	}
 	r.CreatedAt, r.UpdatedAt, r.Identity = timeRecord(c.CreatedAt), timeRecord(c.UpdatedAt), c.Identity
-	r.FenceMs = int64((c.Fence + time.Millisecond - 1) / time.Millisecond)
+	r.FenceMs = millis(c.Fence)
 }
 
 func clusterFrom(r *recordv1.Cluster, revision int64) api.Cluster {
 	c := api.Cluster{
 		ID: api.ClusterID(r.GetId()), Org: api.OrgID(r.GetOrg()), Name: r.GetName(), Labels: r.GetLabels(), Cordoned: r.GetCordoned(),
 		Etag: etag(revision), CreatedAt: timeFrom(r.GetCreatedAt()), UpdatedAt: timeFrom(r.GetUpdatedAt()), Identity: r.GetIdentity(),
-		Fence: time.Duration(r.GetFenceMs()) * time.Millisecond,
+		Fence: ofMillis(r.GetFenceMs()),
 	}
 	for _, t := range r.GetTaints() {
 		c.Taints = append(c.Taints, api.Taint{Key: t.GetKey(), Value: t.GetValue(), Effect: api.Effect(t.GetEffect())})

@@ -29,20 +29,19 @@ func texts[To, From ~string](from []From) []To {
 	return to
 }
 
-// stopAfterRecord is a stop_after in milliseconds, -1 for never. Part of a millisecond counts as a whole one: later is
-// always safe.
+// stopAfterRecord is a stop_after in milliseconds, -1 for never.
 func stopAfterRecord(d time.Duration) int64 {
 	if d == api.StopNever {
 		return -1
 	}
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	return millis(d)
 }
 
 func stopAfterFrom(ms int64) time.Duration {
 	if ms < 0 {
 		return api.StopNever
 	}
-	return time.Duration(ms) * time.Millisecond
+	return ofMillis(ms)
 }
 
 func sessionRecord(s *api.Session) *recordv1.Session {

@@ -18,4 +18,5 @@ var Rules = []Rule{
 	{"docs", Docs},
 	{"names", Names},
 	{"links", Links},
+	{"fuzzing", Fuzzing},
 }

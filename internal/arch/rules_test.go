@@ -100,6 +100,24 @@ var planted = map[string][]plant{
 		{name: "in a bubble", files: src("hub/loop_test.go", `import ("time"; "testing/synctest")`, `func f() { time.Sleep(1) }`)},
 		{name: "not a test", files: src("hub/loop.go", `import "time"`, `func f() { time.Sleep(1) }`)},
 	},
+	"fuzzing": {
+		{name: "a test without a row", files: src("hub/a_test.go", ``, `func FuzzA() {}`), want: []string{"hub/a_test.go:4: FuzzA has no row"}},
+		{name: "a row of another package", files: merge(src("hub/a_test.go", ``, `func FuzzA() {}`), page("hub/rpc.FuzzA")), want: []string{"docs/fuzzing.md:3: hub/rpc has no test FuzzA", "hub/a_test.go:4: FuzzA has no row"}},
+		{name: "a row without a test", files: page("hub.FuzzA"), want: []string{"docs/fuzzing.md:3: hub has no test FuzzA"}},
+		{name: "a test and its row", files: merge(src("hub/a_test.go", ``, `func FuzzA() {}`), page("hub.FuzzA"))},
+		{name: "a name beside the table", files: map[string]string{"docs/fuzzing.md": "Run `hub.FuzzA` alone.\n"}},
+		{name: "not a test", files: src("hub/a.go", ``, `func FuzzA() {}`)},
+		{name: "a decoder", files: src("hub/a.go", `import "encoding/json"`, `var f = json.Unmarshal`), want: []string{"hub/a.go:4: decodes by Unmarshal of encoding/json"}},
+		{name: "a decoder under another name", files: src("hub/a.go", `import y "go.yaml.in/yaml/v3"`, `var f = y.NewDecoder`), want: []string{"hub/a.go:4: decodes by NewDecoder"}},
+		{name: "yaml", files: src("hub/a.go", `import "go.yaml.in/yaml/v3"`, `var f = yaml.NewDecoder`), want: []string{"hub/a.go:4: decodes by NewDecoder"}},
+		{name: "options of a decoder", files: src("hub/a.go", `import "google.golang.org/protobuf/encoding/protojson"`, `var o = protojson.UnmarshalOptions{}`), want: []string{"hub/a.go:4: decodes by UnmarshalOptions"}},
+		{name: "an encoder", files: src("hub/a.go", `import "encoding/json"`, `var f = json.Marshal`)},
+		{name: "a decoder in a test", files: src("hub/a_test.go", `import "encoding/json"`, `var f = json.Unmarshal`)},
+		{name: "a decoder with a row", files: merge(src("hub/a.go", `import "encoding/json"`, `var f = json.Unmarshal`), src("hub/a_test.go", ``, `func FuzzA() {}`), page("hub.FuzzA"))},
+		{name: "a row above it", files: merge(src("hub/rpc/a.go", `import "encoding/json"`, `var f = json.Unmarshal`), src("hub/a_test.go", ``, `func FuzzA() {}`), page("hub.FuzzA")), want: []string{"hub/rpc/a.go:4: decodes by"}},
+		{name: "an exempt decoder", files: src("tools/testall/main.go", `import "encoding/json"`, `var f = json.Unmarshal`)},
+		{name: "an exemption without need", files: src("tools/testall/main.go", ``), want: []string{"tools/testall: decodes nothing"}},
+	},
 	"sizes": {
 		{name: "long", files: long("hub/loop.go", maxLines+1, ""), want: []string{"hub/loop.go: 601 lines"}},
 		{name: "long test", files: long("hub/loop_test.go", maxTest+1, ""), want: []string{"hub/loop_test.go: 801 lines"}},
@@ -205,6 +223,11 @@ func tree(t *testing.T, p plant) Tree {
 // src is a tree of one file: package clause in line 1, the parts from line 3 on.
 func src(path string, parts ...string) map[string]string {
 	return map[string]string{path: "package p\n\n" + strings.Join(parts, "\n") + "\n"}
+}
+
+// page is a page of fuzz tests with one row.
+func page(target string) map[string]string {
+	return map[string]string{"docs/fuzzing.md": "| decoder | target |\n| --- | --- |\n| a | `" + target + "` |\n"}
 }
 
 // long is a tree of one file with that many lines.

@@ -22,6 +22,9 @@ type Tree struct {
 
 	// Links holds, for the folder of each small program that exists, the import paths of all packages that it links.
 	Links map[string][]string
+
+	// FuzzPage is the text of docs/fuzzing.md; empty when there is none.
+	FuzzPage string
 }
 
 // File is one Go file.
@@ -82,6 +85,11 @@ func Load(fsys fs.FS) (Tree, error) {
 				return fs.SkipDir
 			}
 			return nil
+		}
+		if p == fuzzPage {
+			text, err := fs.ReadFile(fsys, p)
+			t.FuzzPage = string(text)
+			return err
 		}
 		if path.Ext(name) != ".go" || strings.ContainsAny(name[:1], "._") {
 			return nil

@@ -217,6 +217,9 @@ func decode(id spoke.WorkloadID, in []*harnessv1.Event, durable uint64) ([]api.E
 		if len(e.Text) > api.MaxEventBytes {
 			return nil, fmt.Errorf("event %d has %d bytes: at most %d are allowed", e.Number, len(e.Text), api.MaxEventBytes)
 		}
+		if typ, outcome := api.EventType(e.Type), api.Outcome(e.Outcome); !typ.Valid() || outcome != "" && !outcome.Valid() {
+			return nil, fmt.Errorf("event %d: %.80q with outcome %.80q is not what an event can be", e.Number, typ, outcome)
+		}
 		out = append(out, api.Event{
 			Session: id.Session, Source: id.Source(), SourceNumber: e.Number, Type: api.EventType(e.Type), Time: e.Time.AsTime(),
 			Text: e.Text, Signals: e.Signals, Outcome: api.Outcome(e.Outcome), Attributes: e.Attributes,

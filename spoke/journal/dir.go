@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,9 @@ func readHead(dir string) (head, error) {
 	line, sum, _ := strings.Cut(string(b), "\n")
 	if sum != headSum(line) || json.Unmarshal([]byte(line), &h) != nil {
 		return head{}, damaged(path, 0, "it is not whole")
+	}
+	if id, err := hex.DecodeString(h.ID); err != nil || len(id) != 16 || h.Generation == 0 || h.Segments < 1 || h.End < headerBytes {
+		return head{}, damaged(path, 0, "it names no journal")
 	}
 	return h, nil
 }

@@ -77,6 +77,9 @@ func (c claim) harness() (process, error) {
 	if _, err := fmt.Sscan(text, &p.boot, &p.pid, &p.start); err != nil {
 		return process{}, fmt.Errorf("read the process of workload %s: %w", c.id, err)
 	}
+	if p.pid <= 1 { // a signal to it would reach others: a group, everybody, or init
+		return process{}, fmt.Errorf("read the process of workload %s: %d is no process of ours", c.id, p.pid)
+	}
 	return p, nil
 }
 

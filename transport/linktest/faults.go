@@ -244,7 +244,7 @@ func testSlowHub(t *testing.T, n Network) {
 	s.dial()
 	h.link()
 	next(t, "welcome", s.welcome)
-	message := api.SpokeMessage{Events: []api.EventBatch{{Session: "s", Events: []api.Event{{SourceNumber: 1, Text: string(make([]byte, 60<<10))}}}}}
+	message := api.SpokeMessage{Events: []api.EventBatch{{Session: "s", Events: []api.Event{{SourceNumber: 1, Type: "log", Text: string(make([]byte, 60<<10))}}}}}
 	taken := 0
 	for range 3600 {
 		for s.link.Send(message) == nil {

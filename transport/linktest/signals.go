@@ -151,7 +151,7 @@ func testDeltas(t *testing.T, n Network) {
 	if d := cmp.Diff(want, next(t, "deltas", got)); d != "" {
 		t.Errorf("the hub got (-want +got):\n%s", d)
 	}
-	events := api.SpokeMessage{Events: []api.EventBatch{{Session: "s", Events: []api.Event{{SourceNumber: 1, Text: strings.Repeat("x", 32<<10)}}}}}
+	events := api.SpokeMessage{Events: []api.EventBatch{{Session: "s", Events: []api.Event{{SourceNumber: 1, Type: "log", Text: strings.Repeat("x", 32<<10)}}}}}
 	var refused error
 	for deadline := time.Now().Add(within); refused == nil && time.Now().Before(deadline); {
 		must(t, "events", s.link.Send(events))

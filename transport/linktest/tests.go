@@ -111,7 +111,7 @@ func testFullQueue(t *testing.T, n Network) {
 	text := strings.Repeat("x", 32<<10)
 	deadline := time.Now().Add(within)
 	for sent := 0; ; sent++ {
-		err := s.link.Send(api.SpokeMessage{Events: []api.EventBatch{{Session: "s", Events: []api.Event{{SourceNumber: 1, Text: text}}}}})
+		err := s.link.Send(api.SpokeMessage{Events: []api.EventBatch{{Session: "s", Events: []api.Event{{SourceNumber: 1, Type: "log", Text: text}}}}})
 		if err == nil && time.Now().Before(deadline) && sent < 100_000 {
 			continue
 		}
@@ -157,7 +157,7 @@ func testUnreadable(t *testing.T, n Network) {
 		bad  *linkv1.SpokeMessage
 	}{
 		{"an unknown state", &linkv1.SpokeMessage{Held: []*linkv1.Held{{Session: "s", State: "Flying"}}}},
-		{"a large event", &linkv1.SpokeMessage{Events: []*linkv1.EventBatch{{Session: "s", Events: []*linkv1.Event{{SourceNumber: 1, Text: strings.Repeat("x", api.MaxEventBytes+1)}}}}}},
+		{"a large event", &linkv1.SpokeMessage{Events: []*linkv1.EventBatch{{Session: "s", Events: []*linkv1.Event{{SourceNumber: 1, Type: "log", Text: strings.Repeat("x", api.MaxEventBytes+1)}}}}}},
 	} {
 		_, stream := raw(t, n)
 		must(t, "send", stream.Send(&linkv1.SpokeMessage{Hello: &linkv1.Hello{ProtocolMin: 1, ProtocolMax: 1, Boot: "b"}}))

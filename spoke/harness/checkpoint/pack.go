@@ -189,7 +189,7 @@ func readPack(path string, seq uint32, add func(sum, place)) (int64, error) {
 			return 0, fmt.Errorf("read its rows: %w", err)
 		}
 		p := rowPlace(row, seq)
-		if p.plain == 0 || p.plain > maxChunk || p.stored == 0 || p.stored > p.plain || p.offset < int64(len(packMark)) || p.offset+int64(p.stored) > data {
+		if p.plain == 0 || p.plain > maxChunk || p.stored == 0 || p.stored > p.plain || p.offset < int64(len(packMark)) || p.offset > data-int64(p.stored) {
 			return 0, errors.New("its rows are damaged")
 		}
 		found = append(found, entry{sum(row), p})

@@ -1,6 +1,10 @@
 package local
 
 import (
+	"bytes"
+	"io"
+	"net/http"
+	"slices"
 	"testing"
 	"unicode/utf8"
 
@@ -41,4 +45,36 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzAnswer: whatever stands where the harness should answer, a program gets an answer, or an error of one of the known
+// codes and of bounded length.
+func FuzzAnswer(f *testing.F) {
+	for _, body := range []string{`{"signal_id":"g","session_id":"s","sequence":1}`, `{"error":{"code":"invalid","field":"agent","message":"m"}}`, `{"error":{"code":"new"}}`, `{"error":null}`, "", "null", "\xff", `{"sequence":-1}`} {
+		f.Add(200, []byte(body))
+		f.Add(400, []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		if status < 200 || status > 599 {
+			return
+		}
+		c := &Client{http: &http.Client{Transport: answering{status, body}}}
+		_, err := c.Signal(t.Context(), SignalRequest{})
+		if status != http.StatusOK && (err == nil || !slices.Contains(api.Codes(), api.CodeOf(err))) {
+			t.Errorf("status %d: %v", status, err)
+		}
+		if err != nil && len(err.Error()) > maxAnswer+1000 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+	})
+}
+
+// answering answers every request with the same.
+type answering struct {
+	status int
+	body   []byte
+}
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: a.status, Status: http.StatusText(a.status), Body: io.NopCloser(bytes.NewReader(a.body)), Request: r}, nil
 }

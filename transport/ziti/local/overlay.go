@@ -271,15 +271,30 @@ func (o *Overlay) processes(s settings) []*process {
 	return procs
 }
 
+// administrator of the controller, as the controller's process wrote it.
+type administrator struct{ User, Password string }
+
+func decodeAdministrator(b []byte) (administrator, error) {
+	var a administrator
+	err := json.Unmarshal(b, &a)
+	if err == nil && (a.User == "" || a.Password == "") {
+		err = errors.New("it has no name or no password")
+	}
+	if err != nil {
+		return a, fmt.Errorf("parse overlay administrator: %w", err)
+	}
+	return a, nil
+}
+
 func (o *Overlay) readEndpoint(s settings) (Endpoint, error) {
 	home := filepath.Join(o.cfg.Dir, "controller")
 	b, err := os.ReadFile(filepath.Join(home, "admin.json"))
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("read overlay administrator: %w", err)
 	}
-	var admin struct{ User, Password string }
-	if err := json.Unmarshal(b, &admin); err != nil {
-		return Endpoint{}, fmt.Errorf("parse overlay administrator: %w", err)
+	admin, err := decodeAdministrator(b)
+	if err != nil {
+		return Endpoint{}, err
 	}
 	ca, err := os.ReadFile(filepath.Join(home, "pki", "ca.pem"))
 	if err != nil {

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -59,6 +62,15 @@ func readSettings(dir string) (settings, error) {
 	}
 	if len(s.Routers) != routers {
 		return s, fmt.Errorf("%s names %d routers, want %d", path, len(s.Routers), routers)
+	}
+	ports := []int{s.Controller}
+	for _, r := range s.Routers {
+		if ports = append(ports, r.Edge, r.Link); !fs.ValidPath(r.Name) || r.Name == "." || strings.Contains(r.Name, "/") {
+			return s, fmt.Errorf("%s names a router %q, which is no name of a directory", path, r.Name)
+		}
+	}
+	if i := slices.IndexFunc(ports, func(p int) bool { return p < 1 || p > 65535 }); i >= 0 || !s.Address.IsValid() {
+		return s, fmt.Errorf("%s names no address, or a port that is none", path)
 	}
 	return s, nil
 }

@@ -33,5 +33,11 @@ func readAdmin(path string) (admin, error) {
 	if err != nil {
 		return a, err
 	}
-	return a, json.Unmarshal(b, &a)
+	if err := json.Unmarshal(b, &a); err != nil {
+		return a, err
+	}
+	if a.User == "" || a.Password == "" {
+		return a, errors.New(path + " holds no administrator: bring the file back")
+	}
+	return a, nil
 }

@@ -50,6 +50,10 @@ func loadConfig(file string) (Config, error) {
 		return c, fmt.Errorf("configuration %s: address %q must be one IP address, which is also advertised", file, c.Address)
 	case c.Port <= 0 || c.GraceMS <= 0 || c.LogBytes <= 0:
 		return c, fmt.Errorf("configuration %s: port, graceMs and logBytes must be positive", file)
+	case max(c.Port, c.LinkPort, c.ControllerPort) > 65535 || min(c.LinkPort, c.ControllerPort) < 0:
+		return c, fmt.Errorf("configuration %s: a port is from 1 to 65535", file)
+	case c.GraceMS > (24 * time.Hour).Milliseconds():
+		return c, fmt.Errorf("configuration %s: graceMs is at most a day", file)
 	}
 	return c, nil
 }
