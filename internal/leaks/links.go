@@ -244,11 +244,11 @@ func (w *world) hosted(ctx context.Context, o *overlay, former overlayProcess) e
 			return false, err
 		}
 		for _, p := range w.overlays() {
-			if p.role == former.role && p.ID != former.ID {
-				return terminators == 2, fmt.Errorf("%d terminators", terminators)
+			if p.role == former.role && p.ID != former.ID && terminators == 2 {
+				return true, nil
 			}
 		}
-		return false, nil
+		return false, fmt.Errorf("%d terminators", terminators)
 	})
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func newWorld(ctx context.Context, o options, dir string, show io.Writer) (*worl
 			return w, err
 		}
 	}
-	if w.spoke, err = w.StartSpoke(work, "--flavor", fmt.Sprintf("small=%d", 2*o.at), "--profiling-listen", w.ports[work]); err != nil {
+	if w.spoke, err = w.StartSpoke(work, "--flavor", fmt.Sprintf("small=%d", 2*o.at), "--profiling-listen", w.ports[work], "--tidy-every", "2s"); err != nil {
 		return w, err
 	}
 	for _, name := range []string{cut, killed} {
