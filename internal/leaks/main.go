@@ -25,6 +25,7 @@ type options struct {
 	at      int // sessions at a time
 	settle  time.Duration
 	plant   string
+	keep    string // folder for heap profiles
 }
 
 // plants are the leaks that can be planted.
@@ -46,11 +47,15 @@ func main() {
 	flag.IntVar(&o.n, "n", 1000, "how many times the link is cut, and how many sessions are started and ended")
 	flag.IntVar(&o.kills, "kills", -1, "how many times a real spoke is killed and started (default: one for 50 of --n)")
 	flag.IntVar(&o.routers, "routers", -1, "how many times a router of the overlay is killed (default: one for 100 of --n)")
-	flag.IntVar(&o.warm, "warm", 50, "links and sessions of a warm-up")
+	flag.IntVar(&o.warm, "warm", 0, "links and sessions of a warm-up (default: one for 20 of --n, at least 20)")
 	flag.IntVar(&o.at, "at", 12, "sessions at a time")
 	flag.DurationVar(&o.settle, "settle", 2*time.Minute, "how long after the load everything may take to be as before")
 	flag.StringVar(&o.plant, "plant", "", "a leak that the run is to find: connections, sessions or files")
+	flag.StringVar(&o.keep, "profiles", "", "folder in which heap profiles of hub and spoke are kept, before and after")
 	flag.Parse()
+	if o.warm == 0 {
+		o.warm = max(20, o.n/20)
+	}
 	if o.kills < 0 {
 		o.kills = o.n / 50
 	}
@@ -114,12 +119,18 @@ func (w *world) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.profiles(ctx, "before"); err != nil {
+		return err
+	}
 	if err := w.load(ctx, o.n, o.kills, o.routers, o.plant); err != nil {
 		return err
 	}
 	begin := time.Now()
 	lines, after, err := w.settle(ctx, before)
 	if err != nil {
+		return err
+	}
+	if err := w.profiles(ctx, "after"); err != nil {
 		return err
 	}
 	fmt.Fprintf(w.show, "settled for %v\n", time.Since(begin).Round(100*time.Millisecond))

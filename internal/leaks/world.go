@@ -222,6 +222,26 @@ func (w *world) look(ctx context.Context, o *overlay) (*table, error) {
 	return t, nil
 }
 
+// profiles keeps heap profiles, if it was asked for: `go tool pprof -base before after` shows what grew.
+func (w *world) profiles(ctx context.Context, when string) error {
+	if w.o.keep == "" {
+		return nil
+	}
+	if err := os.MkdirAll(w.o.keep, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"hub", work} {
+		b, err := profile(ctx, w.ports[name], "heap?gc=1")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(w.o.keep, name+"."+when+".heap.pprof"), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // disk counts files by folder: of temporary files, and of what hub and spokes keep. Databases, journals and logs are bounded by
 // themselves and left out.
 func (w *world) disk(t *table) error {

@@ -97,6 +97,7 @@ var tests = map[string]func(*testing.T, Network){
 	"FetchRefused":       testFetchRefused,
 	"Transfers":          testTransfers,
 	"Signal":             testSignal,
+	"Ended":              testEnded,
 	"SignalCutOff":       testSignalCutOff,
 	"SignalsAtOnce":      testSignalsAtOnce,
 	"Deltas":             testDeltas,
