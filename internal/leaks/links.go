@@ -187,7 +187,7 @@ func (w *world) connected(ctx context.Context, p *federation.Process) error {
 	return p.Follow(ctx, "connected to the hub", new(bytes.Buffer))
 }
 
-// router is a process of the overlay.
+// overlayProcess is a process of the overlay.
 type overlayProcess struct {
 	federation.Proc
 	role string

@@ -71,7 +71,7 @@ func parseStacks(text []byte) stacks {
 			n, _ = strconv.Atoi(count)
 			continue
 		}
-		if f := strings.Fields(line); len(f) >= 3 && f[0] == "#" && len(frames) < 8 {
+		if f := strings.Fields(line); len(f) >= 3 && f[0] == "#" && strings.HasPrefix(f[1], "0x") && len(frames) < 8 {
 			name, _, _ := strings.Cut(f[2], "+")
 			frames = append(frames, name)
 		}
@@ -134,7 +134,7 @@ func files(pid int) (map[string]int64, error) {
 	return out, nil
 }
 
-// looked is one program: what of it must not grow.
+// program adds what /proc says of one.
 func (t *table) program(name string, pid int) error {
 	open, err := files(pid)
 	if err != nil {
@@ -156,7 +156,7 @@ func (t *table) program(name string, pid int) error {
 	return nil
 }
 
-// profiled is one program that serves profiles.
+// profiled adds what the profiles of a program say.
 func (t *table) profiled(ctx context.Context, name, address string) error {
 	text, err := profile(ctx, address, "goroutine?debug=1")
 	if err != nil {

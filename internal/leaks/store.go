@@ -51,7 +51,7 @@ func (t *table) etcd(ctx context.Context, dir string) error {
 }
 
 // byDesign are the tables of the archive that keep history.
-var byDesign = []string{"events", "logs", "positions", "settled", "decisions", "placed", "terminated", "origins", "side", "side_events", "side_positions"}
+var byDesign = []string{"events", "logs", "positions", "settled", "decisions", "side_events", "terminated"}
 
 // archive counts the rows of every table, while the hub runs.
 func (t *table) archive(ctx context.Context, file string) (err error) {
