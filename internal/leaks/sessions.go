@@ -71,7 +71,9 @@ func (w *world) session(ctx context.Context, i int, plant string) error {
 	case plant == "sessions" && i%10 == 0:
 		return nil
 	case plant == "files" && i%10 == 0:
-		return os.WriteFile(filepath.Join(w.Path(work, "process", "workloads"), fmt.Sprint(".left-", i)), nil, 0o600)
+		if err := os.WriteFile(filepath.Join(w.Path(work, "process", "workloads"), fmt.Sprint(".left-", i)), nil, 0o600); err != nil {
+			return err
+		}
 	}
 	if _, err = w.client.Sessions.Terminate(ctx, &navev1.IntentRequest{SessionId: id}); err != nil {
 		return err
