@@ -81,6 +81,9 @@ func newWorld(ctx context.Context, o options, dir string, show io.Writer) (*worl
 		if err := p.End(ctx); err != nil {
 			return w, err
 		}
+		if _, err := w.Nave(ctx, "clusters", "cordon", name); err != nil { // sessions placed there would wait for a spoke that has ended
+			return w, err
+		}
 	}
 	if err := w.live(ctx, work); err != nil {
 		return w, err
