@@ -62,6 +62,11 @@ chaos: build ## kill and freeze a federation under traffic, and judge it (SEED=.
 	@go build -buildvcs=false -o bin/chaos ./internal/chaos # the agents are this program
 	@bin/chaos --seed $(or $(SEED),0) --minutes $(or $(MINUTES),10)
 
+.PHONY: leaks
+leaks: build ## cut links and end sessions N times, and show that nothing is left of them (N=1000)
+	@go build -buildvcs=false -o bin/leaks ./internal/leaks
+	@bin/leaks --n $(or $(N),1000) $(if $(ROUTERS),--routers $(ROUTERS)) $(if $(PLANT),--plant $(PLANT)) $(if $(PROFILES),--profiles $(PROFILES))
+
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted
 	@go build -buildvcs=false -o bin/demo ./internal/demo # go run would call Ctrl-C a failure

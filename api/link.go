@@ -115,6 +115,9 @@ type SpokeMessage struct {
 	Deltas   []Delta
 }
 
+// MaxEnded bounds the sessions of one question of a spoke which of them are over for good.
+const MaxEnded = 500
+
 // HubMessage is what a hub sends after its welcome: any of the parts may be empty.
 type HubMessage struct {
 	Updates []ShardUpdate

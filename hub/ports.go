@@ -133,6 +133,9 @@ type Archive interface {
 	// Branch says what is known of a source that memory does not have: of a former epoch, or of a session that ended.
 	// CodeNotFound when no decision placed the session in that epoch.
 	Branch(ctx context.Context, session api.SessionID, source api.Source) (Branch, error)
+	// Ended returns those of the sessions that were terminated and are over, and that a decision placed in the cluster at some
+	// time.
+	Ended(ctx context.Context, cluster api.ClusterID, sessions []api.SessionID) ([]api.SessionID, error)
 	// AppendSide keeps events whose epoch was over, for people to read; they get no number. What is there already is
 	// skipped. It needs no generation: it changes no log. CodeConflict when the batch does not continue what log and side
 	// branch have of its source: nothing is kept, the producer must send from there on.

@@ -252,6 +252,10 @@ func (m *memory) Branch(_ context.Context, id api.SessionID, src api.Source) (Br
 	return Branch{}, api.Errorf(api.CodeNotFound, "never placed")
 }
 
+func (m *memory) Ended(context.Context, api.ClusterID, []api.SessionID) ([]api.SessionID, error) {
+	return nil, nil // no shard asks
+}
+
 func (m *memory) AppendSide(_ context.Context, _ api.OrgID, b api.EventBatch, _ api.ClusterID, _ time.Time) error {
 	if m.sideAway {
 		return api.Errorf(api.CodeUnavailable, "away")

@@ -66,7 +66,7 @@ func (l *Link) once(ctx context.Context, h Handler) (welcomed bool, err error) {
 		}
 		return false, err
 	}
-	conn := &connection{send: make(chan api.SpokeMessage, sendQueue), bulk: linkv1.NewLinkClient(bulk), over: ctx}
+	conn := &connection{control: client, send: make(chan api.SpokeMessage, sendQueue), bulk: linkv1.NewLinkClient(bulk), over: ctx}
 	l.set(conn)
 	defer l.set(nil)
 	if err := h.Connected(ctx, welcome); err != nil {

@@ -67,6 +67,8 @@ type Link struct {
 
 // connection is a link that was welcomed.
 type connection struct {
+	control linkv1.LinkClient
+
 	send chan api.SpokeMessage
 	bulk linkv1.LinkClient // on a connection of its own, which is dialed when it is used
 	over context.Context   // ended with the connection

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -27,6 +28,7 @@ type options struct {
 	MetricsListen string         // host:port of /healthz, /readyz and /metrics
 	Profiling     string         // loopback host:port of profiles; empty: none
 	JournalMax    int64          // bytes
+	TidyEvery     time.Duration  // how often the hub is asked which sessions are over whose state is kept
 	logLevel      string
 	Level         slog.Level
 }
@@ -41,6 +43,7 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.MetricsListen, "metrics-listen", "127.0.0.1:0", "address of /healthz, /readyz and /metrics; port 0 takes a free one, which the log names")
 	f.StringVar(&o.Profiling, "profiling-listen", "", "loopback address of the spoke's own profiles, for go tool pprof (default: none)")
 	f.Int64Var(&o.JournalMax, "journal-max-bytes", 1<<30, "size that the journal may grow to")
+	f.DurationVar(&o.TidyEvery, "tidy-every", time.Minute, "how often the hub is asked which of the sessions whose state is kept here are over, 10ms to 24h; the state of those is removed")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
@@ -73,6 +76,9 @@ func (o *options) complete(env func(string) string) error {
 	}
 	if o.Flavors, err = parseFlavors(o.flavors); err != nil {
 		return err
+	}
+	if o.TidyEvery < 10*time.Millisecond || o.TidyEvery > 24*time.Hour {
+		return api.Invalid("--tidy-every", "%v: want 10ms to 24h", o.TidyEvery)
 	}
 	if err := o.Level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return api.Invalid("--log-level", "%q: want debug, info, warn or error", o.logLevel)

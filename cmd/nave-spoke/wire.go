@@ -40,7 +40,7 @@ func (p *parts) wireRuntime(o options, m *membership, hub *transport.Link, log *
 		return err
 	}
 	rt, err := process.New(process.Config{Dir: filepath.Join(o.DataDir, "process"), Harness: o.Harness, Socket: socket, Flavors: o.Flavors,
-		Cluster: func() string { return string(m.Cluster) }, Log: log})
+		Cluster: func() string { return string(m.Cluster) }, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery})
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (p *parts) wireRuntime(o options, m *membership, hub *transport.Link, log *
 		return err
 	}
 	p.Runtime, p.Door = rt, d
-	p.Background = append(p.Background, rt.Run)
+	p.Background = append(p.Background, rt.Run, rt.Tidy)
 	return nil
 }
 

@@ -237,6 +237,18 @@ func (a *Archive) Branch(_ context.Context, session api.SessionID, source api.So
 	return hub.Branch{}, api.Errorf(api.CodeNotFound, "no decision placed session %s in epoch %v", session, source.Epoch)
 }
 
+// Ended implements [hub.Archive].
+func (a *Archive) Ended(_ context.Context, cluster api.ClusterID, sessions []api.SessionID) ([]api.SessionID, error) {
+	var out []api.SessionID
+	for _, id := range sessions {
+		if a.terminated[id].ID != "" && slices.ContainsFunc(a.decisions[id], func(d api.Decision) bool { return d.Cluster == cluster }) {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
 // AppendSide implements [hub.Archive].
 func (a *Archive) AppendSide(_ context.Context, org api.OrgID, batch api.EventBatch, cluster api.ClusterID, at time.Time) error {
 	if _, err := batch.Session.Shard(); err != nil {

@@ -38,6 +38,11 @@ func (l *locked) Append(ctx context.Context, a []hub.Append) error {
 	return l.do(ctx, func() error { return l.Archive.Append(ctx, a) })
 }
 
+func (l *locked) Ended(ctx context.Context, c api.ClusterID, ids []api.SessionID) (out []api.SessionID, err error) {
+	err = l.do(ctx, func() error { out, err = l.Archive.Ended(ctx, c, ids); return err })
+	return out, err
+}
+
 func (l *locked) AppendSide(ctx context.Context, org api.OrgID, b api.EventBatch, c api.ClusterID, at time.Time) error {
 	return l.do(ctx, func() error { return l.Archive.AppendSide(ctx, org, b, c, at) })
 }
@@ -113,7 +118,7 @@ func (d *database) Open(*testing.T) archivetest.Archive { return d.a }
 // TestArchiveConforms runs the suite of the real archives, but for what a simulator does not read.
 func TestArchiveConforms(t *testing.T) {
 	archivetest.RunOnly(t, func(*testing.T) archivetest.Database { return &database{&locked{Archive: NewArchive()}} },
-		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "SideAtOnce", "SideBesideTheLog",
+		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "Ended", "SideAtOnce", "SideBesideTheLog",
 		"ReadDuringAppends", "CancelledContext", "NothingIsNoRequest")
 }
 

@@ -169,6 +169,11 @@ func (p *ownerPorts) Branch(ctx context.Context, s api.SessionID, src api.Source
 	return p.w.archive.Branch(ctx, s, src)
 }
 
+func (p *ownerPorts) Ended(ctx context.Context, c api.ClusterID, ids []api.SessionID) ([]api.SessionID, error) {
+	p.o.point("ended")
+	return p.w.archive.Ended(ctx, c, ids)
+}
+
 func (p *ownerPorts) AppendSide(ctx context.Context, org api.OrgID, b api.EventBatch, c api.ClusterID, at time.Time) error {
 	p.w.did("side branch")
 	return p.write("append to side branch", func() error { return p.w.archive.AppendSide(ctx, org, b, c, at) })

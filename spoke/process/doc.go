@@ -13,6 +13,9 @@
 //	Dir/workloads/ID/exit, stop             why it ended, by when it must have ended
 //	Dir/workloads/ID/exit.turn              a turn began: the end is no failed start
 //
+// The state of a session stays when its workload is gone: it may wake here again. [Runtime.Tidy] asks the hub which of the
+// sessions that no workload is of are over for good, and removes the state of those that it names.
+//
 // Invariants:
 //
 //  1. The claim is made before the harness starts and removed after nothing of the workload runs.
@@ -20,8 +23,10 @@
 //     group and session, by NAVE_WORKLOAD in its environment.
 //  3. What the runtime knows is in the claims alone, so that another Runtime over the same directory knows it too.
 //  4. What cannot be read is an error, never "none".
+//  5. The state of a session is removed only on the hub's word that the session was terminated and is over, never because
+//     nobody names it, and never while a workload of it is claimed.
 //
 // A process that clears its environment, starts a session of its own and outlives all its ancestors escapes the sweep: the
 // package isolates nothing and is not for agents that are not trusted. One Runtime at a time serves a directory. Its
-// goroutines belong to [Runtime.Run], which is not needed for its answers, only for deadlines to be kept while nobody lists.
+// goroutines belong to [Runtime.Run] and [Runtime.Tidy]; Run is not needed for its answers, only for deadlines to be kept while nobody lists.
 package process

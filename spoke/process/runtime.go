@@ -27,6 +27,10 @@ type Config struct {
 	Path    string         // PATH of agents; default the directory of Harness, then /usr/local/bin:/usr/bin:/bin
 	Cluster func() string  // id of the cluster, empty while it is not known; asked at each start; nil never knows
 	Log     *slog.Logger   // required
+
+	// Ended returns those of the sessions that the hub says are over for good; an error when it says nothing. Required for Tidy.
+	Ended     func(context.Context, []api.SessionID) ([]api.SessionID, error)
+	TidyEvery time.Duration // how often it is asked; default 1 min, 10 ms to 24 h
 }
 
 func (c *Config) validate() error {
@@ -52,6 +56,9 @@ func (c *Config) validate() error {
 		c.Flavors = map[string]int{"small": 8, "medium": 4, "large": 2}
 	}
 	c.Path = cmp.Or(c.Path, filepath.Dir(c.Harness)+":/usr/local/bin:/usr/bin:/bin")
+	if c.TidyEvery = cmp.Or(c.TidyEvery, time.Minute); c.TidyEvery < 10*time.Millisecond || c.TidyEvery > 24*time.Hour {
+		return api.Invalid("TidyEvery", "%v: want 10ms to 24h", c.TidyEvery)
+	}
 	if c.Cluster == nil {
 		c.Cluster = func() string { return "" }
 	}

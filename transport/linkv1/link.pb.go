@@ -2109,6 +2109,96 @@ func (x *SignalResponse) GetDuplicate() bool {
 	return false
 }
 
+// EndedRequest names sessions whose state the spoke keeps and that it does not run.
+type EndedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []string               `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"` // at most 500
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndedRequest) Reset() {
+	*x = EndedRequest{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndedRequest) ProtoMessage() {}
+
+func (x *EndedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndedRequest.ProtoReflect.Descriptor instead.
+func (*EndedRequest) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *EndedRequest) GetSessions() []string {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// EndedResponse names those of them that were terminated and are over: they never run again.
+type EndedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []string               `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndedResponse) Reset() {
+	*x = EndedResponse{}
+	mi := &file_transport_linkv1_link_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndedResponse) ProtoMessage() {}
+
+func (x *EndedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_linkv1_link_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndedResponse.ProtoReflect.Descriptor instead.
+func (*EndedResponse) Descriptor() ([]byte, []int) {
+	return file_transport_linkv1_link_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *EndedResponse) GetSessions() []string {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
 var File_transport_linkv1_link_proto protoreflect.FileDescriptor
 
 const file_transport_linkv1_link_proto_rawDesc = "" +
@@ -2297,13 +2387,18 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
-	"\tduplicate\x18\x04 \x01(\bR\tduplicate2\xd4\x02\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"*\n" +
+	"\fEndedRequest\x12\x1a\n" +
+	"\bsessions\x18\x01 \x03(\tR\bsessions\"+\n" +
+	"\rEndedResponse\x12\x1a\n" +
+	"\bsessions\x18\x01 \x03(\tR\bsessions2\x96\x03\n" +
 	"\x04Link\x12C\n" +
 	"\aConnect\x12\x1a.nave.link.v1.SpokeMessage\x1a\x18.nave.link.v1.HubMessage(\x010\x01\x12=\n" +
 	"\x04Beat\x12\x19.nave.link.v1.BeatRequest\x1a\x1a.nave.link.v1.BeatResponse\x12?\n" +
 	"\x04Save\x12\x19.nave.link.v1.SaveRequest\x1a\x1a.nave.link.v1.SaveResponse(\x01\x12B\n" +
 	"\x05Fetch\x12\x1a.nave.link.v1.FetchRequest\x1a\x1b.nave.link.v1.FetchResponse0\x01\x12C\n" +
-	"\x06Signal\x12\x1b.nave.link.v1.SignalRequest\x1a\x1c.nave.link.v1.SignalResponseB2Z0github.com/nave-dev/nave/transport/linkv1;linkv1b\x06proto3"
+	"\x06Signal\x12\x1b.nave.link.v1.SignalRequest\x1a\x1c.nave.link.v1.SignalResponse\x12@\n" +
+	"\x05Ended\x12\x1a.nave.link.v1.EndedRequest\x1a\x1b.nave.link.v1.EndedResponseB2Z0github.com/nave-dev/nave/transport/linkv1;linkv1b\x06proto3"
 
 var (
 	file_transport_linkv1_link_proto_rawDescOnce sync.Once
@@ -2317,7 +2412,7 @@ func file_transport_linkv1_link_proto_rawDescGZIP() []byte {
 	return file_transport_linkv1_link_proto_rawDescData
 }
 
-var file_transport_linkv1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_transport_linkv1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_transport_linkv1_link_proto_goTypes = []any{
 	(*Counter)(nil),               // 0: nave.link.v1.Counter
 	(*Source)(nil),                // 1: nave.link.v1.Source
@@ -2348,9 +2443,11 @@ var file_transport_linkv1_link_proto_goTypes = []any{
 	(*FetchResponse)(nil),         // 26: nave.link.v1.FetchResponse
 	(*SignalRequest)(nil),         // 27: nave.link.v1.SignalRequest
 	(*SignalResponse)(nil),        // 28: nave.link.v1.SignalResponse
-	nil,                           // 29: nave.link.v1.Welcome.LabelsEntry
-	nil,                           // 30: nave.link.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*EndedRequest)(nil),          // 29: nave.link.v1.EndedRequest
+	(*EndedResponse)(nil),         // 30: nave.link.v1.EndedResponse
+	nil,                           // 31: nave.link.v1.Welcome.LabelsEntry
+	nil,                           // 32: nave.link.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
 }
 var file_transport_linkv1_link_proto_depIdxs = []int32{
 	0,  // 0: nave.link.v1.Source.epoch:type_name -> nave.link.v1.Counter
@@ -2360,8 +2457,8 @@ var file_transport_linkv1_link_proto_depIdxs = []int32{
 	4,  // 4: nave.link.v1.Hello.capacity:type_name -> nave.link.v1.Capacity
 	5,  // 5: nave.link.v1.Hello.held:type_name -> nave.link.v1.Held
 	2,  // 6: nave.link.v1.Hello.positions:type_name -> nave.link.v1.Position
-	29, // 7: nave.link.v1.Welcome.labels:type_name -> nave.link.v1.Welcome.LabelsEntry
-	31, // 8: nave.link.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	31, // 7: nave.link.v1.Welcome.labels:type_name -> nave.link.v1.Welcome.LabelsEntry
+	33, // 8: nave.link.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
 	9,  // 9: nave.link.v1.Signal.origin:type_name -> nave.link.v1.Origin
 	0,  // 10: nave.link.v1.Desired.epoch:type_name -> nave.link.v1.Counter
 	10, // 11: nave.link.v1.Desired.revision:type_name -> nave.link.v1.Revision
@@ -2370,8 +2467,8 @@ var file_transport_linkv1_link_proto_depIdxs = []int32{
 	1,  // 14: nave.link.v1.Delta.source:type_name -> nave.link.v1.Source
 	2,  // 15: nave.link.v1.ShardUpdate.position:type_name -> nave.link.v1.Position
 	11, // 16: nave.link.v1.ShardUpdate.sessions:type_name -> nave.link.v1.Desired
-	31, // 17: nave.link.v1.Event.time:type_name -> google.protobuf.Timestamp
-	30, // 18: nave.link.v1.Event.attributes:type_name -> nave.link.v1.Event.AttributesEntry
+	33, // 17: nave.link.v1.Event.time:type_name -> google.protobuf.Timestamp
+	32, // 18: nave.link.v1.Event.attributes:type_name -> nave.link.v1.Event.AttributesEntry
 	1,  // 19: nave.link.v1.EventBatch.source:type_name -> nave.link.v1.Source
 	15, // 20: nave.link.v1.EventBatch.events:type_name -> nave.link.v1.Event
 	1,  // 21: nave.link.v1.Ack.source:type_name -> nave.link.v1.Source
@@ -2393,13 +2490,15 @@ var file_transport_linkv1_link_proto_depIdxs = []int32{
 	22, // 37: nave.link.v1.Link.Save:input_type -> nave.link.v1.SaveRequest
 	25, // 38: nave.link.v1.Link.Fetch:input_type -> nave.link.v1.FetchRequest
 	27, // 39: nave.link.v1.Link.Signal:input_type -> nave.link.v1.SignalRequest
-	19, // 40: nave.link.v1.Link.Connect:output_type -> nave.link.v1.HubMessage
-	21, // 41: nave.link.v1.Link.Beat:output_type -> nave.link.v1.BeatResponse
-	24, // 42: nave.link.v1.Link.Save:output_type -> nave.link.v1.SaveResponse
-	26, // 43: nave.link.v1.Link.Fetch:output_type -> nave.link.v1.FetchResponse
-	28, // 44: nave.link.v1.Link.Signal:output_type -> nave.link.v1.SignalResponse
-	40, // [40:45] is the sub-list for method output_type
-	35, // [35:40] is the sub-list for method input_type
+	29, // 40: nave.link.v1.Link.Ended:input_type -> nave.link.v1.EndedRequest
+	19, // 41: nave.link.v1.Link.Connect:output_type -> nave.link.v1.HubMessage
+	21, // 42: nave.link.v1.Link.Beat:output_type -> nave.link.v1.BeatResponse
+	24, // 43: nave.link.v1.Link.Save:output_type -> nave.link.v1.SaveResponse
+	26, // 44: nave.link.v1.Link.Fetch:output_type -> nave.link.v1.FetchResponse
+	28, // 45: nave.link.v1.Link.Signal:output_type -> nave.link.v1.SignalResponse
+	30, // 46: nave.link.v1.Link.Ended:output_type -> nave.link.v1.EndedResponse
+	41, // [41:47] is the sub-list for method output_type
+	35, // [35:41] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
 	35, // [35:35] is the sub-list for extension extendee
 	0,  // [0:35] is the sub-list for field type_name
@@ -2416,7 +2515,7 @@ func file_transport_linkv1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_linkv1_link_proto_rawDesc), len(file_transport_linkv1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

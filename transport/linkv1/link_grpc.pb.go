@@ -26,6 +26,7 @@ const (
 	Link_Save_FullMethodName    = "/nave.link.v1.Link/Save"
 	Link_Fetch_FullMethodName   = "/nave.link.v1.Link/Fetch"
 	Link_Signal_FullMethodName  = "/nave.link.v1.Link/Signal"
+	Link_Ended_FullMethodName   = "/nave.link.v1.Link/Ended"
 )
 
 // LinkClient is the client API for Link service.
@@ -43,6 +44,8 @@ type LinkClient interface {
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 	// Signal sends a signal as a session. It is answered when the signal is durable.
 	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
+	// Ended tells which sessions are over for good. Of a session that is not named in the answer nothing is said.
+	Ended(ctx context.Context, in *EndedRequest, opts ...grpc.CallOption) (*EndedResponse, error)
 }
 
 type linkClient struct {
@@ -118,6 +121,16 @@ func (c *linkClient) Signal(ctx context.Context, in *SignalRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *linkClient) Ended(ctx context.Context, in *EndedRequest, opts ...grpc.CallOption) (*EndedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndedResponse)
+	err := c.cc.Invoke(ctx, Link_Ended_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LinkServer is the server API for Link service.
 // All implementations must embed UnimplementedLinkServer
 // for forward compatibility.
@@ -133,6 +146,8 @@ type LinkServer interface {
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	// Signal sends a signal as a session. It is answered when the signal is durable.
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
+	// Ended tells which sessions are over for good. Of a session that is not named in the answer nothing is said.
+	Ended(context.Context, *EndedRequest) (*EndedResponse, error)
 	mustEmbedUnimplementedLinkServer()
 }
 
@@ -157,6 +172,9 @@ func (UnimplementedLinkServer) Fetch(*FetchRequest, grpc.ServerStreamingServer[F
 }
 func (UnimplementedLinkServer) Signal(context.Context, *SignalRequest) (*SignalResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Signal not implemented")
+}
+func (UnimplementedLinkServer) Ended(context.Context, *EndedRequest) (*EndedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ended not implemented")
 }
 func (UnimplementedLinkServer) mustEmbedUnimplementedLinkServer() {}
 func (UnimplementedLinkServer) testEmbeddedByValue()              {}
@@ -240,6 +258,24 @@ func _Link_Signal_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Link_Ended_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LinkServer).Ended(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Link_Ended_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LinkServer).Ended(ctx, req.(*EndedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Link_ServiceDesc is the grpc.ServiceDesc for Link service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -254,6 +290,10 @@ var Link_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Signal",
 			Handler:    _Link_Signal_Handler,
+		},
+		{
+			MethodName: "Ended",
+			Handler:    _Link_Ended_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -62,6 +62,7 @@ func tests() map[string]func(*testing.T, Database) {
 		"Decisions":          testDecisions,
 		"Branches":           testBranches,
 		"SideBranches":       testSide,
+		"Ended":              testEnded,
 		"SideAtOnce":         testSideAtOnce,
 		"SideBesideTheLog":   testSideBesideLog,
 		"DeadLetters":        testDeadLetters,
