@@ -15,6 +15,12 @@ import (
 // archiveRows bounds the events and settled signals of one transaction.
 const archiveRows = 4000
 
+// A transaction with fewer rows than archiveEnough begins at least archivePace after the one before.
+const (
+	archiveEnough = 256
+	archivePace   = 2 * time.Millisecond
+)
+
 // archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there.
 type archiver struct {
 	archive Archive
@@ -47,12 +53,15 @@ func (a *archiver) submit(ctx context.Context, shard api.Shard, appends []Append
 }
 
 func (a *archiver) run(ctx context.Context) error {
+	var last time.Time // a transaction began
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case first := <-a.in:
-			for _, done := range a.write(ctx, a.gather(first)) {
+			all := a.gather(ctx, first, last)
+			last = time.Now()
+			for _, done := range a.write(ctx, all) {
 				if err := a.post(ctx, done.shard, evArchived{done.appends}); err != nil {
 					return nil // ctx ended
 				}
@@ -61,14 +70,29 @@ func (a *archiver) run(ctx context.Context) error {
 	}
 }
 
-func (a *archiver) gather(first shardAppends) []shardAppends {
+// gather takes what waits. Of little it waits for more until the last transaction is a while ago: the events of one message of a
+// spoke come from the loops of their shards one after another, and each transaction costs a sync.
+func (a *archiver) gather(ctx context.Context, first shardAppends, last time.Time) []shardAppends {
 	all, rows := []shardAppends{first}, first.rows()
-	for rows < archiveRows {
+	later := time.NewTimer(time.Until(last.Add(archivePace)))
+	defer later.Stop()
+	for over := false; rows < archiveRows; {
+		if over || rows >= archiveEnough {
+			select {
+			case next := <-a.in:
+				all, rows = append(all, next), rows+next.rows()
+			default:
+				return all
+			}
+			continue
+		}
 		select {
 		case next := <-a.in:
 			all, rows = append(all, next), rows+next.rows()
-		default:
-			return all
+		case <-later.C:
+			over = true
+		case <-ctx.Done():
+			over = true
 		}
 	}
 	return all

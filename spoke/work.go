@@ -28,6 +28,8 @@ type shell struct {
 	in      <-chan Input
 	ops     chan Call   // bound workers: never more are handed out than workers are free
 	observe chan uint64 // bound 1: number of the list that is to be made
+	last    time.Time   // of the last round of calm inputs alone
+	pace    *time.Timer // of gather
 }
 
 // run drives the loop until ctx ends or the journal fails.
@@ -36,14 +38,16 @@ func (h *shell) run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		timer.Reset(max(0, h.l.next()-h.l.cfg.Clock()))
+		calm := false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case in := <-h.in:
 			h.l.take(in)
+			calm = in.calm
 		case <-timer.C:
 		}
-		h.gather()
+		h.gather(ctx, calm)
 		if err := h.l.round(); err != nil {
 			return err
 		}
@@ -58,15 +62,46 @@ func (h *shell) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// gather takes what waits besides, so that one sync of the journal serves all of it.
-func (h *shell) gather() {
+// pace is how soon a round of calm inputs alone follows another one.
+const pace = 2 * time.Millisecond
+
+// gather takes what waits besides, so that one sync of the journal serves all of it. As long as there are calm inputs alone, it
+// waits until the round before is a while ago: of many harnesses that report events one by one, each would cost a sync, a
+// message to the hub and an answer. An input after a pause waits for nothing.
+func (h *shell) gather(ctx context.Context, calm bool) {
+	wait := time.Until(h.last.Add(pace))
+	var over <-chan time.Time
+	if calm && wait > 0 {
+		h.pace.Reset(wait)
+		over = h.pace.C
+	}
 	for range gatherBound {
 		select {
 		case in := <-h.in:
 			h.l.take(in)
+			if calm = calm && in.calm; !calm {
+				over = nil
+			}
+			continue
 		default:
-			return
 		}
+		if over == nil {
+			break
+		}
+		select {
+		case in := <-h.in:
+			h.l.take(in)
+			if calm = in.calm; !calm {
+				over = nil
+			}
+		case <-over:
+			over = nil
+		case <-ctx.Done():
+			over = nil
+		}
+	}
+	if calm {
+		h.last = time.Now()
 	}
 }
 
@@ -121,7 +156,7 @@ func (s *Spoke) observe(ctx context.Context, lists <-chan uint64) error {
 
 // run starts what belongs to a spoke that runs.
 func (s *Spoke) run(g *run.Group, l *loop) {
-	h := &shell{l: l, in: s.in, ops: make(chan Call, workers), observe: make(chan uint64, 1)}
+	h := &shell{l: l, in: s.in, ops: make(chan Call, workers), observe: make(chan uint64, 1), pace: time.NewTimer(time.Hour)}
 	for i := range workers {
 		g.Go("runtime-"+string(rune('0'+i)), func(ctx context.Context) error { return s.work(ctx, h.ops) })
 	}

@@ -3,6 +3,8 @@ package events
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/nave-dev/nave/internal/bench/floor"
@@ -58,10 +60,15 @@ func scenario(ctx context.Context, b *measure.Bench) error {
 	if _, _, err := w.print(ctx, sessions, floor.Plan{Lines: 1000, Rate: 1000, Bytes: lineBytes}); err != nil {
 		return err
 	}
+	only := os.Getenv("EVQ")
 	for _, l := range []load{{rate: 100, sessions: 1}, {rate: 1000, sessions: 1}, {rate: 5000, sessions: 10}, {rate: 5000, sessions: 10, burst: 25}, {rate: 5000, sessions: 10, burst: 250}} {
+		if only != "" && !strings.Contains(only, fmt.Sprintf("l%.0f-%d,", l.rate, l.burst)) {
+			continue
+		}
 		during := b.Long(8*time.Second, time.Second)
 		var all []*seen
 		var begin time.Time
+		used := w.processor()
 		err := w.profiled(ctx, fmt.Sprintf("events-%.0f-%d", l.rate, l.burst), during, func(ctx context.Context) (err error) {
 			all, begin, err = w.print(ctx, l.sessions, l.plan(during))
 			return err
@@ -70,11 +77,16 @@ func scenario(ctx context.Context, b *measure.Bench) error {
 			return err
 		}
 		b.Latency("line to reader "+l.String(), latencies(all, begin, during/8), nil, targetP50, targetP99, false)
+		w.cost(l.String(), used, l.plan(during).Lines)
 	}
 	for _, n := range []int{1, 4, 10} {
+		if only != "" && !strings.Contains(only, fmt.Sprintf("f%d,", n)) {
+			continue
+		}
 		total := b.Many(400_000, 100_000)
 		var all []*seen
 		var begin time.Time
+		used := w.processor()
 		err := w.profiled(ctx, fmt.Sprintf("events-flat-%d", n), 8*time.Second, func(ctx context.Context) (err error) {
 			all, begin, err = w.print(ctx, n, floor.Plan{Lines: total / n * n, Bytes: lineBytes})
 			return err
@@ -82,6 +94,7 @@ func scenario(ctx context.Context, b *measure.Bench) error {
 		if err != nil {
 			return err
 		}
+		w.cost(fmt.Sprintf("flat out, %d sessions", n), used, total)
 		last := begin
 		for _, s := range all {
 			if at := time.Unix(0, s.arrived[len(s.arrived)-1]); at.After(last) {

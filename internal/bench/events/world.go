@@ -83,11 +83,31 @@ func (w *world) start(ctx context.Context) error {
 }
 
 func (w *world) down() {
+	w.terminate()
 	if w.conn != nil {
 		w.conn.Close()
 	}
 	if err := w.f.Stop(); err != nil {
 		w.b.Log.Warn("stop", "err", err)
+	}
+}
+
+// terminate ends the sessions: their workloads would outlive the spoke.
+func (w *world) terminate() {
+	if w.calls == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(w.authorized(context.Background()), 20*time.Second)
+	defer cancel()
+	err := w.f.Await(ctx, "no session is left", func() (bool, error) {
+		res, err := w.calls.List(ctx, &navev1.ListSessionsRequest{PageSize: 1000})
+		for _, s := range res.GetSessions() {
+			_, err = w.calls.Terminate(ctx, &navev1.IntentRequest{SessionId: s.GetId()}) // again says the same
+		}
+		return err == nil && len(res.GetSessions()) == 0, err
+	})
+	if err != nil {
+		w.b.Log.Warn("terminate", "err", err)
 	}
 }
 
