@@ -194,8 +194,10 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 		}
 		if wait := time.Until(ackedAt.Add(ackPace)); now.durable > acked && now.durable < acked+ackEvents && wait > 0 {
 			later.Reset(wait)
+			s.d.hush(r, acked+ackEvents)
 		} else if now.durable > acked {
 			acked, ackedAt = now.durable, time.Now()
+			s.d.hush(r, acked+1)
 			if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Ack{Ack: &harnessv1.Ack{UpTo: acked}}}); err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ import (
 // after line costs a wake, a message and an answer for some lines and not for each. The first two reads after a pause wait for
 // nothing, and neither does a read after one of many bytes: more is there.
 const (
-	readPace  = 4 * time.Millisecond
+	readPace  = 6 * time.Millisecond
 	readBytes = 4 << 10
 )
 

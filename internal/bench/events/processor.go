@@ -19,17 +19,19 @@ func (w *world) processor() map[string]time.Duration {
 	return out
 }
 
-// cost reports what the programs used per event since an earlier look.
-func (w *world) cost(name string, since map[string]time.Duration, events int) {
+// cost reports what the programs used per event since an earlier look, beside what the floor used for its events.
+func (w *world) cost(name string, since map[string]time.Duration, events int, floor time.Duration, floorEvents int) {
 	var sum time.Duration
 	var attrs []any
 	for program, used := range w.processor() {
-		if program != filepath.Base(w.b.Self) { // agents and generators
-			used -= since[program]
-			sum += used
-			attrs = append(attrs, program, (used / time.Duration(events)).String())
+		if program == filepath.Base(w.b.Self) {
+			continue // agents
 		}
+		used -= since[program]
+		sum += used
+		attrs = append(attrs, program, (used / time.Duration(events)).String())
 	}
 	w.b.Log.Info("processor time per event", attrs...)
-	w.b.Report(measure.Figure{Name: "processor time per event " + name, Unit: "µs", Value: float64(sum) / float64(events) / 1000})
+	per := func(d time.Duration, n int) float64 { return float64(d.Microseconds()) / float64(max(n, 1)) }
+	w.b.Report(measure.Figure{Name: "processor time per event " + name, Unit: "µs", Value: per(sum, events), Floor: per(floor, floorEvents)})
 }

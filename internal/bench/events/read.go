@@ -25,6 +25,10 @@ type seen struct {
 	arrived []int64 // at the reader
 }
 
+func newSeen(p floor.Plan) *seen {
+	return &seen{due: make([]int64, 0, p.Lines), arrived: make([]int64, 0, p.Lines)}
+}
+
 // check takes a line. Its number is to be the next one.
 func (s *seen) check(text string) error {
 	now := time.Now().UnixNano()
@@ -53,36 +57,29 @@ func latencies(all []*seen, begin time.Time, warm time.Duration) measure.Samples
 	return out
 }
 
-// rate is how many lines a second arrived in a time.
-func rate(all []*seen, from, to time.Time) float64 {
-	n := 0
-	for _, s := range all {
-		for _, at := range s.arrived {
-			if at >= from.UnixNano() && at < to.UnixNano() {
-				n++
-			}
-		}
-	}
-	return float64(n) / to.Sub(from).Seconds()
-}
-
 // print lets the agents of some sessions print by a plan, each its share of the rate, and reads until all lines are there.
 func (w *world) print(ctx context.Context, n int, p floor.Plan) (all []*seen, begin time.Time, err error) {
 	begin = time.Now().Add(lead)
 	g := run.NewGroup(ctx)
-	for i := range n {
-		s := &seen{due: make([]int64, 0, p.Lines/n), arrived: make([]int64, 0, p.Lines/n)}
+	for i, own := range shares(n, p, begin) {
+		s := newSeen(own)
 		all = append(all, s)
-		own := p
-		own.Lines, own.Rate = p.Lines/n, p.Rate/float64(n)
-		// Sessions are not due at the same moment.
-		own.Begin = begin.UnixNano()
-		if p.Rate > 0 {
-			own.Begin += int64(float64(max(p.Burst, 1)) / p.Rate * float64(i) * 1e9)
-		}
 		g.Go("session", func(ctx context.Context) error { return w.follow(ctx, fmt.Sprintf("s%d", i), own, s) })
 	}
 	return all, begin, g.Wait()
+}
+
+// shares are the plans of the sessions that print by one plan together. They are not due at the same moment.
+func shares(n int, p floor.Plan, begin time.Time) []floor.Plan {
+	out := make([]floor.Plan, n)
+	for i := range out {
+		out[i] = p
+		out[i].Lines, out[i].Rate, out[i].Begin = p.Lines/n, p.Rate/float64(n), begin.UnixNano()
+		if p.Rate > 0 {
+			out[i].Begin += int64(float64(max(p.Burst, 1)) / p.Rate * float64(i) * 1e9)
+		}
+	}
+	return out
 }
 
 // follow sends the plan as a signal and reads the session's log from there on.
