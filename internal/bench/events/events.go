@@ -67,7 +67,7 @@ func scenario(ctx context.Context, b *measure.Bench) error {
 	}
 	defer w.down()
 	// Every session runs from here on.
-	if _, _, err := w.print(ctx, sessions, floor.Plan{Lines: 1000, Rate: 1000, Bytes: lineBytes}); err != nil {
+	if _, _, err := w.print(ctx, sessions, warmUp); err != nil {
 		return err
 	}
 	if b.Quick {
@@ -100,7 +100,7 @@ func latency(ctx context.Context, b *measure.Bench, w *world, f *base, l load) e
 	if skipped(name) {
 		return nil
 	}
-	during := 8 * time.Second
+	during := 6 * time.Second
 	floorUsed := f.processor()
 	floorSeen, begin, err := f.print(ctx, l.sessions, l.plan(during/2))
 	if err != nil {
@@ -127,8 +127,13 @@ func latency(ctx context.Context, b *measure.Bench, w *world, f *base, l load) e
 	return nil
 }
 
-// sustained is for how long agents print as fast as they can, at least.
-const sustained = 20 * time.Second
+// sustained is for how long so many agents print as fast as they can, about.
+func sustained(sessions int) time.Duration {
+	if sessions == 4 {
+		return 20 * time.Second
+	}
+	return 8 * time.Second
+}
 
 // flatOut lets agents print as fast as they can. How many lines that takes is found by a short run.
 func flatOut(ctx context.Context, b *measure.Bench, w *world, f *base, n int) error {
@@ -144,11 +149,11 @@ func flatOut(ctx context.Context, b *measure.Bench, w *world, f *base, n int) er
 	if err != nil {
 		return err
 	}
-	p.Lines = int(first*sustained.Seconds()*1.15) / n * n
+	p.Lines = int(first*sustained(n).Seconds()*1.2) / n * n
 	used := w.processor()
 	var rate float64
 	var took time.Duration
-	err = w.profiled(ctx, fmt.Sprintf("events-flat-%d", n), sustained/2, func(ctx context.Context) error {
+	err = w.profiled(ctx, fmt.Sprintf("events-flat-%d", n), sustained(n)/2, func(ctx context.Context) error {
 		rate, took, err = flat(func() ([]*seen, time.Time, error) { return w.print(ctx, n, p) })
 		return err
 	})
@@ -178,18 +183,19 @@ func flat(print func() ([]*seen, time.Time, error)) (perSecond float64, took tim
 
 // quick takes short rounds of floor and path in turns.
 func quick(ctx context.Context, b *measure.Bench, w *world, f *base) error {
-	bursts, lines := load{5000, 10, 25}, floor.Plan{Lines: 40_000, Bytes: lineBytes}
+	bursts, lines := load{5000, 10, 25}, floor.Plan{Lines: 20_000, Bytes: lineBytes}
 	var late, least, rates, most []float64
+	const during = 600 * time.Millisecond
 	for range 3 {
-		all, begin, err := f.print(ctx, bursts.sessions, bursts.plan(time.Second))
+		all, begin, err := f.print(ctx, bursts.sessions, bursts.plan(during))
 		if err != nil {
 			return err
 		}
-		least = append(least, measure.Ms(latencies(all, begin, time.Second/warm).At(0.5)))
-		if all, begin, err = w.print(ctx, bursts.sessions, bursts.plan(time.Second)); err != nil {
+		least = append(least, measure.Ms(latencies(all, begin, during/warm).At(0.5)))
+		if all, begin, err = w.print(ctx, bursts.sessions, bursts.plan(during)); err != nil {
 			return err
 		}
-		late = append(late, measure.Ms(latencies(all, begin, time.Second/warm).At(0.5)))
+		late = append(late, measure.Ms(latencies(all, begin, during/warm).At(0.5)))
 		rate, _, err := flat(func() ([]*seen, time.Time, error) { return f.print(ctx, 4, lines) })
 		if err != nil {
 			return err

@@ -43,7 +43,7 @@ func startFloor(ctx context.Context, b *measure.Bench) (*base, error) {
 		f.conn, err = floor.EventsDial(dir, address)
 	}
 	if err == nil { // warms it up
-		_, _, err = f.print(ctx, sessions, floor.Plan{Lines: 1000, Rate: 1000, Bytes: lineBytes})
+		_, _, err = f.print(ctx, sessions, warmUp)
 	}
 	if err != nil {
 		f.close()
@@ -100,7 +100,7 @@ func (f *base) processor() (sum time.Duration) {
 // print lets the floor print by a plan as the agents of the federation do, and reads.
 func (f *base) print(ctx context.Context, n int, p floor.Plan) (all []*seen, begin time.Time, err error) {
 	f.runs++
-	begin = time.Now().Add(lead / 5)
+	begin = time.Now().Add(lead / 2)
 	plans := floor.EventsPlan{Plans: map[string]floor.Plan{}}
 	g := run.NewGroup(ctx)
 	ready := make(chan struct{}, n)

@@ -16,8 +16,11 @@ import (
 // lineBytes is how long a line is: with the rest of its row about 300 bytes.
 const lineBytes = 160
 
-// lead is the time from a signal until the first line is due: its agent runs by then.
-const lead = 1500 * time.Millisecond
+// lead is the time from a signal to a session that runs until the first line is due: its agent's program runs by then.
+const lead = 500 * time.Millisecond
+
+// warmUp is printed before anything counts.
+var warmUp = floor.Plan{Lines: 1000, Rate: 2000, Bytes: lineBytes}
 
 // seen is what a reader has of one session.
 type seen struct {
