@@ -15,12 +15,15 @@ import (
 // archiveRows bounds the events and settled signals of one transaction.
 const archiveRows = 4000
 
-// archiveLinger is how long events of the hub's own wait for others to go with. A spoke waits for its acknowledgement and is
-// never made to wait: whatever else comes is written at once, with all that is there.
-const archiveLinger = 3 * time.Millisecond
+// A transaction with fewer rows than archiveEnough begins at least archivePace after the one before. Events of the hub's own,
+// for which nobody waits, wait archiveLinger for others to go with.
+const (
+	archiveEnough = 256
+	archivePace   = 2 * time.Millisecond
+	archiveLinger = 3 * time.Millisecond
+)
 
-// archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there, but
-// for what nobody waits for (see archiveLinger).
+// archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there.
 type archiver struct {
 	archive Archive
 	log     *slog.Logger
@@ -52,12 +55,15 @@ func (a *archiver) submit(ctx context.Context, shard api.Shard, appends []Append
 }
 
 func (a *archiver) run(ctx context.Context) error {
+	var last time.Time // a transaction began
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case first := <-a.in:
-			for _, done := range a.write(ctx, a.gather(ctx, first)) {
+			all := a.gather(ctx, first, last)
+			last = time.Now()
+			for _, done := range a.write(ctx, all) {
 				if err := a.post(ctx, done.shard, evArchived{done.appends}); err != nil {
 					return nil // ctx ended
 				}
@@ -66,30 +72,42 @@ func (a *archiver) run(ctx context.Context) error {
 	}
 }
 
-// gather takes what is waiting, and goes on for a moment while nobody waits for any of it.
-func (a *archiver) gather(ctx context.Context, first shardAppends) []shardAppends {
+// gather takes what waits. Of little it waits for more until the last transaction is a while ago: the events of one message of a
+// spoke come from the loops of their shards one after another, and each transaction costs a sync. A spoke waits for its
+// acknowledgement: what comes from one ends the longer wait of the hub's own events.
+func (a *archiver) gather(ctx context.Context, first shardAppends, last time.Time) []shardAppends {
 	all, rows, urgent := []shardAppends{first}, first.rows(), first.urgent()
-	var linger <-chan time.Time
-	for rows < archiveRows {
-		select {
-		case next := <-a.in:
-			all, rows, urgent = append(all, next), rows+next.rows(), urgent || next.urgent()
-			continue
-		default:
-		}
+	began := time.Now()
+	wait := func() time.Duration {
+		paced := time.Until(last.Add(archivePace))
 		if urgent {
-			break
+			return paced
 		}
-		if linger == nil {
-			linger = time.After(archiveLinger)
+		return max(paced, time.Until(began.Add(archiveLinger)))
+	}
+	later := time.NewTimer(wait())
+	defer later.Stop()
+	for over := false; rows < archiveRows; {
+		if over || rows >= archiveEnough {
+			select {
+			case next := <-a.in:
+				all, rows = append(all, next), rows+next.rows()
+			default:
+				return all
+			}
+			continue
 		}
 		select {
 		case next := <-a.in:
-			all, rows, urgent = append(all, next), rows+next.rows(), urgent || next.urgent()
-		case <-linger:
-			return all
+			all, rows = append(all, next), rows+next.rows()
+			if !urgent && next.urgent() {
+				urgent = true
+				later.Reset(wait())
+			}
+		case <-later.C:
+			over = true
 		case <-ctx.Done():
-			return all
+			over = true
 		}
 	}
 	return all

@@ -15,6 +15,7 @@ type Attachment struct {
 	identity  string
 	boot      string
 	mail      *mailbox
+	sent      time.Time     // of the last message; of Next
 	wake      chan struct{} // capacity 1
 	transfers chan struct{} // one place per transfer of a checkpoint that is under way
 	ctx       context.Context
@@ -117,16 +118,24 @@ func (l *liveness) detach(a *Attachment) {
 
 // Next returns what is to be sent, as one message, when there is something. It is called from one goroutine.
 func (a *Attachment) Next(ctx context.Context) (api.HubMessage, error) {
+	later := time.NewTimer(time.Hour)
+	defer later.Stop()
 	for {
 		if a.ctx.Err() != nil {
 			return api.HubMessage{}, a.reason()
 		}
-		msg, some, ask := a.mail.take()
-		a.ask(ask)
-		if some {
-			return msg, a.fill(ctx, msg)
+		if wait := time.Until(a.sent.Add(ackPace)); wait > 0 && a.mail.calm() {
+			later.Reset(wait)
+		} else {
+			msg, some, ask := a.mail.take()
+			a.ask(ask)
+			if some {
+				a.sent = time.Now()
+				return msg, a.fill(ctx, msg)
+			}
 		}
 		select {
+		case <-later.C:
 		case <-ctx.Done():
 			return api.HubMessage{}, context.Cause(ctx)
 		case <-a.ctx.Done():

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"sync"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -12,6 +13,8 @@ const (
 	mailAcks     = 1 << 16 // sources with an acknowledgement that waits at most; past it the link begins anew
 	messageBytes = 1 << 20 // about how large one message to a spoke becomes
 	messageAcks  = 4096    // acknowledgements in one message
+
+	ackPace = 5 * time.Millisecond // how soon a message of acknowledgements alone follows another one
 )
 
 // mailbox is what waits for a link. It is level: of a session the latest word waits, of a source the highest
@@ -165,6 +168,13 @@ func (b *mailbox) take() (out api.HubMessage, some bool, ask int) {
 	}
 	b.ackOrder = b.ackOrder[n:]
 	return out, len(out.Updates)+len(out.Acks) > 0, b.lacks()
+}
+
+// calm reports that nothing but acknowledgements waits: the spoke has a window of events that may go without them.
+func (b *mailbox) calm() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.ready) == 0 && len(b.acks) > 0 && b.lacks() < 0
 }
 
 // lacks is a shard that was emptied, when there is room for what it says, or -1. The caller holds mu.

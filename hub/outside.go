@@ -68,9 +68,9 @@ func (p *CorePorts) pending(org api.OrgID, n int) {
 	}
 }
 
-func (p *CorePorts) notify(s api.SessionID) {
+func (p *CorePorts) notify(s api.SessionID, events []api.Event) {
 	if p.hub != nil {
-		p.hub.feed.notify(s)
+		p.hub.feed.notify(s, events)
 	}
 }
 

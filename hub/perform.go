@@ -44,7 +44,7 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 		case effPending:
 			l.ports.pending(e.org, e.n)
 		case effNotify:
-			l.ports.notify(e.session)
+			l.ports.notify(e.session, e.events)
 		case effUnplace:
 			if !e.dead {
 				l.ports.tell(func(m *metrics) { m.placements.WithLabelValues("dropped").Inc() })

@@ -223,9 +223,12 @@ func (h *Hub) follow(ctx context.Context, org api.OrgID, id api.SessionID, from 
 		if limit > 0 {
 			page = min(page, left)
 		}
-		events, err := h.cfg.Reader.Events(ctx, org, id, next, page)
-		if err != nil {
-			return err
+		events, known := r.take(next, page)
+		if !known {
+			var err error
+			if events, err = h.cfg.Reader.Events(ctx, org, id, next, page); err != nil {
+				return err
+			}
 		}
 		if len(events) > 0 {
 			if err := send(events); err != nil {

@@ -58,6 +58,6 @@ func (m *machine) buried(o *output, a Append) {
 		delete(m.sessions, rec.ID)
 		delete(m.waiting, rec.ID)
 		o.mutate(rec.Org, Mutation{DeleteSession: rec.ID})
-		o.effect(effCollect{org: rec.Org, session: rec.ID}, effNotify{rec.ID})
+		o.effect(effCollect{org: rec.Org, session: rec.ID}, effNotify{session: rec.ID})
 	}
 }

@@ -207,8 +207,11 @@ type (
 		org api.OrgID
 		n   int
 	}
-	// effNotify tells readers that a session's log has grown.
-	effNotify struct{ session api.SessionID }
+	// effNotify tells readers that a session's log has grown, by these events; none: that it is over.
+	effNotify struct {
+		session api.SessionID
+		events  []api.Event
+	}
 	// effUnplace tells that a decision came to nothing: the room that was kept for it is free. Dead: the cluster was not alive.
 	effUnplace struct {
 		cluster api.ClusterID

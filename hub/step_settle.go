@@ -130,6 +130,7 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 	m.writing = false
 	var acks []effAck
 	for _, a := range appends {
+		first := 0 // of a run of one session's events
 		settled := make(map[api.SignalID]string, len(a.Settled))
 		for _, row := range a.Settled {
 			settled[row.Signal.ID] = row.Reason
@@ -144,7 +145,8 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 			}
 			m.digest(o, now, s, ev, settled)
 			if i == len(a.Events)-1 || a.Events[i+1].Session != ev.Session {
-				o.effect(effNotify{ev.Session})
+				o.effect(effNotify{ev.Session, a.Events[first : i+1 : i+1]})
+				first = i + 1
 			}
 		}
 		m.buried(o, a)

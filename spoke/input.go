@@ -10,11 +10,13 @@ import (
 // journal's error when they are not.
 type Input struct {
 	apply func(l *loop) (answer func(error))
+	// calm: it may wait a moment for others of its kind, so that one append of the journal and one message serve them all.
+	calm bool
 }
 
 // answered makes an input of something that has an answer.
 func answered[T any](f func(l *loop) (T, error), answer func(T, error)) Input {
-	return Input{func(l *loop) func(error) {
+	return Input{apply: func(l *loop) func(error) {
 		v, err := f(l)
 		return func(commit error) {
 			if err == nil {
@@ -29,7 +31,7 @@ func answered[T any](f func(l *loop) (T, error), answer func(T, error)) Input {
 
 // told makes an input of something that has none.
 func told(f func(l *loop)) Input {
-	return Input{func(l *loop) func(error) { f(l); return func(error) {} }}
+	return Input{apply: func(l *loop) func(error) { f(l); return func(error) {} }}
 }
 
 // none is the answer of an input that has no other.
@@ -58,7 +60,9 @@ func Connected(w api.Welcome, answer func(error)) Input {
 
 // Received is [LinkHandler.Receive].
 func Received(m api.HubMessage, answer func(error)) Input {
-	return plain(func(l *loop) error { return l.receive(m) }, answer)
+	in := plain(func(l *loop) error { return l.receive(m) }, answer)
+	in.calm = len(m.Updates) == 0
+	return in
 }
 
 // Renewed is [LinkHandler.Renewed].
@@ -76,7 +80,9 @@ func Attached(id WorkloadID, answer func(upTo uint64, err error)) Input {
 
 // Events is [DoorHandler.Events].
 func Events(id WorkloadID, events []api.Event, answer func(error)) Input {
-	return plain(func(l *loop) error { return l.events(id, events) }, answer)
+	in := plain(func(l *loop) error { return l.events(id, events) }, answer)
+	in.calm = true
+	return in
 }
 
 // Detached is [DoorHandler.Detached].

@@ -24,6 +24,8 @@ type loop struct {
 	right   right
 
 	batch   [][]byte      // changes of this round, encoded
+	must    bool          // some of them are not acknowledgements alone: they are appended in this round
+	lazy    time.Duration // when the first acknowledgement came that is not appended yet; 0: there is none
 	late    [][]byte      // of the round before: only with a planted fault
 	answers []func(error) // to be called when they are durable
 	effects []func()      // to be done then
@@ -148,6 +150,9 @@ func (l *loop) next() time.Duration {
 	if l.connected && l.sendAt > 0 {
 		at = min(at, l.sendAt)
 	}
+	if l.lazy > 0 {
+		at = min(at, l.lazy+lazyFor)
+	}
 	return at
 }
 
@@ -161,6 +166,11 @@ func (l *loop) change(r record) {
 		panic(err.Error())
 	}
 	l.batch = append(l.batch, b)
+	if _, ok := r.(ackedRecord); !ok {
+		l.must = true
+	} else if l.lazy == 0 {
+		l.lazy = l.now
+	}
 	if id := sessionOf(r); id != "" {
 		l.touch(id)
 	}
@@ -184,15 +194,14 @@ func (l *loop) change(r record) {
 // commit makes this round's changes durable and answers who waits for them.
 func (l *loop) commit() error {
 	var err error
-	if len(l.batch) > 0 {
+	if l.due() {
 		begin := time.Now()
 		if err = l.append(); api.CodeOf(err) == api.CodeLimit { // most of it may be settled long since
 			err = l.compactJournal()
 		}
 		l.metrics.append.Observe(time.Since(begin).Seconds())
 		l.metrics.records.Add(float64(len(l.batch)))
-		clear(l.batch)
-		l.batch = l.batch[:0]
+		l.emptied()
 	}
 	for _, answer := range l.answers {
 		answer(err)
@@ -211,6 +220,24 @@ func (l *loop) commit() error {
 		l.compact = max(compactAbove, 2*l.cfg.Journal.Size())
 	}
 	return nil
+}
+
+// Acknowledgements of the hub wait for the next append, in their place among the changes. Without them a restarted spoke sends
+// events again that the hub has, and is told so: nobody waits for that they are durable.
+const (
+	lazyFor     = tickEvery
+	lazyRecords = 1000
+)
+
+// due reports whether there is something to append in this round.
+func (l *loop) due() bool {
+	return l.must || len(l.batch) > lazyRecords || l.lazy > 0 && l.now >= l.lazy+lazyFor
+}
+
+// emptied begins a batch.
+func (l *loop) emptied() {
+	clear(l.batch)
+	l.batch, l.must, l.lazy = l.batch[:0], false, 0
 }
 
 func (l *loop) append() error {
@@ -239,6 +266,7 @@ func (l *loop) compactJournal() error {
 		return fmt.Errorf("compact journal: %w", err)
 	}
 	l.late = nil
+	l.emptied() // the state has them
 	l.log.Info("journal compacted", "before", before, "bytes", l.cfg.Journal.Size())
 	return nil
 }

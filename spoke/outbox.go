@@ -12,6 +12,7 @@ type outbox struct {
 	source  api.Source
 	acked   uint64      // settled by the hub and forgotten here
 	events  []api.Event // dense, from acked+1
+	gone    int         // events that were forgotten and whose places the array of events still has
 	sent    uint64      // queued on the present connection; never below acked
 }
 
@@ -61,6 +62,9 @@ func (st *state) events(r eventsRecord) error {
 	if r.First != o.last()+1 {
 		return api.Errorf(api.CodeInternal, "events of session %s source %v begin at %d after %d", r.Session, r.Source, r.First, o.last())
 	}
+	if len(o.events)+len(r.Events) > cap(o.events) {
+		o.gone = 0 // in a new array
+	}
 	o.events = append(o.events, r.Events...)
 	st.bytes += eventBytes(r.Events)
 	return nil
@@ -74,7 +78,12 @@ func (st *state) acked(r ackedRecord) {
 	}
 	n := min(r.UpTo, o.last()) - o.acked
 	st.bytes -= eventBytes(o.events[:n])
-	o.events = slices.Clone(o.events[n:]) // a new array, so that what is settled is given back
+	clear(o.events[:n]) // what they hold is given back
+	o.events = o.events[n:]
+	// So is their array once more of it is free than not: never a copy of all that waits per acknowledgement.
+	if o.gone += int(n); o.gone > len(o.events) {
+		o.events, o.gone = slices.Clone(o.events), 0
+	}
 	o.acked += n
 	o.sent = max(o.sent, o.acked)
 	st.clear(r.Session)

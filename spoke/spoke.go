@@ -82,6 +82,7 @@ type Spoke struct {
 	metrics *metrics
 	status  *status
 	in      chan Input // bound inputBound; when it is full the callers wait: harnesses, the link, the runtime's workers
+	calm    chan Input // the same, of those that may wait a moment: they are answered before their sender says more
 }
 
 // New checks the configuration. It starts nothing.
@@ -93,7 +94,7 @@ func New(cfg Config) (*Spoke, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Spoke{cfg: cfg, metrics: m, status: &status{}, in: make(chan Input, inputBound)}, nil
+	return &Spoke{cfg: cfg, metrics: m, status: &status{}, in: make(chan Input, inputBound), calm: make(chan Input, inputBound)}, nil
 }
 
 // Run replays the journal and serves until ctx ends or a part fails. Workloads outlive it.

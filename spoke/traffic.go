@@ -156,38 +156,76 @@ func (l *loop) send() {
 	}
 }
 
-// sendEvents sends what the window of each source allows; false when the link takes no more.
+// sendEvents sends what the window of each source allows, of all sources in as few messages as it takes; false when the link
+// takes no more.
 func (l *loop) sendEvents() bool {
+	var p parcel
 	for _, id := range sortedKeys(l.unsent) {
 		for _, o := range l.st.outboxes[id] {
-			for o.sent < o.last() && o.sent-o.acked < sendWindow {
-				events := o.above(o.sent)
-				events = slices.Clone(events[:fit(events, int(sendWindow-(o.sent-o.acked)))])
-				for i := range events {
-					events[i].Cluster = l.cluster
+			for sent := o.sent; sent < o.last() && sent-o.acked < sendWindow; {
+				events := o.above(sent)
+				n := p.fit(events, int(sendWindow-(sent-o.acked)))
+				if n == 0 {
+					if !l.queueParcel(&p) {
+						return false
+					}
+					continue
 				}
-				if !l.queueMessage(api.SpokeMessage{Events: []api.EventBatch{{Session: id, Source: o.source, Events: events}}}) {
-					return false
-				}
-				o.sent += uint64(len(events))
-				if s := l.st.sessions[id]; s != nil && s.stopping() {
-					l.touch(id) // Gone may wait for it
-				}
+				sent += uint64(n)
+				p.add(o, sent, slices.Clone(events[:n]), l.cluster)
 			}
 		}
-		delete(l.unsent, id) // an acknowledgement opens the window again
 	}
+	if !l.queueParcel(&p) {
+		return false
+	}
+	clear(l.unsent) // an acknowledgement opens the window of a source again
 	return true
 }
 
-// fit is how many events make one message: at least one.
-func fit(events []api.Event, most int) int {
-	n, bytes := 0, 0
-	for n < len(events) && n < most && (n == 0 || bytes+eventSize(events[n]) <= messageBytes) {
+// parcel is a message of events while it is filled.
+type parcel struct {
+	batches []api.EventBatch
+	boxes   []*outbox // of each batch
+	upTo    []uint64  // the last event of each batch
+	bytes   int
+}
+
+// fit is how many of the events the message still takes: at least one when it is empty.
+func (p *parcel) fit(events []api.Event, most int) int {
+	n, bytes := 0, p.bytes
+	for n < len(events) && n < most && (bytes == 0 || bytes+eventSize(events[n]) <= messageBytes) {
 		bytes += eventSize(events[n])
 		n++
 	}
 	return n
+}
+
+func (p *parcel) add(o *outbox, upTo uint64, events []api.Event, cluster api.ClusterID) {
+	for i := range events {
+		events[i].Cluster = cluster
+		p.bytes += eventSize(events[i])
+	}
+	p.batches = append(p.batches, api.EventBatch{Session: o.session, Source: o.source, Events: events})
+	p.boxes, p.upTo = append(p.boxes, o), append(p.upTo, upTo)
+}
+
+// queueParcel hands the message to the link and empties it; false when the link takes none now.
+func (l *loop) queueParcel(p *parcel) bool {
+	if len(p.batches) == 0 {
+		return true
+	}
+	if !l.queueMessage(api.SpokeMessage{Events: p.batches}) {
+		return false
+	}
+	for i, o := range p.boxes {
+		o.sent = p.upTo[i]
+		if s := l.st.sessions[o.session]; s != nil && s.stopping() {
+			l.touch(o.session) // Gone may wait for it
+		}
+	}
+	*p = parcel{}
+	return true
 }
 
 // queueMessage hands a message to the link; false when it takes none now.

@@ -50,6 +50,9 @@ type tx struct {
 	tx    *sql.Tx
 	bound map[*sql.Stmt]*sql.Stmt
 	logs  map[logKey]*logState
+
+	last     api.Source // of an event; they come in runs of one source
+	lastText string     // as it is stored; empty before the first one
 }
 
 type logKey struct {
@@ -142,7 +145,7 @@ func (t *tx) fence(appends []hub.Append) error {
 }
 
 func (t *tx) event(ap *hub.Append, e *api.Event) error {
-	row, err := rowOf(ap.Org, e)
+	row, err := rowOf(ap.Org, t.sourceText(e.Source), e)
 	if err != nil {
 		return err
 	}
@@ -176,6 +179,14 @@ func (t *tx) event(ap *hub.Append, e *api.Event) error {
 	l.number, l.moved = e.Number, true
 	s.number, s.moved = e.SourceNumber, true
 	return nil
+}
+
+// sourceText is a source as it is stored.
+func (t *tx) sourceText(s api.Source) string {
+	if t.lastText == "" || s != t.last {
+		t.last, t.lastText = s, s.String()
+	}
+	return t.lastText
 }
 
 func (t *tx) log(ap *hub.Append, session api.SessionID) (*logState, error) {

@@ -49,8 +49,9 @@ type eventRow struct {
 	attributes   string
 }
 
-func rowOf(org api.OrgID, e *api.Event) (r eventRow, err error) {
-	r = eventRow{session: string(e.Session), source: e.Source.String(), org: string(org), typ: string(e.Type), time: nanos(e.Time), cluster: string(e.Cluster),
+// rowOf renders an event. source is its source as it is stored.
+func rowOf(org api.OrgID, source string, e *api.Event) (r eventRow, err error) {
+	r = eventRow{session: string(e.Session), source: source, org: string(org), typ: string(e.Type), time: nanos(e.Time), cluster: string(e.Cluster),
 		text: e.Text, outcome: string(e.Outcome)}
 	if r.number, err = signed("number of an event", e.Number); err != nil {
 		return r, err

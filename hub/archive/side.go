@@ -78,7 +78,7 @@ func (a *Archive) AppendSide(ctx context.Context, org api.OrgID, batch api.Event
 				return refuse(op, api.CodeConflict, "event %d of source %v of session %s does not continue its side branch, which reaches %d", e.SourceNumber, batch.Source, batch.Session, last)
 			}
 			e.Session, e.Source, e.Cluster, e.Number = batch.Session, batch.Source, cluster, 0
-			row, err := rowOf(org, &e)
+			row, err := rowOf(org, e.Source.String(), &e)
 			if err != nil {
 				return err
 			}

@@ -160,7 +160,7 @@ func (w *World) answer(id api.ApprovalID, allow bool) {
 				w.did("late answer refused")
 			case code == api.CodeNotFound: // its event is on its way
 				tries--
-				end(tries == 0)
+				end(tries <= 0) // the last answer may have come after the caller gave up waiting for it
 				return
 			case code != api.CodeUnavailable:
 				w.violated("P2", "the answer to approval %s is answered with %v", id, err)

@@ -160,6 +160,13 @@ func (s *server) receive(stream attachment, id spoke.WorkloadID, r *room, durabl
 
 var errGone = status.Error(codes.Canceled, "the harness has gone")
 
+// An acknowledgement follows another one after a while, or when it is of many events: what waits for it is room in the
+// harness, which has much.
+const (
+	ackPace   = 10 * time.Millisecond
+	ackEvents = 512
+)
+
 // send tells the harness what the room holds, whenever it changes, until the harness is to be cut off.
 func (s *server) send(stream attachment, r *room, upTo uint64) error {
 	welcome := &harnessv1.Welcome{Protocol: protocolMax, UpTo: upTo}
@@ -168,6 +175,9 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 	}
 	var told *spoke.Orders
 	acked, answered := upTo, uint64(0)
+	var ackedAt time.Time
+	later := time.NewTimer(time.Hour)
+	defer later.Stop()
 	for {
 		now := s.d.look(r)
 		if now.request != answered && now.leased { // first: the right to act does not end because events are not taken
@@ -182,8 +192,12 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 		case now.cut:
 			return status.Error(codes.Aborted, "the spoke has forgotten this workload")
 		}
-		if now.durable > acked {
-			acked = now.durable
+		if wait := time.Until(ackedAt.Add(ackPace)); now.durable > acked && now.durable < acked+ackEvents && wait > 0 {
+			later.Reset(wait)
+			s.d.hush(r, acked+ackEvents)
+		} else if now.durable > acked {
+			acked, ackedAt = now.durable, time.Now()
+			s.d.hush(r, acked+1)
 			if err := stream.Send(&harnessv1.ToHarness{Message: &harnessv1.ToHarness_Ack{Ack: &harnessv1.Ack{UpTo: acked}}}); err != nil {
 				return err
 			}
@@ -198,6 +212,7 @@ func (s *server) send(stream attachment, r *room, upTo uint64) error {
 		}
 		select {
 		case <-r.news:
+		case <-later.C:
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}

@@ -161,6 +161,7 @@ type room struct {
 	taken   bool          // a harness is attached
 	cut     bool          // it is to be cut off
 	durable uint64        // to be acknowledged
+	quiet   uint64        // up to which number the sender wants no notice: it acknowledges in a while
 	failed  error         // why the attached harness is to be cut off
 
 	news chan struct{} // holds one token when something changed; full means that the reader will look anyway
@@ -190,7 +191,7 @@ func (d *Door) enter(id spoke.WorkloadID) (*room, bool) {
 	if r.taken {
 		return nil, false
 	}
-	r.taken, r.cut, r.durable, r.failed, r.request = true, false, 0, nil, 0
+	r.taken, r.cut, r.durable, r.quiet, r.failed, r.request = true, false, 0, 0, nil, 0
 	return r, true
 }
 
@@ -239,7 +240,19 @@ func (d *Door) report(r *room, durable uint64, failed error) {
 	if r.failed == nil {
 		r.failed = failed
 	}
-	r.notify()
+	if r.failed != nil || r.durable >= r.quiet {
+		r.notify()
+	}
+}
+
+// hush says that the sender acknowledges in a while, and wants no notice before, unless events are durable up to a number.
+func (d *Door) hush(r *room, upTo uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r.quiet = upTo
+	if r.durable >= upTo {
+		r.notify()
+	}
 }
 
 // look reads the room.

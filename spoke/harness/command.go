@@ -128,7 +128,7 @@ func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []stri
 	err = program{
 		argv: argv, env: h.env(h.work.lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
 		stdout: func(ctx context.Context, r *os.File) error {
-			return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
+			return readLines(&calm{r: r}, api.MaxEventBytes, func(text string, continued bool) {
 				h.out.put(ctx, lineEvent(api.EventMessage, text, continued))
 			})
 		},
@@ -140,7 +140,7 @@ func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []stri
 // stderr makes events of what a program prints to its standard error, and keeps the last lines.
 func (h *Harness) stderr(tail *tail) func(context.Context, *os.File) error {
 	return func(ctx context.Context, r *os.File) error {
-		return readLines(r, api.MaxEventBytes, func(text string, continued bool) {
+		return readLines(&calm{r: r}, api.MaxEventBytes, func(text string, continued bool) {
 			tail.add(text)
 			h.out.put(ctx, lineEvent(api.EventLog, text, continued))
 		})

@@ -123,6 +123,9 @@ func (h *Harness) askLease(stream attachment) error {
 	request := &harnessv1.LeaseRequest{Number: h.lease.ask()}
 	return stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: request}})
 }
+// eventPace is how soon a message of events follows another one, unless it is full: an agent that prints line after line would
+// cost a message for each. An event after a pause waits for nothing.
+const eventPace = 2 * time.Millisecond
 
 // send asks for leases, says which turn runs and sends the events after a number, until ctx ends. The lease comes first: it
 // is asked for before a spoke that takes no events ends the connection.
@@ -132,7 +135,10 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 	defer ask.Stop()
 	live, flush := time.NewTimer(time.Hour), false // deltas are gathered for a while
 	defer live.Stop()
-	h.deltas.take() // what was written while nobody was there
+	h.deltas.take()    // what was written while nobody was there
+	var last time.Time // when events were sent
+	pace := time.NewTimer(time.Hour)
+	defer pace.Stop()
 	for {
 		select {
 		case <-ask.C:
@@ -153,14 +159,18 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 				return err
 			}
 		}
-		if len(batch) > 0 {
+		if wait := time.Until(last.Add(eventPace)); len(batch) > 0 && len(batch) < batchEvents && wait > 0 {
+			pace.Reset(wait)
+			changed = nil // nothing to look at before
+		} else if len(batch) > 0 {
+			last = time.Now()
 			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Events{Events: &harnessv1.Events{Events: batch}}}); err != nil {
 				return err
 			}
 			sent = batch[len(batch)-1].Number
 			continue
 		}
-		if flush { // after all events
+		if flush && len(batch) == 0 { // after all events
 			flush = false
 			if written := h.deltas.take(); len(written) > 0 {
 				if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Deltas{Deltas: &harnessv1.Deltas{Deltas: written}}}); err != nil {
@@ -170,6 +180,7 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 		}
 		select {
 		case <-changed:
+		case <-pace.C:
 		case <-h.deltas.news:
 			live.Reset(deltaPause)
 		case <-live.C:

@@ -27,7 +27,7 @@ type outbox struct {
 	next    uint64        // number of the next event; guarded by mu
 	bytes   int           // sum of the sizes of held; guarded by mu
 	turn    []uint64      // signals of the turn that runs; guarded by mu
-	changed chan struct{} // closed and replaced at every change; guarded by mu
+	changed chan struct{} // closed at the next change; nil: nobody waits for it; guarded by mu
 }
 
 type heldEvent struct {
@@ -36,7 +36,7 @@ type heldEvent struct {
 }
 
 func newOutbox(maxEvents, maxBytes int) *outbox {
-	return &outbox{maxEvents: maxEvents, maxBytes: maxBytes, next: 1, changed: make(chan struct{})}
+	return &outbox{maxEvents: maxEvents, maxBytes: maxBytes, next: 1}
 }
 
 // put numbers the event and keeps it. It waits for room; when ctx ends it waits no longer and keeps the event all the
@@ -48,7 +48,7 @@ func (o *outbox) put(ctx context.Context, e *harnessv1.Event) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.held) > 0 && (len(o.held) >= o.maxEvents || o.bytes+size > o.maxBytes) && ctx.Err() == nil {
-		changed := o.changed
+		changed := o.changedLocked()
 		o.mu.Unlock()
 		select {
 		case <-changed:
@@ -114,7 +114,7 @@ func (o *outbox) after(n uint64) (batch []*harnessv1.Event, turn []uint64, chang
 		}
 		batch = append(batch, o.held[i].event)
 	}
-	return batch, o.turn, o.changed
+	return batch, o.turn, o.changedLocked()
 }
 
 // working notes the turn that runs; nil between turns. The slice is not changed afterwards.
@@ -129,7 +129,7 @@ func (o *outbox) working(signals []uint64) {
 func (o *outbox) drained(ctx context.Context) bool {
 	for {
 		o.mu.Lock()
-		empty, changed := len(o.held) == 0, o.changed
+		empty, changed := len(o.held) == 0, o.changedLocked()
 		o.mu.Unlock()
 		if empty {
 			return true
@@ -143,6 +143,16 @@ func (o *outbox) drained(ctx context.Context) bool {
 }
 
 func (o *outbox) notifyLocked() {
-	close(o.changed)
-	o.changed = make(chan struct{})
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+}
+
+// changedLocked is closed at the next change.
+func (o *outbox) changedLocked() <-chan struct{} {
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	return o.changed
 }
