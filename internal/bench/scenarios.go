@@ -1,8 +1,13 @@
 package main
 
-import "github.com/nave-dev/nave/internal/bench/measure"
+import (
+	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/bench/memory"
+)
 
 // scenarios are all that is measured, in the order in which they run.
 var scenarios = []measure.Scenario{
 	syncScenario,
+	memory.Links,
+	memory.Spoke,
 }
