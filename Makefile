@@ -78,6 +78,7 @@ bench-compare: build bin/bench ## compare the ratios of figures to their floors 
 .PHONY: bin/bench
 bin/bench:
 	@go build -buildvcs=false -ldflags "-X github.com/nave-dev/nave/internal/version.Version=$(VERSION)" -o bin/bench ./internal/bench
+	@go build -buildvcs=false -tags grpcnotrace -ldflags "-s -w" -o bin/bench-bare ./internal/bench/floor/bare # a floor, built as the spoke is
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities (needs the network)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/nave-dev/nave/internal/bench/checkpoint"
 	"github.com/nave-dev/nave/internal/bench/measure"
 	"github.com/nave-dev/nave/internal/bench/memory"
 )
@@ -8,6 +9,7 @@ import (
 // scenarios are all that is measured, in the order in which they run.
 var scenarios = []measure.Scenario{
 	syncScenario,
+	checkpoint.Scenario,
 	memory.Links,
 	memory.Spoke,
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,12 +15,9 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/openziti/sdk-golang/ziti"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -30,7 +26,6 @@ import (
 
 func init() {
 	programs["idle-links"] = idleLinks
-	programs["idle-context"] = idleContext
 }
 
 // The methods of the floor of idle links: a stream that stays open, and a call per heartbeat.
@@ -103,48 +98,4 @@ func Certificate() (tls.Certificate, error) {
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-}
-
-// idleContext IDENTITY SERVICE: one context of the OpenZiti SDK with one gRPC connection to a hub, and nothing else. It prints a
-// line when that is there.
-func idleContext(ctx context.Context, args []string) error {
-	text, err := os.ReadFile(args[0])
-	if err != nil {
-		return err
-	}
-	var cfg ziti.Config
-	if err := json.Unmarshal(text, &cfg); err != nil {
-		return err
-	}
-	cert, err := tls.X509KeyPair([]byte(strings.TrimPrefix(cfg.ID.Cert, "pem:")), []byte(strings.TrimPrefix(cfg.ID.Key, "pem:")))
-	if err != nil {
-		return err
-	}
-	overlay, err := ziti.NewContext(&cfg)
-	if err != nil {
-		return err
-	}
-	defer overlay.Close()
-	cc, err := grpc.NewClient("passthrough:///hub",
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true})), // a floor proves nothing
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return overlay.DialContext(ctx, args[1]) }),
-		grpc.WithIdleTimeout(0))
-	if err != nil {
-		return err
-	}
-	defer cc.Close()
-	within, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for cc.Connect(); ; {
-		s := cc.GetState()
-		if s == connectivity.Ready {
-			break
-		}
-		if !cc.WaitForStateChange(within, s) {
-			return fmt.Errorf("no connection to the hub: %s", s)
-		}
-	}
-	fmt.Println("ready")
-	_, err = io.Copy(io.Discard, os.Stdin) // until it is told to end
-	return err
 }

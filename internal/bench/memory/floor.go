@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/nave-dev/nave/internal/bench/floor"
 	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/bench/rig"
 	"github.com/nave-dev/nave/internal/run"
 )
 
@@ -29,8 +31,8 @@ type program struct {
 }
 
 // startFloor starts a floor and waits until it serves.
-func startFloor(ctx context.Context, b *measure.Bench, args ...string) (*program, error) {
-	p := &program{cmd: exec.CommandContext(ctx, b.Self, append([]string{floor.Command}, args...)...)}
+func startFloor(ctx context.Context, name string, args ...string) (*program, error) {
+	p := &program{cmd: exec.CommandContext(ctx, name, args...)}
 	p.cmd.Stderr = os.Stderr
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -45,7 +47,7 @@ func startFloor(ctx context.Context, b *measure.Bench, args ...string) (*program
 	}
 	p.stdin = in
 	if p.says, err = bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, errors.Join(fmt.Errorf("floor %s: %w", args[0], err), p.close())
+		return nil, errors.Join(fmt.Errorf("floor %s: %w", name, err), p.close())
 	}
 	return p, nil
 }
@@ -74,7 +76,7 @@ func startLinksFloor(ctx context.Context, b *measure.Bench) (*linksFloor, error)
 	if err != nil {
 		return nil, err
 	}
-	p, err := startFloor(ctx, b, "idle-links")
+	p, err := startFloor(ctx, b.Self, floor.Command, "idle-links")
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +107,7 @@ func (f *linksFloor) to(n int) error {
 			return err
 		}
 		f.g.Go("beat", func(ctx context.Context) error {
-			for pause(ctx, beat) == nil {
+			for rig.Pause(ctx, beat) == nil {
 				if err := cc.Invoke(ctx, floor.IdleBeat, new(emptypb.Empty), new(emptypb.Empty)); err != nil && ctx.Err() == nil {
 					return err
 				}
@@ -127,7 +129,7 @@ func (f *linksFloor) close() error {
 }
 
 // contextFloor starts the floor of a spoke's memory, as a member of the hub.
-func (w *world) contextFloor(ctx context.Context) (*program, error) {
+func (w world) contextFloor(ctx context.Context) (*program, error) {
 	m, err := w.enroll(ctx, "floor")
 	if err != nil {
 		return nil, err
@@ -136,15 +138,5 @@ func (w *world) contextFloor(ctx context.Context) (*program, error) {
 	if err := os.WriteFile(file, m.identity, 0o600); err != nil {
 		return nil, err
 	}
-	return startFloor(ctx, w.b, "idle-context", file, m.service)
-}
-
-// keep fetches the heap profile of a program and its goroutines, when profiles are wanted.
-func (w *world) keep(ctx context.Context, name, address string) error {
-	for _, kind := range []string{"heap", "goroutine"} {
-		if err := w.b.Snapshot(ctx, name, address, kind); err != nil {
-			return err
-		}
-	}
-	return nil
+	return startFloor(ctx, filepath.Join(w.Bench.Bin, "bench-bare"), file, m.service)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub/client"
+	"github.com/nave-dev/nave/internal/bench/rig"
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/transport"
 	"github.com/nave-dev/nave/transport/ziti"
@@ -31,8 +32,8 @@ type member struct {
 }
 
 // enroll registers a cluster and enrolls as its spoke.
-func (w *world) enroll(ctx context.Context, name string) (member, error) {
-	res, err := w.client.Clusters.Register(ctx, &navev1.RegisterClusterRequest{Cluster: &navev1.Cluster{Meta: &navev1.Meta{Name: name}}, RequestId: client.NewKey()})
+func (w world) enroll(ctx context.Context, name string) (member, error) {
+	res, err := w.Client.Clusters.Register(ctx, &navev1.RegisterClusterRequest{Cluster: &navev1.Cluster{Meta: &navev1.Meta{Name: name}}, RequestId: client.NewKey()})
 	if err != nil {
 		return member{}, err
 	}
@@ -44,9 +45,9 @@ func (w *world) enroll(ctx context.Context, name string) (member, error) {
 	if err != nil {
 		return member{}, err
 	}
-	token := client.NewJoinToken(w.address, w.client.Authority(), api.ClusterID(res.GetCluster().GetMeta().GetId()), res.GetJoinToken())
+	token := client.NewJoinToken(w.Address, w.Client.Authority(), api.ClusterID(res.GetCluster().GetMeta().GetId()), res.GetJoinToken())
 	e, err := client.Enroll(ctx, token, key)
-	for api.CodeOf(err) == api.CodeLimit && pause(ctx, 100*time.Millisecond) == nil { // the hub takes 20 a second of one address
+	for api.CodeOf(err) == api.CodeLimit && rig.Pause(ctx, 100*time.Millisecond) == nil { // the hub takes 20 a second of one address
 		e, err = client.Enroll(ctx, token, key)
 	}
 	if err != nil {
@@ -61,7 +62,7 @@ func (w *world) enroll(ctx context.Context, name string) (member, error) {
 const enrollers = 2
 
 // enrollAll enrolls n clusters.
-func (w *world) enrollAll(ctx context.Context, n int) ([]member, error) {
+func (w world) enrollAll(ctx context.Context, n int) ([]member, error) {
 	var (
 		next atomic.Int64
 		out  = make([]member, n)
@@ -109,7 +110,7 @@ type idle struct {
 func (h *idle) Hello(context.Context) (api.Hello, error) {
 	id := fmt.Sprintf("%032x", h.number)
 	return api.Hello{ProtocolMin: api.LinkProtocolMin, ProtocolMax: api.LinkProtocolMax, Version: "bench", Boot: id, Journal: id, Fingerprint: id,
-		Capacity: api.Capacity{Runtime: "process", Flavors: []api.FlavorCapacity{{Flavor: flavor, Total: 8}}}}, nil
+		Capacity: api.Capacity{Runtime: "process", Flavors: []api.FlavorCapacity{{Flavor: rig.Flavor, Total: 8}}}}, nil
 }
 
 // Connected implements [transport.Handler].
@@ -165,7 +166,7 @@ func (l *links) add(ctx context.Context, m member) error {
 	welcomed := make(chan struct{})
 	h := &idle{number: l.open + 1, connected: sync.OnceFunc(func() { close(welcomed) }), lost: &l.lost}
 	l.g.Go("link", func(ctx context.Context) error { return link.Run(ctx, h) })
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the hub did not welcome it in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, rig.Patience, errors.New("the hub did not welcome it in time"))
 	defer cancel()
 	select {
 	case <-welcomed:
