@@ -83,6 +83,7 @@ bench-compare: build bin/bench ## compare the ratios of figures to their floors 
 .PHONY: bin/bench
 bin/bench:
 	@go build -buildvcs=false -ldflags "-X github.com/nave-dev/nave/internal/version.Version=$(VERSION)" -o bin/bench ./internal/bench
+	@go build -buildvcs=false -tags grpcnotrace -ldflags "-s -w" -o bin/bench-bare ./internal/bench/floor/bare # a floor, built as the spoke is
 
 .PHONY: fuzz
 fuzz: ## look for inputs that break a decoder (T=30s PKG=spoke/journal)

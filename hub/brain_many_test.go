@@ -226,7 +226,10 @@ func TestAFullInboxHoldsUpItsOwnSignalsAlone(t *testing.T) {
 	})
 	g := run.NewGroup(t.Context())
 	for range 600 { // what the loop has taken, what its inbox takes, and more
-		g.Go("fills the inbox", func(ctx context.Context) error { b.SignalMany(ctx, []hub.SignalRequest{say("slow", "", "x")}); return nil })
+		g.Go("fills the inbox", func(ctx context.Context) error {
+			b.SignalMany(ctx, []hub.SignalRequest{say("slow", "", "x")})
+			return nil
+		})
 	}
 	eventually(t, "the inbox is full", func() string {
 		if n := values(t, r)["nave_hub_queue shards"]; n < 256 {

@@ -21,7 +21,7 @@ type Attachment struct {
 	ctx       context.Context
 	cancel    context.CancelCauseFunc // ends the link; the first cause counts
 
-	again [api.Shards]time.Time // when each shard says everything again; guarded by the lock of liveness
+	again timetable // when each shard says everything again; guarded by the lock of liveness
 }
 
 // Attach begins the link of a spoke whose overlay identity was proved. It decides in the store that this boot is the live
@@ -100,9 +100,9 @@ func (l *liveness) attach(a *Attachment, hello api.Hello) {
 	for _, held := range hello.Held {
 		delete(m.reserved, held.Session)
 	}
-	now := time.Now()
-	for i := range a.again {
-		a.again[i] = now.Add(l.pause())
+	a.again.from = time.Now()
+	for i := range a.again.at {
+		a.again.set(i, l.pause())
 	}
 	l.dirty = true
 }

@@ -273,8 +273,9 @@ func TestShardsSayEverythingAgain(t *testing.T) {
 	w.look()
 	w.h.fleet.attach(a, api.Hello{})
 	least, most := time.Now(), time.Now()
-	for _, at := range a.again {
-		if d := time.Until(at); d < 4*time.Minute+50*time.Second || d > 10*time.Minute {
+	for _, seconds := range a.again.at {
+		at := a.again.from.Add(time.Duration(seconds) * time.Second)
+		if d := time.Until(at); d < 4*time.Minute+50*time.Second || d > 10*time.Minute+time.Second {
 			t.Fatalf("a shard says everything again after %v", d)
 		}
 		if least.Equal(most) || at.Before(least) {
@@ -291,7 +292,7 @@ func TestShardsSayEverythingAgain(t *testing.T) {
 	if _, _, _, resyncs := w.inboxes(); resyncs != 0 {
 		t.Errorf("%d shards before their time", resyncs)
 	}
-	a.again[4], a.again[200] = time.Now(), time.Now()
+	a.again.at[4], a.again.at[200] = 0, 0
 	w.h.fleet.repeat()
 	w.h.fleet.repeat()
 	if _, _, _, resyncs := w.inboxes(); resyncs != 2 {

@@ -26,24 +26,29 @@ type mailbox struct {
 	most int // sessions that wait at most
 
 	mu       sync.Mutex
-	shards   [api.Shards]shardBox // guarded by mu
-	ready    []api.Shard          // guarded by mu: with something to send, in the order in which they got it
-	sessions int                  // guarded by mu: that wait, of all shards
-	acks     map[ackKey]api.Ack   // guarded by mu
-	ackOrder []ackKey             // guarded by mu
-	resyncs  int                  // guarded by mu: how often a shard was emptied
+	shards   []shardBox               // guarded by mu: one for each shard
+	waiting  map[api.Shard]*shardMail // guarded by mu: only of shards of which something is kept: most links are idle
+	ready    []api.Shard              // guarded by mu: with something to send, in the order in which they got it
+	sessions int                      // guarded by mu: that wait, of all shards
+	acks     map[ackKey]api.Ack       // guarded by mu
+	ackOrder []ackKey                 // guarded by mu
+	resyncs  int                      // guarded by mu: how often a shard was emptied
 }
 
-// shardBox is what waits of one shard.
+// shardBox is what is known of one shard. Each link has one for each shard, so it is small.
 type shardBox struct {
-	begun    bool // it has said everything on this link
-	full     bool // what waits is everything
-	lacking  bool // it was emptied, and nobody asked it for everything yet
-	queued   bool // it is in ready
-	position api.Position
-	waiting  map[api.SessionID]api.Desired
-	order    []api.SessionID
-	known    map[api.SessionID]api.Epoch // before begun: whose revision this link was given
+	head    api.Head // of its latest word
+	begun   bool     // it has said everything on this link
+	lacking bool     // it was emptied, and nobody asked it for everything yet
+}
+
+// shardMail is what waits of one shard.
+type shardMail struct {
+	full    bool // what waits is everything
+	queued  bool // it is in ready
+	waiting map[api.SessionID]api.Desired
+	order   []api.SessionID
+	known   map[api.SessionID]api.Epoch // before begun: whose revision this link was given
 }
 
 type ackKey struct {
@@ -51,7 +56,9 @@ type ackKey struct {
 	source  api.Source
 }
 
-func newMailbox(most int) *mailbox { return &mailbox{most: most, acks: map[ackKey]api.Ack{}} }
+func newMailbox(most int) *mailbox {
+	return &mailbox{most: most, shards: make([]shardBox, api.Shards), acks: map[ackKey]api.Ack{}}
+}
 
 // push takes a message. It never blocks. An error means that the link must end.
 func (b *mailbox) push(m api.HubMessage) error {
@@ -81,52 +88,72 @@ func (b *mailbox) push(m api.HubMessage) error {
 // update takes what a shard says. The caller holds mu.
 func (b *mailbox) update(u api.ShardUpdate) {
 	s := &b.shards[u.Position.Shard]
-	if u.Position.Head.Compare(s.position.Head) < 0 {
+	if u.Position.Head.Compare(s.head) < 0 {
 		return // of an owner that was replaced
 	}
-	s.position = u.Position
-	former := s.waiting
+	s.head = u.Position.Head
+	m := b.waiting[u.Position.Shard]
+	if m == nil {
+		if b.waiting == nil {
+			b.waiting = map[api.Shard]*shardMail{}
+		}
+		m = &shardMail{}
+		b.waiting[u.Position.Shard] = m
+	}
+	former := m.waiting
 	if u.Full {
-		b.sessions -= len(s.waiting)
-		s.begun, s.full, s.lacking, s.known, s.waiting, s.order = true, true, false, nil, nil, nil
+		b.sessions -= len(m.waiting)
+		s.begun, s.lacking = true, false
+		m.full, m.known, m.waiting, m.order = true, nil, nil, nil
 	}
 	for _, d := range u.Sessions {
 		switch whole := d.Release || d.Revision != nil; {
 		case s.begun:
 		case s.lacking: // everything comes
 			continue
-		case !whole && s.known[d.Session] != d.Epoch:
+		case !whole && m.known[d.Session] != d.Epoch:
 			continue
 		case whole:
-			if s.known == nil {
-				s.known = map[api.SessionID]api.Epoch{}
+			if m.known == nil {
+				m.known = map[api.SessionID]api.Epoch{}
 			}
-			s.known[d.Session] = d.Epoch
+			m.known[d.Session] = d.Epoch
 		}
 		if old, ok := former[d.Session]; ok && d.Revision == nil && !d.Release && old.Epoch == d.Epoch {
 			d.Revision = old.Revision // it was not sent yet
 		}
-		if s.waiting == nil {
-			s.waiting = map[api.SessionID]api.Desired{}
+		if m.waiting == nil {
+			m.waiting = map[api.SessionID]api.Desired{}
 		}
-		if _, ok := s.waiting[d.Session]; !ok {
-			s.order = append(s.order, d.Session)
+		if _, ok := m.waiting[d.Session]; !ok {
+			m.order = append(m.order, d.Session)
 			b.sessions++
 		}
-		s.waiting[d.Session] = d
+		m.waiting[d.Session] = d
 		if !u.Full {
-			former = s.waiting
+			former = m.waiting
 		}
 	}
 	if b.sessions > b.most {
-		b.sessions -= len(s.waiting)
+		b.sessions -= len(m.waiting)
 		b.resyncs++
-		s.waiting, s.order, s.known = nil, nil, nil
-		s.begun, s.full, s.lacking = false, false, true
+		m.full, m.waiting, m.order, m.known = false, nil, nil, nil
+		s.begun, s.lacking = false, true
 	}
-	if (s.full || len(s.waiting) > 0) && !s.queued {
-		s.queued = true
+	if (m.full || len(m.waiting) > 0) && !m.queued {
+		m.queued = true
 		b.ready = append(b.ready, u.Position.Shard)
+	}
+	b.forget(u.Position.Shard, m)
+}
+
+// forget drops what is kept of a shard of which nothing waits. The caller holds mu.
+func (b *mailbox) forget(shard api.Shard, m *shardMail) {
+	if !m.queued && m.known == nil {
+		delete(b.waiting, shard)
+	}
+	if len(b.waiting) == 0 { // neither a map nor a slice becomes smaller by itself, and every shard speaks when a link begins
+		b.waiting, b.ready = nil, nil
 	}
 }
 
@@ -136,29 +163,31 @@ func (b *mailbox) take() (out api.HubMessage, some bool, ask int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for bytes := 0; len(b.ready) > 0 && bytes < messageBytes; {
-		s := &b.shards[b.ready[0]]
+		shard := b.ready[0]
+		m := b.waiting[shard]
 		size := 64
-		for _, d := range s.waiting {
+		for _, d := range m.waiting {
 			size += desiredSize(d)
 		}
-		if s.full && bytes > 0 && bytes+size > messageBytes {
+		if m.full && bytes > 0 && bytes+size > messageBytes {
 			break
 		}
-		u := api.ShardUpdate{Position: s.position, Full: s.full && size <= messageBytes}
+		u := api.ShardUpdate{Position: api.Position{Shard: shard, Head: b.shards[shard].head}, Full: m.full && size <= messageBytes}
 		bytes += 64
 		n := 0
-		for ; n < len(s.order) && (u.Full || bytes < messageBytes); n++ {
-			d := s.waiting[s.order[n]]
+		for ; n < len(m.order) && (u.Full || bytes < messageBytes); n++ {
+			d := m.waiting[m.order[n]]
 			u.Sessions = append(u.Sessions, d)
 			bytes += desiredSize(d)
-			delete(s.waiting, d.Session)
+			delete(m.waiting, d.Session)
 		}
 		b.sessions -= n
-		s.order, s.full = s.order[n:], false // only what is in one message is all there is
+		m.order, m.full = m.order[n:], false // only what is in one message is all there is
 		out.Updates = append(out.Updates, u)
-		if len(s.order) == 0 {
-			s.queued, s.order, s.waiting = false, nil, nil
+		if len(m.order) == 0 {
+			m.queued, m.order, m.waiting = false, nil, nil
 			b.ready = b.ready[1:]
+			b.forget(shard, m)
 		}
 	}
 	n := min(len(b.ackOrder), messageAcks)

@@ -33,6 +33,22 @@ func (l *liveness) tryOrder(id api.ClusterID) (unlock func()) {
 	}
 }
 
+// timetable is a time for each shard, in seconds: every link has one.
+type timetable struct {
+	from time.Time
+	at   [api.Shards]uint32 // seconds since from
+}
+
+// set sets a time, given from the beginning of the table, to the next full second.
+func (t *timetable) set(i int, after time.Duration) {
+	t.at[i] = uint32((after + time.Second - 1) / time.Second)
+}
+
+// due reports whether a time has come.
+func (t *timetable) due(i int, now time.Time) bool {
+	return now.Sub(t.from) >= time.Duration(t.at[i])*time.Second
+}
+
 // pause is until a shard says everything again. The caller holds mu, which guards the randomness too.
 func (l *liveness) pause() time.Duration {
 	return l.h.cfg.Resync + time.Duration(l.h.cfg.Jitter.Int64N(int64(l.h.cfg.Resync)))
@@ -51,9 +67,9 @@ func (l *liveness) repeat() {
 		if m.link == nil {
 			continue
 		}
-		for i := range m.link.again {
-			if !now.Before(m.link.again[i]) {
-				m.link.again[i] = now.Add(l.pause())
+		for i := range m.link.again.at {
+			if m.link.again.due(i, now) {
+				m.link.again.set(i, now.Sub(m.link.again.from)+l.pause())
 				due = append(due, wish{m.link, api.Shard(i)})
 			}
 		}

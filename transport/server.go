@@ -21,6 +21,10 @@ import (
 // maxMessage bounds one message of the link in either direction, in bytes.
 const maxMessage = 16 << 20
 
+// readBuffer is what gRPC reads into, in bytes, on either side: there is none. TLS below it has a whole record in memory already,
+// and gRPC's own 32 KiB would be a third of what an idle link costs.
+const readBuffer = 0
+
 const (
 	helloWithin = 10 * time.Second // how long a peer may take to say hello
 	leaseWithin = 10 * time.Second // how long an answer to a heartbeat may take
@@ -94,6 +98,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 		grpc.Creds(s.cfg.Credentials),
 		grpc.ConnectionTimeout(helloWithin), // else a connection without a preface holds Stop up
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
@@ -156,7 +161,8 @@ func firstHello(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubM
 	return hello, nil
 }
 
-// converse carries messages both ways until one side ends.
+// converse carries messages both ways until one side ends. A link has two goroutines for that beside its handler, however much
+// is said.
 func (s *Server) converse(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubMessage], att Attachment) error {
 	g := run.NewGroup(stream.Context())
 	g.Go("send", func(ctx context.Context) error {
@@ -174,23 +180,55 @@ func (s *Server) converse(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, l
 			}
 		}
 	})
+	r := &receiver{att: att}
 	// Recv returns when the handler does, so it is not waited for: the sender's end ends the handler.
-	g.Go("receive", func(ctx context.Context) error {
-		for {
-			m, err := run.Bounded(ctx, stream.Recv, nil)
-			if err != nil {
-				return err
-			}
-			in, err := spokeMessageFrom(m)
-			if err != nil {
-				return api.Invalid("message", "%w", err)
-			}
-			if err := att.Receive(ctx, in); err != nil {
-				return err
-			}
+	_, err := run.Bounded(g.Context(), func() (struct{}, error) { return struct{}{}, r.receive(g.Context(), stream) }, nil)
+	r.stop()
+	g.Stop()
+	if sent := g.Wait(); sent != nil || errors.Is(err, context.Canceled) {
+		return sent
+	}
+	return err
+}
+
+// receiver hands what a spoke sends to its attachment.
+type receiver struct {
+	att Attachment
+
+	mu   sync.Mutex // held while the attachment takes a message
+	over bool       // guarded by mu
+}
+
+func (r *receiver) receive(ctx context.Context, stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubMessage]) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
 		}
-	})
-	return g.Wait()
+		in, err := spokeMessageFrom(m)
+		if err != nil {
+			return api.Invalid("message", "%w", err)
+		}
+		if err := r.take(ctx, in); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *receiver) take(ctx context.Context, m api.SpokeMessage) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return errLinkOver
+	}
+	return r.att.Receive(ctx, m)
+}
+
+// stop returns when the attachment takes no message, and will take none. The context of receive must have ended, or receive.
+func (r *receiver) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
 }
 
 // Beat implements linkv1.LinkServer.

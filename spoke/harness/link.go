@@ -123,6 +123,7 @@ func (h *Harness) askLease(stream attachment) error {
 	request := &harnessv1.LeaseRequest{Number: h.lease.ask()}
 	return stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Lease{Lease: request}})
 }
+
 // eventPace is how soon a message of events follows another one, unless it is full: an agent that prints line after line would
 // cost a message for each. An event after a pause waits for nothing.
 const eventPace = 2 * time.Millisecond

@@ -25,6 +25,18 @@ func (b *Bench) Profile(ctx context.Context, name, address string, during time.D
 	return nil
 }
 
+// Snapshot keeps what a program shows of itself now, such as "heap" or "goroutine", in Folder as NAME.KIND.pprof. Without a
+// Folder it does nothing.
+func (b *Bench) Snapshot(ctx context.Context, name, address, kind string) error {
+	if b.Folder == "" {
+		return nil
+	}
+	if err := fetch(ctx, "http://"+address+"/debug/pprof/"+kind, filepath.Join(b.Folder, name+"."+kind+".pprof")); err != nil {
+		return fmt.Errorf("%s profile of %s: %w", kind, name, err)
+	}
+	return nil
+}
+
 func fetch(ctx context.Context, url, path string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
