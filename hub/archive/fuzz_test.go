@@ -69,7 +69,7 @@ func FuzzEventRow(f *testing.F) {
 			}
 			return
 		}
-		again, err := rowOf("o", &e)
+		again, err := rowOf("o", e.Source.String(), &e)
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
