@@ -64,11 +64,16 @@ func TestTheArchiverGathers(t *testing.T) {
 			n := len(a.gather(t.Context(), <-a.in, last))
 			return n, time.Since(began)
 		}
-		submit := func(shard api.Shard, events int) {
-			if err := a.submit(t.Context(), shard, []Append{{Shard: shard, Events: numbered(1, uint64(events))}}); err != nil {
+		hand := func(shard api.Shard, source api.Source, count int) {
+			events := numbered(1, uint64(count))
+			for i := range events {
+				events[i].Source = source
+			}
+			if err := a.submit(t.Context(), shard, []Append{{Shard: shard, Events: events}}); err != nil {
 				t.Fatal(err)
 			}
 		}
+		submit := func(shard api.Shard, count int) { hand(shard, api.Source{Attempt: 1}, count) }
 		time.Sleep(time.Second)
 		submit(1, 1)
 		submit(2, 1)
@@ -79,6 +84,16 @@ func TestTheArchiverGathers(t *testing.T) {
 		time.AfterFunc(archivePace/2, func() { submit(2, 1) })
 		if n, took := gather(time.Now()); n != 2 || took != archivePace {
 			t.Errorf("right after a transaction: %d submissions after %v, want 2 after %v", n, took, archivePace)
+		}
+		hand(1, api.HubSource, 1)
+		time.AfterFunc(archiveLinger/2, func() { hand(2, api.HubSource, 1) })
+		if n, took := gather(time.Now().Add(-time.Second)); n != 2 || took != archiveLinger {
+			t.Errorf("the hub's own: %d submissions after %v, want 2 after %v", n, took, archiveLinger)
+		}
+		hand(1, api.HubSource, 1)
+		time.AfterFunc(archiveLinger/3, func() { submit(2, 1) })
+		if n, took := gather(time.Now().Add(-time.Second)); n != 2 || took != archiveLinger/3 {
+			t.Errorf("the hub's own, and then a spoke's: %d submissions after %v, want 2 after %v", n, took, archiveLinger/3)
 		}
 		submit(1, archiveEnough)
 		if n, took := gather(time.Now()); n != 1 || took != 0 {
