@@ -292,11 +292,18 @@ func TestShardsSayEverythingAgain(t *testing.T) {
 	if _, _, _, resyncs := w.inboxes(); resyncs != 0 {
 		t.Errorf("%d shards before their time", resyncs)
 	}
-	a.again.at[4], a.again.at[200] = 0, 0
+	a.again.from = a.again.from.Add(-time.Hour) // the link is that old
+	for i := range a.again.at {
+		a.again.at[i] += 3600
+	}
+	a.again.at[4], a.again.at[200] = 3600, 3600
 	w.h.fleet.repeat()
 	w.h.fleet.repeat()
 	if _, _, _, resyncs := w.inboxes(); resyncs != 2 {
 		t.Errorf("%d shards, want 2, once", resyncs)
+	}
+	if next := a.again.at[4]; next < 3600+300 || next > 3600+602 {
+		t.Errorf("after an hour a shard says everything again %d s after the link began", next)
 	}
 }
 

@@ -257,3 +257,30 @@ func TestAShardThatIsTooLargeForOneMessageComesInParts(t *testing.T) {
 		t.Errorf("%d sessions came in %d messages", got, messages)
 	}
 }
+
+// A link that was told everything and has nothing to say keeps no more of each shard than how far it is.
+func TestAnIdleMailboxIsSmall(t *testing.T) {
+	b := newMailbox(mailSessions)
+	for shard := range api.Shards {
+		u := api.ShardUpdate{Position: api.Position{Shard: api.Shard(shard), Head: api.Head{Generation: api.Generation{N: 1}, Batch: 1}}, Full: true}
+		if err := b.push(api.HubMessage{Updates: []api.ShardUpdate{u}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := 0
+	for some := true; some; {
+		var m api.HubMessage
+		m, some, _ = b.take()
+		told += len(m.Updates)
+	}
+	if told != api.Shards || b.waiting != nil || b.ready != nil {
+		t.Errorf("%d of %d shards were told; %d of %d are kept, the list of those to send has room for %d", told, api.Shards, len(b.waiting), api.Shards, cap(b.ready))
+	}
+	late := api.ShardUpdate{Position: api.Position{Shard: 7}, Sessions: []api.Desired{{Session: "s", Release: true}}}
+	if err := b.push(api.HubMessage{Updates: []api.ShardUpdate{late}}); err != nil {
+		t.Fatal(err)
+	}
+	if m, some, _ := b.take(); some {
+		t.Errorf("an owner that was replaced is heard: %+v", m)
+	}
+}

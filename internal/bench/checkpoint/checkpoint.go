@@ -74,11 +74,18 @@ func bySize(ctx context.Context, b *measure.Bench, mib int64) error {
 	if err := rig.Pause(ctx, settled); err != nil {
 		return err
 	}
+	stop, err := b.ProfileSelf(fmt.Sprintf("checkpoint-%d", mib))
+	if err != nil {
+		return err
+	}
 	for _, s := range states {
 		dir := filepath.Dir(s.dir)
 		if err := errors.Join(t.round(ctx, dir, s), os.RemoveAll(dir)); err != nil {
-			return err
+			return errors.Join(err, stop())
 		}
+	}
+	if err := stop(); err != nil {
+		return err
 	}
 	for _, kind := range kinds {
 		b.Report(measure.Figure{Name: fmt.Sprintf("taken and uploaded, %d MiB, %s", mib, kind), Unit: "ms", Value: measure.Median(t.path[kind]), Floor: measure.Median(t.floor[kind]),

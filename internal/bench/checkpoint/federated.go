@@ -10,6 +10,7 @@ import (
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/internal/bench/measure"
 	"github.com/nave-dev/nave/internal/bench/rig"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // script makes a state of as many MiB as its signal says, in files as those of the floor, syncs it and says so: its line is the
@@ -23,7 +24,11 @@ const turns = 3
 // endToEnd measures turns of a real federation.
 func endToEnd(ctx context.Context, b *measure.Bench) error {
 	return rig.With(ctx, b, func(ctx context.Context, r *rig.Rig) (err error) {
-		spoke, err := r.StartSpoke(ctx, "one", 4)
+		profiles, err := rig.FreePort()
+		if err != nil {
+			return err
+		}
+		spoke, err := r.StartSpoke(ctx, "one", 4, "--profiling-listen", profiles)
 		if err != nil {
 			return err
 		}
@@ -33,12 +38,21 @@ func endToEnd(ctx context.Context, b *measure.Bench) error {
 		}
 		for _, mib := range []int{1, 100} {
 			var taken, saved []float64
+			g := run.NewGroup(ctx)
+			if mib > 1 { // long enough for a profile
+				for name, address := range map[string]string{"hub": r.Profiles, "spoke": profiles} {
+					g.Go("profile", func(ctx context.Context) error { return b.Profile(ctx, "checkpoint-"+name, address, 6*time.Second) })
+				}
+			}
 			for n := range turns {
 				t, s, err := turn(ctx, r, fmt.Sprintf("size-%d", mib), mib, n)
 				if err != nil {
-					return err
+					return errors.Join(err, g.Wait())
 				}
 				taken, saved = append(taken, measure.Ms(t)), append(saved, measure.Ms(s))
+			}
+			if err := g.Wait(); err != nil {
+				return err
 			}
 			name := fmt.Sprintf("turn of a federation, %d MiB, all new: ", mib)
 			b.Report(measure.Figure{Name: name + "end of the program to turn.ended", Unit: "ms", Value: measure.Median(taken)})

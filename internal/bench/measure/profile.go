@@ -2,11 +2,13 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"time"
 )
 
@@ -23,6 +25,25 @@ func (b *Bench) Profile(ctx context.Context, name, address string, during time.D
 		}
 	}
 	return nil
+}
+
+// ProfileSelf keeps a processor profile of this program, for what a scenario does itself, until stop is called. Without a Folder
+// it does nothing.
+func (b *Bench) ProfileSelf(name string) (stop func() error, err error) {
+	if b.Folder == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(filepath.Join(b.Folder, name+".cpu.pprof"))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // Snapshot keeps what a program shows of itself now, such as "heap" or "goroutine", in Folder as NAME.KIND.pprof. Without a

@@ -25,7 +25,7 @@ const beat = 2 * time.Second
 func measureLinks(ctx context.Context, w world) (err error) {
 	counts := []int{0, 50, 100, 200}
 	if w.Bench.Quick {
-		counts = []int{0, 30, 60}
+		counts = []int{0, 25, 50}
 	}
 	l := &links{g: run.NewGroup(ctx)}
 	defer func() { err = errors.Join(err, l.close()) }()
@@ -51,9 +51,9 @@ func measureLinks(ctx context.Context, w world) (err error) {
 		if err := f.to(n); err != nil {
 			return err
 		}
-		during := w.Bench.Long(5*beat, 2*beat)
-		if !w.Bench.Quick && n == most {
-			during *= 3
+		during := w.Bench.Long(5*beat, time.Second)
+		if n == most { // here bytes are counted
+			during = w.Bench.Long(15*beat, 2*beat)
 		}
 		if traffic, base, err = leave(ctx, l, f, during); err != nil {
 			return err
