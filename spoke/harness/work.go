@@ -236,6 +236,7 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task, serves <-chan 
 		case taskTake:
 			e.id, e.err = h.work.state.take(ctx, first)
 		case taskUpload:
+			h.awaitSpoke(ctx)
 			if e.id, e.err = h.work.state.save(ctx, first); e.err != nil && context.Cause(ctx) != nil {
 				e.err = context.Cause(ctx)
 			}
@@ -244,6 +245,21 @@ func (h *Harness) launch(g *run.Group, done chan<- ended, t task, serves <-chan 
 		return nil
 	})
 	return t
+}
+
+// spokeWithin is how long a first save waits for the spoke to know this harness.
+const spokeWithin = 2 * time.Second
+
+// awaitSpoke waits until the spoke has welcomed the harness once: before that it takes no checkpoint of it, and a save that was
+// refused would let the first turn go ahead of the state that the attempt begins from.
+func (h *Harness) awaitSpoke(ctx context.Context) {
+	late := time.NewTimer(spokeWithin)
+	defer late.Stop()
+	select {
+	case <-h.attached:
+	case <-ctx.Done():
+	case <-late.C:
+	}
 }
 
 // finish takes note of how a task ended. An error ends the workload.

@@ -197,13 +197,15 @@ func TestConnectionsThatSayNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 63 {
+	for range 56 { // the places of calls that have just ended may not be free yet
 		dial()
 	}
 	if _, err := local.Dial(path).State(t.Context()); err != nil {
-		t.Errorf("beside 63: %v", err)
+		t.Errorf("beside 56: %v", err)
 	}
-	dial()
+	for range 8 {
+		dial()
+	}
 	c := dial()
 	if err := c.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil { // those that are kept are let go after five
 		t.Fatal(err)
