@@ -162,6 +162,8 @@ func testSaveOutlivesNoLink(t *testing.T, n Network) {
 	c, stream := raw(t, n)
 	must(t, "send", stream.Send(&linkv1.SpokeMessage{Hello: &linkv1.Hello{ProtocolMin: 1, ProtocolMax: 1, Boot: "b"}}))
 	a := h.link()
+	_, err := stream.Recv() // the welcome: transfers are taken from here on
+	must(t, "welcome", err)
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	upload, err := c.Save(ctx)
