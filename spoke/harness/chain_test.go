@@ -196,7 +196,7 @@ func TestClockThatJumps(t *testing.T) {
 		t.Fatal("a short jump of the clock ended the agent")
 	}
 	ahead(10 * time.Second)
-	r.cutThenDone("the harness stood still for 6s")
+	r.cutThenDone("the harness stood still for ") // the jump and what is left of a tick: 6s or 7s
 	if alive(pids...) {
 		t.Fatal("the agent outlived the jump")
 	}
