@@ -21,7 +21,28 @@ func (a *Archive) Append(ctx context.Context, appends []hub.Append) error {
 	}
 	ctx, cancel := a.bound(ctx)
 	defer cancel()
-	return a.transact(ctx, op, func(t *tx) error { return t.run(appends) })
+	guessed, err := a.append(ctx, op, appends, true)
+	if guessed && api.CodeOf(err) == api.CodeInternal {
+		_, err = a.append(ctx, op, appends, false) // what contradicted a guess may agree with the database
+	}
+	return err
+}
+
+// append writes in one transaction, in which memory may guess how far logs reach. It reports whether it did.
+func (a *Archive) append(ctx context.Context, op string, appends []hub.Append, guess bool) (guessed bool, err error) {
+	var heads []*head
+	err = a.transact(ctx, op, func(t *tx) error {
+		t.guess = guess
+		err := t.run(appends)
+		heads, guessed = t.heads, t.guessed
+		return err
+	})
+	if err != nil {
+		a.reach.forget(heads)
+	} else {
+		a.reach.keep(heads)
+	}
+	return guessed, err
 }
 
 // transact runs f in one transaction.
@@ -30,7 +51,7 @@ func (a *Archive) transact(ctx context.Context, op string, f func(*tx) error) er
 	if err != nil {
 		return failure(op, err)
 	}
-	t := &tx{a: a, op: op, ctx: a.d.context(ctx), tx: sqlTx, bound: make(map[*sql.Stmt]*sql.Stmt, 8), logs: make(map[logKey]*logState)}
+	t := &tx{a: a, op: op, ctx: a.d.context(ctx), tx: sqlTx, bound: make(map[*sql.Stmt]*sql.Stmt, 8), known: make(map[api.SessionID]*head)}
 	err = f(t)
 	if err == nil {
 		err = sqlTx.Commit()
@@ -42,6 +63,9 @@ func (a *Archive) transact(ctx context.Context, op string, f func(*tx) error) er
 	return nil
 }
 
+// maxWaiting bounds the rows that wait until they are written together.
+const maxWaiting = 256
+
 // tx is one writing transaction.
 type tx struct {
 	a     *Archive
@@ -49,28 +73,15 @@ type tx struct {
 	ctx   context.Context
 	tx    *sql.Tx
 	bound map[*sql.Stmt]*sql.Stmt
-	logs  map[logKey]*logState
+
+	guess, guessed bool                    // memory may say how far logs reach; it did
+	known          map[api.SessionID]*head // of the logs that events go to
+	heads          []*head                 // the same, in the order of the appends
+	rows           []eventRow              // that are not written yet
+	args           []any                   // of the statement under way
 
 	last     api.Source // of an event; they come in runs of one source
 	lastText string     // as it is stored; empty before the first one
-}
-
-type logKey struct {
-	shard   api.Shard
-	session api.SessionID
-}
-
-// logState is how far a log reaches, as the transaction goes on.
-type logState struct {
-	org     api.OrgID
-	number  uint64
-	moved   bool
-	sources map[api.Source]*sourceState
-}
-
-type sourceState struct {
-	number uint64
-	moved  bool
 }
 
 // stmt returns the statement inside the transaction.
@@ -110,7 +121,10 @@ func (t *tx) run(appends []hub.Append) error {
 			}
 		}
 	}
-	return t.moveLogs()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return t.move()
 }
 
 // fence compares every generation with the owner's. Shards are locked in order, so that two transactions cannot wait for
@@ -120,13 +134,24 @@ func (t *tx) fence(appends []hub.Append) error {
 	for i := range appends {
 		owners[appends[i].Shard] = api.Generation{}
 	}
-	for _, shard := range slices.Sorted(maps.Keys(owners)) {
-		var incarnation, n int64
-		err := t.stmt(t.a.st.owner).QueryRowContext(t.ctx, int64(shard)).Scan(&incarnation, &n)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	shards := slices.Sorted(maps.Keys(owners))
+	for len(shards) > 0 {
+		w := wider(len(shards))
+		n := min(len(shards), widths[w])
+		t.args = t.args[:0]
+		for i := range widths[w] {
+			t.args = append(t.args, int64(shards[min(i, n-1)]))
+		}
+		err := each(t.ctx, t.stmt(t.a.st.owners[w]), t.args, func(rows *sql.Rows) error {
+			var shard, incarnation, n int64
+			err := rows.Scan(&shard, &incarnation, &n)
+			owners[api.Shard(shard)] = api.Generation{Incarnation: uint32(incarnation), N: uint64(n)}
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		owners[shard] = api.Generation{Incarnation: uint32(incarnation), N: uint64(n)}
+		shards = shards[n:]
 	}
 	var stale []int
 	for i := range appends {
@@ -149,35 +174,78 @@ func (t *tx) event(ap *hub.Append, e *api.Event) error {
 	if err != nil {
 		return err
 	}
-	l, err := t.log(ap, e.Session)
+	h, err := t.head(ap, e.Session)
 	if err != nil {
 		return err
 	}
-	if e.Number != 0 && e.Number <= l.number {
-		var is eventRow
-		if err := is.scan(t.stmt(t.a.st.event).QueryRowContext(t.ctx, row.session, row.number)); err != nil {
-			return &rowError{"event " + row.session, err}
-		}
-		if is != row {
-			return refuse(t.op, api.CodeInternal, "event %d of session %s is there with another content", e.Number, e.Session)
-		}
-		return nil
+	if e.Number != 0 && e.Number <= h.now {
+		return t.again(&row)
 	}
-	if e.Number != l.number+1 {
-		return refuse(t.op, api.CodeInternal, "event %d of session %s does not continue its log, which reaches %d", e.Number, e.Session, l.number)
+	if e.Number != h.now+1 {
+		return refuse(t.op, api.CodeInternal, "event %d of session %s does not continue its log, which reaches %d", e.Number, e.Session, h.now)
 	}
-	s, err := t.source(ap.Shard, e.Session, l, e.Source)
+	s, err := t.source(h, e.Source)
 	if err != nil {
 		return err
 	}
-	if e.SourceNumber != s.number+1 {
-		return refuse(t.op, api.CodeInternal, "event %d of session %s has source number %d and source %v reaches %d", e.Number, e.Session, e.SourceNumber, e.Source, s.number)
+	if e.SourceNumber != s.now+1 {
+		return refuse(t.op, api.CodeInternal, "event %d of session %s has source number %d and source %v reaches %d", e.Number, e.Session, e.SourceNumber, e.Source, s.now)
 	}
-	if _, err := t.stmt(t.a.st.putEvent).ExecContext(t.ctx, row.args(t.a.d, ap.Shard)...); err != nil {
+	t.rows = append(t.rows, row)
+	h.now, s.now = e.Number, e.SourceNumber
+	if len(t.rows) == maxWaiting {
+		return t.flush()
+	}
+	return nil
+}
+
+// again compares an event with the one that is there.
+func (t *tx) again(row *eventRow) error {
+	if err := t.flush(); err != nil { // it may be one of this very call
 		return err
 	}
-	l.number, l.moved = e.Number, true
-	s.number, s.moved = e.SourceNumber, true
+	var is eventRow
+	if err := is.scan(t.stmt(t.a.st.event).QueryRowContext(t.ctx, row.session, row.number)); err != nil {
+		return &rowError{"event " + row.session, err}
+	}
+	if is != *row {
+		return refuse(t.op, api.CodeInternal, "event %d of session %s is there with another content", row.number, row.session)
+	}
+	return nil
+}
+
+// flush writes the rows that wait: many with one statement, as far as they are alike.
+func (t *tx) flush() error {
+	for rows := t.rows; len(rows) > 0; {
+		first := &rows[0]
+		n := 1
+		for n < len(rows) && rows[n].continues(first, n) {
+			n++
+		}
+		t.args = t.args[:0]
+		by := &t.a.st.putRun
+		if w := narrower(n); w > 0 && first.continues(first, 0) {
+			n = widths[w]
+			t.args = first.run(t.args)
+			for i := range rows[:n] {
+				t.args = rows[i].line(t.a.d, t.args)
+			}
+		} else {
+			by = &t.a.st.putEvents
+			for n = 1; n < len(rows) && n < widths[len(widths)-1] && rows[n].alike(first); n++ {
+			}
+			n = widths[narrower(n)]
+			t.args = first.shared(t.args)
+			for i := range rows[:n] {
+				t.args = rows[i].own(t.a.d, t.args)
+			}
+		}
+		if _, err := t.stmt(by[narrower(n)]).ExecContext(t.ctx, t.args...); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	t.rows = t.rows[:0]
 	return nil
 }
 
@@ -187,59 +255,6 @@ func (t *tx) sourceText(s api.Source) string {
 		t.last, t.lastText = s, s.String()
 	}
 	return t.lastText
-}
-
-func (t *tx) log(ap *hub.Append, session api.SessionID) (*logState, error) {
-	k := logKey{ap.Shard, session}
-	if l, ok := t.logs[k]; ok {
-		return l, nil
-	}
-	if shard, err := session.Shard(); err != nil || shard != ap.Shard {
-		return nil, refuse(t.op, api.CodeInternal, "session %q does not belong to shard %d", session, ap.Shard)
-	}
-	var n int64
-	err := t.stmt(t.a.st.log).QueryRowContext(t.ctx, int64(ap.Shard), string(session)).Scan(&n)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return nil, err
-	}
-	l := &logState{org: ap.Org, number: uint64(n), sources: make(map[api.Source]*sourceState, 1)}
-	t.logs[k] = l
-	return l, nil
-}
-
-func (t *tx) source(shard api.Shard, session api.SessionID, l *logState, source api.Source) (*sourceState, error) {
-	if s, ok := l.sources[source]; ok {
-		return s, nil
-	}
-	var n int64
-	err := t.stmt(t.a.st.position).QueryRowContext(t.ctx, int64(shard), string(session), source.String()).Scan(&n)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return nil, err
-	}
-	s := &sourceState{number: uint64(n)}
-	l.sources[source] = s
-	return s, nil
-}
-
-// moveLogs writes once per log and source how far they reach now.
-func (t *tx) moveLogs() error {
-	for k, l := range t.logs {
-		if !l.moved {
-			continue
-		}
-		if _, err := t.stmt(t.a.st.putLog).ExecContext(t.ctx, int64(k.shard), string(k.session), string(l.org), int64(l.number)); err != nil {
-			return err
-		}
-		for source, s := range l.sources {
-			if !s.moved {
-				continue
-			}
-			if _, err := t.stmt(t.a.st.putPosition).ExecContext(t.ctx, int64(k.shard), string(k.session), source.String(), int64(s.number)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (t *tx) settle(org api.OrgID, s *hub.SettledSignal) error {

@@ -53,6 +53,7 @@ type Archive struct {
 	read    *sql.DB // PostgreSQL: the same as write
 	st      statements
 	raises  *raises
+	reach   reach
 	timeout time.Duration
 }
 

@@ -4,15 +4,17 @@
 //
 // The way of an event: the owner of its shard numbers it and hands it to [Archive.Append] with whatever else is to be
 // recorded; one transaction compares the generation of every shard with shard_owner, checks that numbers continue what
-// logs and positions say, inserts with prepared statements, moves logs and positions, and commits; readers see it then.
+// memory, or logs and positions, say, inserts with prepared statements of many rows, moves logs and positions from where they
+// were taken to be, and commits; readers see it then.
 //
 // Invariants:
 //
-//  1. A session's log is dense from 1, and so is each of its sources; the unique keys (session, number) and (session,
-//     source, source_number) hold it together.
+//  1. A session's log is dense from 1, and so is each of its sources. The key (session, number) refuses a second event of a
+//     number; positions, compared and moved under the shard's fence with every event, refuse one of a source's number.
 //  2. Every append compares the generations in shard_owner in its own transaction; a call writes all or nothing.
 //  3. What is there is never overwritten: the same content again is skipped, another content is CodeInternal.
-//  4. logs and positions equal the maxima of events; they move in the transaction of the events.
+//  4. logs and positions equal the maxima of events; they move in the transaction of the events. What memory says of them
+//     is a guess: the move compares it, and a wrong one costs a second transaction that asks, never an event.
 //  5. An append that was acknowledged is synced.
 //  6. Migrations only go forward, and leave what the version before it needs; a database of a newer version is refused.
 //  7. A side branch continues what the log has of its source, has each event once, and is no part of any log.

@@ -22,7 +22,7 @@ import (
 )
 
 // postgres runs a server until the test ends.
-func postgres(t *testing.T, cfg postgrestest.Config) *postgrestest.Server {
+func postgres(t testing.TB, cfg postgrestest.Config) *postgrestest.Server {
 	t.Helper()
 	cfg.Bin = filepath.Dir(realpart.Path(t, realpart.PostgreSQL))
 	s, err := postgrestest.Start(t.Context(), cfg)
@@ -57,8 +57,23 @@ func TestPostgreSQL(t *testing.T) {
 	t.Run("TwoReplicasOpenAnEmptyDatabaseAtOnce", func(t *testing.T) { testOpenTogether(t, create(t)) })
 	t.Run("ARaiseWaitsForAnAppend", func(t *testing.T) { testRaiseWaits(t, admin, create(t)) })
 	t.Run("ARaiseFencesAnotherReplica", func(t *testing.T) { testFenceAcross(t, create(t)) })
-	t.Run("TheVersionBeforeGoesOnWriting", func(t *testing.T) { testMigration(t, create(t), "pgx", "migrations/postgres") })
+	t.Run("TheVersionBeforeGoesOnWriting", func(t *testing.T) { testMigration(t, create(t)) })
+	t.Run("Version3GoesOnWritingEvents", func(t *testing.T) { testMigrationOfEvents(t, create(t)) })
+	t.Run("AnotherReplicaAndALoss", func(t *testing.T) { testReach(t, create(t)) })
 	t.Run("IsKilled", func(t *testing.T) { testKilled(t, server, create(t)) })
+}
+
+func BenchmarkAppendPostgreSQL(b *testing.B) {
+	server := postgres(b, postgrestest.Config{})
+	for i, l := range loads {
+		b.Run(l.name, func(b *testing.B) {
+			name := fmt.Sprintf("bench%d_%d", i, time.Now().UnixNano())
+			if err := server.Create(b.Context(), name); err != nil {
+				b.Fatal(err)
+			}
+			benchmarkAppend(b, l, archive.Config{PostgreSQL: server.DSN(name)})
+		})
+	}
 }
 
 // testKilled kills the server again and again while a shard's owner appends to a log and a spoke to a side branch: calls answer

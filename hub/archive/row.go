@@ -80,10 +80,6 @@ func (r *eventRow) scan(row interface{ Scan(...any) error }) error {
 	return row.Scan(&r.session, &r.number, &r.source, &r.sourceNumber, &r.org, &r.typ, &r.time, &r.cluster, &r.text, &r.signals, &r.outcome, &r.attributes)
 }
 
-func (r *eventRow) args(d dialect, shard api.Shard) []any {
-	return []any{r.session, r.number, r.source, r.sourceNumber, r.org, r.typ, r.time, r.cluster, d.text(r.text), r.signals, r.outcome, r.attributes, int64(shard)}
-}
-
 // sideArgs are those of an event of a side branch, which has no number and no shard.
 func (r *eventRow) sideArgs(d dialect, received time.Time) []any {
 	return []any{r.session, r.source, r.sourceNumber, r.org, r.typ, r.time, r.cluster, d.text(r.text), r.signals, r.outcome, r.attributes, nanos(received)}

@@ -12,11 +12,14 @@ type statements struct {
 	// Writing; each is used inside a transaction.
 	owner, raise                  *sql.Stmt
 	log, position, event          *sql.Stmt
-	putEvent, putLog, putPosition *sql.Stmt
 	putSettled, settled           *sql.Stmt
 	putDecision, decision         *sql.Stmt
 	putTerminated, terminatedOrg  *sql.Stmt
 	putSide, sideNumber           *sql.Stmt
+	owners                        wide
+	putEvents, putRun             wide
+	newLog, moveLog               wide
+	newSource, moveSource         wide
 	due, dropReplayed, drop, bare *sql.Stmt
 	// Reading.
 	logs, positions, events, decisions *sql.Stmt
@@ -48,9 +51,6 @@ func (s *statements) prepare(ctx context.Context, a *Archive) error {
 		{&s.log, a.write, "SELECT number FROM logs WHERE shard = ? AND session = ?"},
 		{&s.position, a.write, "SELECT number FROM positions WHERE shard = ? AND session = ? AND source = ?"},
 		{&s.event, a.write, "SELECT " + eventColumns + " FROM events WHERE session = ? AND number = ?"},
-		{&s.putEvent, a.write, "INSERT INTO events (" + eventColumns + ", shard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
-		{&s.putLog, a.write, "INSERT INTO logs (shard, session, org, number) VALUES (?, ?, ?, ?) ON CONFLICT (shard, session) DO UPDATE SET number = excluded.number"},
-		{&s.putPosition, a.write, "INSERT INTO positions (shard, session, source, number) VALUES (?, ?, ?, ?) ON CONFLICT (shard, session, source) DO UPDATE SET number = excluded.number"},
 		{&s.putSettled, a.write, "INSERT INTO settled (" + settledColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"},
 		{&s.settled, a.write, "SELECT " + settledColumns + " FROM settled WHERE signal = ?"},
 		{&s.putDecision, a.write, "INSERT INTO decisions (org, session, incarnation, epoch, time, cluster, summary, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"},
@@ -78,6 +78,16 @@ func (s *statements) prepare(ctx context.Context, a *Archive) error {
 	}
 	for i, n := range keyWidths {
 		list = append(list, statement{&s.keys[i], a.read, keysQuery(n)})
+	}
+	for i, n := range widths {
+		list = append(list,
+			statement{&s.owners[i], a.write, a.d.owners(n)},
+			statement{&s.putEvents[i], a.write, a.d.putEvents(n)},
+			statement{&s.putRun[i], a.write, a.d.putRun(n)},
+			statement{&s.newLog[i], a.write, a.d.newLogs(n)},
+			statement{&s.moveLog[i], a.write, a.d.moveLogs(n)},
+			statement{&s.newSource[i], a.write, a.d.newSources(n)},
+			statement{&s.moveSource[i], a.write, a.d.moveSources(n)})
 	}
 	for _, p := range list {
 		st, err := p.db.PrepareContext(ctx, a.d.query(p.q))

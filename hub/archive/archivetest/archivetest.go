@@ -74,6 +74,7 @@ func tests() map[string]func(*testing.T, Database) {
 		"Organizations":      testOrganizations,
 		"ReadDuringAppends":  testReadDuringAppends,
 		"Model":              testModel,
+		"ManyAtOnce":         testManyAtOnce,
 		"CancelledContext":   testCancelled,
 		"TextsOfAllKinds":    testTexts,
 		"NothingIsNoRequest": testNothing,
