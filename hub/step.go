@@ -23,6 +23,7 @@ type machine struct {
 	keys     map[sessionKey]api.SessionID // of the sessions that are not terminated
 	idem     map[KeyScope]*api.Signal     // idempotency keys of pending signals
 	writing  bool                         // an append to the archive is in flight
+	calm     bool                         // and nobody waits for it
 	queue    []queued                     // what goes into the next appends
 
 	assigned map[api.ClusterID]map[api.SessionID]*session

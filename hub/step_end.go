@@ -32,10 +32,10 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 			outcome, reason = settledAs(sig.ConsumedAs), ""
 		}
 		a := m.open(s.Org, rowWeight)
-		a.Settled = append(a.Settled, s.settle(sig, outcome, reason, now))
+		a.Settled, a.urgent = append(a.Settled, s.settle(sig, outcome, reason, now)), true
 	}
 	a := m.open(s.Org, rowWeight)
-	a.Terminated = append(a.Terminated, s.Session)
+	a.Terminated, a.urgent = append(a.Terminated, s.Session), true
 	o.effect(effCollect{org: s.Org, session: s.ID}) // again when it has left: an owner may die between
 }
 

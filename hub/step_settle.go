@@ -138,9 +138,11 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 		for i, ev := range a.Events {
 			s := m.sessions[ev.Session]
 			s.log.settled[ev.Source], s.log.kept = ev.SourceNumber, ev.Number
-			if ev.Source == api.HubSource {
+			switch {
+			case ev.Source == api.HubSource && ev.Type == api.EventAccepted: // in no outbox
+			case ev.Source == api.HubSource:
 				o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
-			} else {
+			default:
 				acks = appendAck(acks, effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 			}
 			m.digest(o, now, s, ev, settled)

@@ -58,12 +58,26 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 func (m *machine) admit(o *output, s *session, now time.Time, sig api.Signal) api.Signal {
 	s.LastSequence++
 	sig.Session, sig.Sequence, sig.AcceptedAt = s.ID, s.LastSequence, now
+	s.HubNumber++
+	sig.Reported = s.HubNumber
 	s.pending, s.idle = append(s.pending, sig), nil
 	if sig.IdempotencyKey != "" {
 		m.idem[KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}] = &sig
 	}
 	o.mutate(s.Org, Mutation{PutSignal: &sig})
 	o.effect(effPending{s.Org, 1})
+	m.enqueue(s, acceptance(&sig), nil)
+	if s.Phase == api.PhaseDormant && s.Intent == api.IntentActive {
+		s.setPhase(api.PhasePlacing, "")
+	}
+	m.put(o, s)
+	return sig
+}
+
+// acceptance is the event that a signal was accepted. All of it follows from the signal's record, so that it is in no outbox:
+// who loads a shard makes it again when the archive has not got it. The record stays until the signal is settled, by an append
+// that comes after this event.
+func acceptance(sig *api.Signal) api.Event {
 	about := map[string]string{"signal": string(sig.ID), "sender": sig.Sender}
 	if sig.ReplayOf != "" {
 		about[api.AttrReplayOf] = string(sig.ReplayOf)
@@ -74,12 +88,8 @@ func (m *machine) admit(o *output, s *session, now time.Time, sig api.Signal) ap
 	if n := len(sig.Origin); n > 0 {
 		about[attrFrom] = string(sig.Origin[n-1].Session)
 	}
-	m.report(o, s, now, api.Event{Type: api.EventAccepted, Signals: []uint64{sig.Sequence}, Attributes: about}, nil)
-	if s.Phase == api.PhaseDormant && s.Intent == api.IntentActive {
-		s.setPhase(api.PhasePlacing, "")
-	}
-	m.put(o, s)
-	return sig
+	return api.Event{Session: sig.Session, Source: api.HubSource, SourceNumber: sig.Reported, Type: api.EventAccepted, Time: sig.AcceptedAt,
+		Signals: []uint64{sig.Sequence}, Attributes: about}
 }
 
 // attrFrom names in signal.accepted the session that sent the signal.
@@ -87,7 +97,9 @@ const attrFrom = "from_session"
 
 // deliver lets a signal that was put into the inbox go on.
 func (m *machine) deliver(o *output, s *session, sig api.Signal) {
-	m.place(o, s)
+	if waits := s.Phase == api.PhasePlacing && s.Reason != "" && len(s.pending) > 1; !waits {
+		m.place(o, s)
+	} // else a decision found no place: one more signal changes nothing, and the next facts ask again
 	if s.takes() && m.inWindow(s, sig.Sequence) {
 		m.hand(o, s)
 	}
