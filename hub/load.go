@@ -118,7 +118,7 @@ func (m *machine) load(now time.Time, past past) []output {
 	}
 	for _, sig := range past.contents.Signals {
 		s := m.sessions[sig.Session]
-		s.pending = append(s.pending, sig)
+		s.pending = append(s.pending, &sig)
 		clean.effect(effPending{s.Org, 1})
 		if sig.IdempotencyKey != "" {
 			m.idem[KeyScope{s.Agent, s.Key, sig.IdempotencyKey}] = &sig
@@ -156,9 +156,10 @@ func (m *machine) unreported(clean *output, outbox []OutboxItem) (left []OutboxI
 			continue
 		}
 		if ev.Type == api.EventAccepted {
-			if i := slices.IndexFunc(s.pending, func(sig api.Signal) bool { return slices.Contains(ev.Signals, sig.Sequence) }); i >= 0 {
-				s.pending[i].Reported = ev.SourceNumber
-				sig := s.pending[i]
+			if i := slices.IndexFunc(s.pending, func(sig *api.Signal) bool { return slices.Contains(ev.Signals, sig.Sequence) }); i >= 0 {
+				sig := *s.pending[i]
+				sig.Reported = ev.SourceNumber
+				s.pending[i] = &sig
 				clean.aside(s.Org, Mutation{PutSignal: &sig}, gone)
 				continue
 			}
@@ -166,9 +167,9 @@ func (m *machine) unreported(clean *output, outbox []OutboxItem) (left []OutboxI
 		left = append(left, item)
 	}
 	for _, s := range m.sessions {
-		for i := range s.pending {
-			if s.pending[i].Reported > s.log.settled[api.HubSource] {
-				left = append(left, OutboxItem{Event: acceptance(&s.pending[i])})
+		for _, sig := range s.pending {
+			if sig.Reported > s.log.settled[api.HubSource] {
+				left = append(left, OutboxItem{Event: acceptance(sig)})
 			}
 		}
 	}
@@ -196,7 +197,7 @@ func (m *machine) recover(o *output, s *session, now time.Time, past past) {
 			m.leave(o, s, sig)
 		}
 	}
-	s.pending = slices.DeleteFunc(s.pending, func(sig api.Signal) bool { return past.settled[sig.ID] })
+	s.pending = slices.DeleteFunc(s.pending, func(sig *api.Signal) bool { return past.settled[sig.ID] })
 	s.applied = moment{s.TurnSource, s.TurnNumber}
 	for _, sig := range s.pending {
 		if s.consumed(sig) {

@@ -118,6 +118,9 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		tidy    = true                    // nothing but deletions from the outbox is in muts, and there is no hurry
 	)
 	l.tidy = nil
+	if n := len(events); n > 1 {
+		muts = slices.Grow(muts, min(2*n, batchOps))
+	}
 	settle := func() error {
 		if err := l.commit(ctx, muts); err != nil {
 			return err

@@ -46,7 +46,7 @@ func (m *machine) buried(o *output, a Append) {
 		if s == nil || !s.ending {
 			continue // its signals leave with the events that settled them
 		}
-		i := slices.IndexFunc(s.pending, func(sig api.Signal) bool { return sig.ID == row.Signal.ID })
+		i := slices.IndexFunc(s.pending, func(sig *api.Signal) bool { return sig.ID == row.Signal.ID })
 		m.leave(o, s, s.pending[i])
 		s.pending = slices.Delete(slices.Clone(s.pending), i, i+1)
 	}

@@ -118,7 +118,7 @@ type (
 	}
 )
 
-func (evSignal) isEvent()   {}
+func (*evSignal) isEvent()  {}
 func (evIntent) isEvent()   {}
 func (evCancel) isEvent()   {}
 func (evAnswer) isEvent()   {}

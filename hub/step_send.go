@@ -21,12 +21,11 @@ func (m *machine) window(s *session) []api.Signal {
 func (m *machine) windowed(s *session) iter.Seq[*api.Signal] {
 	return func(yield func(*api.Signal) bool) {
 		n, bytes := 0, 0
-		for i := range s.pending {
-			sig := &s.pending[i]
-			if s.consumed(*sig) {
+		for _, sig := range s.pending {
+			if s.consumed(sig) {
 				continue
 			}
-			bytes += payloadSize(*sig)
+			bytes += payloadSize(sig)
 			if n == m.limits.Window || n > 0 && bytes > m.limits.WindowBytes || !yield(sig) {
 				return
 			}
@@ -36,7 +35,7 @@ func (m *machine) windowed(s *session) iter.Seq[*api.Signal] {
 }
 
 // payloadSize is the bytes that a signal's payload takes on a link.
-func payloadSize(s api.Signal) int {
+func payloadSize(s *api.Signal) int {
 	if s.PayloadRef != "" {
 		return api.MaxPayload
 	}
