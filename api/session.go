@@ -148,6 +148,7 @@ type Signal struct {
 	ReplayOf       SignalID   // the dead letter that it repeats; empty for one that was sent
 	Origin         []Origin   // the sessions that led to it, the first one first; empty for one that no session sent
 	Approval       ApprovalID // whose answer it carries; empty for all others
+	Reported       uint64     // number of the hub's source for the event that it was accepted; 0 outside of the hub's store
 
 	// The turn record that consumed it, once that is archived. It stays until a checkpoint covers that turn, and is handed
 	// out anew when the state goes back behind it. ConsumedNumber 0: not consumed.

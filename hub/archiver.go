@@ -16,11 +16,11 @@ import (
 const archiveRows = 4000
 
 // A transaction with fewer rows than archiveEnough begins at least archivePace after the one before. Events of the hub's own,
-// for which nobody waits, wait archiveLinger for others to go with.
+// for which nobody waits, wait archiveLinger for others to go with, unless something urgent comes to wait behind them.
 const (
 	archiveEnough = 256
 	archivePace   = 2 * time.Millisecond
-	archiveLinger = 3 * time.Millisecond
+	archiveLinger = 10 * time.Millisecond
 )
 
 // archiver writes the appends of all shards, as many at a time as are waiting. It does not tick: it commits what is there.
@@ -30,6 +30,7 @@ type archiver struct {
 	metrics *metrics
 	post    func(context.Context, api.Shard, event) error
 	in      chan shardAppends // one per shard at most
+	hurried chan struct{}     // capacity 1
 
 	mu    sync.Mutex
 	stuck map[api.Shard]error // guarded by mu: the archive contradicts what the shard wants to append
@@ -41,7 +42,7 @@ type shardAppends struct {
 }
 
 func newArchiver(a Archive, log *slog.Logger, m *metrics, post func(context.Context, api.Shard, event) error) *archiver {
-	return &archiver{archive: a, log: log, metrics: m, post: post, in: make(chan shardAppends, api.Shards), stuck: map[api.Shard]error{}}
+	return &archiver{archive: a, log: log, metrics: m, post: post, in: make(chan shardAppends, api.Shards), hurried: make(chan struct{}, 1), stuck: map[api.Shard]error{}}
 }
 
 // submit hands appends over. A shard has one submission under way at most, so that the channel never fills.
@@ -51,6 +52,14 @@ func (a *archiver) submit(ctx context.Context, shard api.Shard, appends []Append
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// hurry ends the longer wait of what is gathered now, or of what is next: never too soon, since a wait saves work and no more.
+func (a *archiver) hurry() {
+	select {
+	case a.hurried <- struct{}{}:
+	default:
 	}
 }
 
@@ -101,6 +110,11 @@ func (a *archiver) gather(ctx context.Context, first shardAppends, last time.Tim
 		case next := <-a.in:
 			all, rows = append(all, next), rows+next.rows()
 			if !urgent && next.urgent() {
+				urgent = true
+				later.Reset(wait())
+			}
+		case <-a.hurried:
+			if !urgent {
 				urgent = true
 				later.Reset(wait())
 			}

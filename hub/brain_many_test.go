@@ -147,7 +147,7 @@ func TestAnOwnerThatIsLostInTheMiddleOfAList(t *testing.T) {
 	})
 	var list []hub.SignalRequest
 	for i := range api.MaxSignalsPerCall {
-		list = append(list, say("alice", fmt.Sprint("k", i), fmt.Sprint(i)))
+		list = append(list, say("alice", fmt.Sprint("k", i), strings.Repeat(fmt.Sprint(i, " "), 20<<10))) // too much for one batch
 	}
 	var got []hub.SignalResult
 	ctx, cancel := context.WithCancel(t.Context())

@@ -23,89 +23,54 @@ type committer struct {
 	store   ShardStore
 	limits  CommitLimits
 	metrics *metrics
-	in      chan commitRequest // one per shard at most; a full channel makes shards wait
+	queue   convoy[*commitRequest] // one per shard at most
 }
 
 type commitRequest struct {
-	batch Batch
-	done  chan<- error // capacity 1
+	batch      Batch
+	ops, bytes int
+	err        error // the answer
 }
 
 func newCommitter(store ShardStore, m *metrics) *committer {
 	l := store.Limits()
 	l.Ops, l.Bytes = min(l.Ops, mergeOps), min(l.Bytes, mergeBytes)
-	return &committer{store: store, limits: l, metrics: m, in: make(chan commitRequest, api.Shards)}
+	c := &committer{store: store, limits: l, metrics: m}
+	c.queue = convoy[*commitRequest]{lanes: commitQueues, fits: c.fits, call: c.together}
+	return c
 }
 
 // commit makes a batch durable. Errors are those of [ShardStore.Commit].
 func (c *committer) commit(ctx context.Context, b Batch) error {
-	done := make(chan error, 1)
-	select {
-	case c.in <- commitRequest{b, done}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	select {
-	case err := <-done:
+	r := &commitRequest{batch: b, ops: b.ops(), bytes: b.size()}
+	if err := c.queue.ride(ctx, r); err != nil {
 		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	return r.err
 }
 
-// run is one queue.
-func (c *committer) run(ctx context.Context) error {
-	var held *commitRequest // did not fit into the transaction before
-	for {
-		first := held
-		if first == nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case r := <-c.in:
-				first = &r
-			}
-		}
-		reqs, next := c.gather(*first)
-		c.together(ctx, reqs)
-		held = next
+func (c *committer) fits(reqs []*commitRequest, one *commitRequest) bool {
+	ops, bytes := one.ops, one.bytes
+	for _, r := range reqs {
+		ops, bytes = ops+r.ops, bytes+r.bytes
 	}
+	return len(reqs) < mergeBatches && ops <= c.limits.Ops && bytes <= c.limits.Bytes
 }
 
-// gather takes what is waiting, and returns apart what did not fit any more.
-func (c *committer) gather(first commitRequest) (reqs []commitRequest, held *commitRequest) {
-	reqs = []commitRequest{first}
-	ops, bytes := first.batch.ops(), first.batch.size()
-	for len(reqs) < mergeBatches {
-		select {
-		case r := <-c.in:
-			ops += r.batch.ops()
-			bytes += r.batch.size()
-			if ops > c.limits.Ops || bytes > c.limits.Bytes {
-				return reqs, &r
-			}
-			reqs = append(reqs, r)
-		default:
-			return reqs, nil
-		}
-	}
-	return reqs, nil
-}
-
-func (c *committer) together(ctx context.Context, reqs []commitRequest) {
+func (c *committer) together(ctx context.Context, reqs []*commitRequest) {
 	batches := make([]Batch, len(reqs))
 	for i, r := range reqs {
 		batches[i] = r.batch
 	}
 	err := c.write(ctx, batches)
+	alone := false
 	if code := api.CodeOf(err); len(reqs) > 1 && (code == api.CodeConflict || code == api.CodeLimit) {
-		for _, r := range reqs {
-			r.done <- c.write(ctx, []Batch{r.batch})
-		}
-		return
+		alone = true
 	}
 	for _, r := range reqs {
-		r.done <- err
+		if r.err = err; alone {
+			r.err = c.write(ctx, []Batch{r.batch})
+		}
 	}
 }
 

@@ -63,8 +63,6 @@ func TestMergesWithinTheLimitsOfTheStore(t *testing.T) {
 			c := newCommitter(s, newMetrics())
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			queue := run.NewGroup(ctx)
-			queue.Go("queue", c.run)
 			g := run.NewGroup(ctx)
 			for n := range waiting {
 				g.Go("shard", func(ctx context.Context) error {
@@ -72,7 +70,7 @@ func TestMergesWithinTheLimitsOfTheStore(t *testing.T) {
 				})
 			}
 			<-s.begun
-			for len(c.in) < waiting-13 && ctx.Err() == nil { // all wait but the first transaction, and one that did not fit into it
+			for c.queue.queued() < waiting-commitQueues && ctx.Err() == nil {
 				select {
 				case <-ctx.Done():
 				case <-time.After(time.Millisecond):
@@ -80,10 +78,6 @@ func TestMergesWithinTheLimitsOfTheStore(t *testing.T) {
 			}
 			close(s.release)
 			if err := g.Wait(); err != nil {
-				t.Fatal(err)
-			}
-			queue.Stop()
-			if err := queue.Wait(); err != nil {
 				t.Fatal(err)
 			}
 			most := 0

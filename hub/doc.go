@@ -29,6 +29,8 @@
 //  10. An approval is answered once. Its answer goes to the epoch alone that asked last, and is either taken by the turn that is
 //     consumed or becomes one signal, unless nobody needs it any more.
 //  11. Text while it is written changes nothing and waits for nobody: all of it may be lost.
+//  12. That a signal was accepted is an event that follows from the signal's record: who loads a shard makes it again when the
+//     archive lacks it. The record leaves the store with the signal's row, which goes to the archive behind the event.
 //
 // The package sees storage, overlay and links only through ports.go. Its goroutines belong to [Hub.Run].
 package hub

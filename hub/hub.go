@@ -151,11 +151,6 @@ func New(cfg Config) (*Hub, error) {
 // Run owns the shards until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
 	g := run.NewGroup(ctx)
-	for i := range commitQueues {
-		_ = i
-		g.Go("committer", h.commits.run)
-	}
-	g.Go("lookups", h.lookups.run)
 	g.Go("archiver", h.archiver.run)
 	g.Go("placer", h.placer.run)
 	g.Go("liveness", h.fleet.run)

@@ -81,7 +81,7 @@ func (h *Hub) Replay(ctx context.Context, org api.OrgID, dead api.SignalID, by s
 	if _, err := h.cfg.Resolver.ResolveRevision(ctx, org, row.Scope.Agent, row.AgentName, 0); err != nil {
 		return api.Accepted{}, err
 	}
-	ev := evSignal{org: org, agent: row.Scope.Agent, agentName: row.AgentName, key: row.Scope.SessionKey,
+	ev := &evSignal{org: org, agent: row.Scope.Agent, agentName: row.AgentName, key: row.Scope.SessionKey,
 		signal: api.Signal{IdempotencyKey: replayKey + string(dead), Payload: row.Signal.Payload, PayloadRef: row.Signal.PayloadRef,
 			PayloadHash: row.Signal.PayloadHash, Sender: by, ReplayOf: dead, Origin: row.Signal.Origin, Approval: row.Signal.Approval}}
 	return h.accept(ctx, ev)

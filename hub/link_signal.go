@@ -72,8 +72,8 @@ func (m *machine) sender(cluster api.ClusterID, id api.SessionID, epoch api.Epoc
 	}
 	var of *api.Signal
 	longest := func(all bool) {
-		for i := range s.pending {
-			if sig := &s.pending[i]; (all || !s.consumed(*sig)) && (of == nil || len(sig.Origin) > len(of.Origin)) {
+		for _, sig := range s.pending {
+			if (all || !s.consumed(sig)) && (of == nil || len(sig.Origin) > len(of.Origin)) {
 				of = sig
 			}
 		}

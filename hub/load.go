@@ -1,9 +1,11 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nave-dev/nave/api"
@@ -116,19 +118,14 @@ func (m *machine) load(now time.Time, past past) []output {
 	}
 	for _, sig := range past.contents.Signals {
 		s := m.sessions[sig.Session]
-		s.pending = append(s.pending, sig)
+		s.pending = append(s.pending, &sig)
 		clean.effect(effPending{s.Org, 1})
 		if sig.IdempotencyKey != "" {
 			m.idem[KeyScope{s.Agent, s.Key, sig.IdempotencyKey}] = &sig
 		}
 	}
-	for _, item := range past.contents.Outbox {
-		s := m.sessions[item.Event.Session]
-		if item.Event.SourceNumber <= s.log.settled[api.HubSource] {
-			clean.aside(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, item.Event.SourceNumber}})
-			continue
-		}
-		m.enqueue(s, item.Event, item.Decision)
+	for _, item := range m.unreported(&clean, past.contents.Outbox) {
+		m.enqueue(m.sessions[item.Event.Session], item.Event, item.Decision)
 	}
 	for _, a := range past.contents.Approvals {
 		m.remember(m.sessions[a.Session], a)
@@ -145,6 +142,41 @@ func (m *machine) load(now time.Time, past past) []output {
 	last := &outs[len(outs)-1]
 	m.flush(last)
 	return outs
+}
+
+// unreported are the events of the hub's own that the archive has not got, by session and number: those of the outbox, and the
+// acceptances of signals, which follow from their records. What the outbox has beside that is deleted. An older version kept
+// acceptances in the outbox: such an item becomes a number in its signal's record.
+func (m *machine) unreported(clean *output, outbox []OutboxItem) (left []OutboxItem) {
+	for _, item := range outbox {
+		s, ev := m.sessions[item.Event.Session], item.Event
+		gone := Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}}
+		if ev.SourceNumber <= s.log.settled[api.HubSource] {
+			clean.aside(s.Org, gone)
+			continue
+		}
+		if ev.Type == api.EventAccepted {
+			if i := slices.IndexFunc(s.pending, func(sig *api.Signal) bool { return slices.Contains(ev.Signals, sig.Sequence) }); i >= 0 {
+				sig := *s.pending[i]
+				sig.Reported = ev.SourceNumber
+				s.pending[i] = &sig
+				clean.aside(s.Org, Mutation{PutSignal: &sig}, gone)
+				continue
+			}
+		}
+		left = append(left, item)
+	}
+	for _, s := range m.sessions {
+		for _, sig := range s.pending {
+			if sig.Reported > s.log.settled[api.HubSource] {
+				left = append(left, OutboxItem{Event: acceptance(sig)})
+			}
+		}
+	}
+	slices.SortFunc(left, func(a, b OutboxItem) int {
+		return cmp.Or(strings.Compare(string(a.Event.Session), string(b.Event.Session)), cmp.Compare(a.Event.SourceNumber, b.Event.SourceNumber))
+	})
+	return left
 }
 
 // recover brings one session to where the archive has it.
@@ -165,7 +197,7 @@ func (m *machine) recover(o *output, s *session, now time.Time, past past) {
 			m.leave(o, s, sig)
 		}
 	}
-	s.pending = slices.DeleteFunc(s.pending, func(sig api.Signal) bool { return past.settled[sig.ID] })
+	s.pending = slices.DeleteFunc(s.pending, func(sig *api.Signal) bool { return past.settled[sig.ID] })
 	s.applied = moment{s.TurnSource, s.TurnNumber}
 	for _, sig := range s.pending {
 		if s.consumed(sig) {

@@ -39,7 +39,7 @@ func (l *loop) lookUpKeys(ctx context.Context, events []event) {
 		if _, ok := ev.(evArchived); ok {
 			leaving = true
 		}
-		if s, ok := ev.(evSignal); ok && s.signal.IdempotencyKey != "" {
+		if s, ok := ev.(*evSignal); ok && s.signal.IdempotencyKey != "" {
 			scope := KeyScope{s.agent, s.key, s.signal.IdempotencyKey}
 			if leaving || l.m.idem[scope] == nil {
 				scopes[s.org] = append(scopes[s.org], scope)
@@ -48,8 +48,8 @@ func (l *loop) lookUpKeys(ctx context.Context, events []event) {
 	}
 	for org, keys := range scopes {
 		found, err := l.ports.Archive.Keys(ctx, org, keys)
-		for i, ev := range events {
-			s, ok := ev.(evSignal)
+		for _, ev := range events {
+			s, ok := ev.(*evSignal)
 			if !ok || s.org != org || s.signal.IdempotencyKey == "" {
 				continue
 			}
@@ -59,7 +59,6 @@ func (l *loop) lookUpKeys(ctx context.Context, events []event) {
 			if err != nil {
 				s.unknown = &api.Error{Code: api.CodeUnavailable, Op: "look up idempotency key", Err: err}
 			}
-			events[i] = s
 		}
 	}
 }

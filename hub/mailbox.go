@@ -244,7 +244,7 @@ func (b *mailbox) waits() (sessions, acks, resyncs int) {
 func desiredSize(d api.Desired) int {
 	n := 256
 	for _, s := range d.Signals {
-		n += 128 + payloadSize(s)
+		n += 128 + payloadSize(&s)
 	}
 	for _, a := range d.Answers {
 		n += 128 + len(a.Reason)

@@ -174,7 +174,7 @@ func (l *levels) Collect(ch chan<- prometheus.Metric) {
 		gauge(descClusters, n, string(health))
 	}
 	gauge(descQueue, inboxes, "shards")
-	gauge(descQueue, len(l.h.commits.in), "store")
+	gauge(descQueue, l.h.commits.queue.queued(), "store")
 	gauge(descQueue, len(l.h.archiver.in), "archive")
 	gauge(descQueue, l.h.placer.waiting(), "placer")
 	gauge(descQueue, sessions, "links")

@@ -68,6 +68,12 @@ func (p *CorePorts) pending(org api.OrgID, n int) {
 	}
 }
 
+func (p *CorePorts) hurry() {
+	if p.hub != nil {
+		p.hub.archiver.hurry()
+	}
+}
+
 func (p *CorePorts) notify(s api.SessionID, events []api.Event) {
 	if p.hub != nil {
 		p.hub.feed.notify(s, events)

@@ -33,6 +33,8 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 			if err := out.Submit(ctx, l.shard, e.appends); err != nil {
 				return err
 			}
+		case effHurry:
+			l.ports.hurry()
 		case effSend:
 			out.Send(e.cluster, api.HubMessage{Updates: []api.ShardUpdate{{Position: at, Full: e.full, Sessions: e.sessions}}})
 		case effAck:

@@ -99,7 +99,8 @@ type OutboxKey struct {
 	Number  uint64 // source number
 }
 
-// OutboxItem is an event of the hub's own, written in the transaction of the change that it reports.
+// OutboxItem is an event of the hub's own, written in the transaction of the change that it reports. That a signal was accepted
+// is in none: it follows from the signal's record.
 type OutboxItem struct {
 	Event    api.Event     // Source is the hub's, Number 0
 	Decision *api.Decision // the explanation that goes with it, or nil

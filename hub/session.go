@@ -51,12 +51,12 @@ func (h *Hub) receive(ctx context.Context, r SignalRequest) (api.Accepted, error
 }
 
 // arrive brings a large payload to the bucket, which must have it before the signal is accepted.
-func (h *Hub) arrive(ctx context.Context, r SignalRequest, agent api.ObjectID) (evSignal, error) {
+func (h *Hub) arrive(ctx context.Context, r SignalRequest, agent api.ObjectID) (*evSignal, error) {
 	ev := arrival(r, agent)
 	if len(r.Payload) > api.MaxPayloadInline && !r.DryRun {
 		var err error
 		if ev.signal.PayloadRef, err = h.cfg.Bucket.Put(ctx, r.Org, r.Payload); err != nil {
-			return evSignal{}, err
+			return nil, err
 		}
 		ev.signal.Payload = nil
 	}
@@ -64,13 +64,13 @@ func (h *Hub) arrive(ctx context.Context, r SignalRequest, agent api.ObjectID) (
 }
 
 // arrival is a signal at the door, without its ids.
-func arrival(r SignalRequest, agent api.ObjectID) evSignal {
-	return evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, dryRun: r.DryRun,
+func arrival(r SignalRequest, agent api.ObjectID) *evSignal {
+	return &evSignal{org: r.Org, agent: agent, agentName: r.Agent, key: r.Key, dryRun: r.DryRun,
 		signal: api.Signal{IdempotencyKey: r.IdempotencyKey, Payload: r.Payload, PayloadHash: sha256.Sum256(r.Payload), Sender: r.Sender, Origin: r.Origin}}
 }
 
 // accept makes the ids and brings the signal to its shard.
-func (h *Hub) accept(ctx context.Context, ev evSignal) (api.Accepted, error) {
+func (h *Hub) accept(ctx context.Context, ev *evSignal) (api.Accepted, error) {
 	shard := api.ShardFor(ev.org, ev.agent, ev.key)
 	e1, err := h.entropy()
 	if err != nil {

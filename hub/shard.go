@@ -11,7 +11,7 @@ import (
 
 // Bounds of one batch, from the way of a signal: at most so many operations and bytes; one event's mutations never split.
 const (
-	batchOps   = 100
+	batchOps   = 120 // a list of signals for one session, its record, and some deletions; etcd takes 128 by default
 	batchBytes = 1 << 20
 	inboxSize  = 256 // events that wait for a shard; a full inbox makes senders wait
 
@@ -113,15 +113,21 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		effs  []effect
 		bytes int
 		now   = l.now()
-		tidy  = true // nothing but deletions from the outbox is in muts, and there is no hurry
+
+		records = map[api.SessionID]int{} // where muts has the record of a session
+		tidy    = true                    // nothing but deletions from the outbox is in muts, and there is no hurry
 	)
 	l.tidy = nil
+	if n := len(events); n > 1 {
+		muts = slices.Grow(muts, min(2*n, batchOps))
+	}
 	settle := func() error {
 		if err := l.commit(ctx, muts); err != nil {
 			return err
 		}
 		err := l.perform(ctx, effs)
 		muts, effs, bytes = nil, nil, 0
+		clear(records)
 		return err
 	}
 	for len(events) > 0 {
@@ -154,12 +160,31 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		if err := l.commitApart(ctx, o.apart); err != nil {
 			return err
 		}
-		muts, effs, bytes = append(muts, o.mutations...), append(effs, o.effects...), bytes+size
+		muts, effs, bytes = together(muts, o.mutations, records), append(effs, o.effects...), bytes+size
 	}
 	if tidy = tidy && len(muts) <= tidyOps && allTidy(muts); tidy {
 		l.tidy, muts = muts, nil
 	}
 	return settle()
+}
+
+// together appends mutations to those of the same batch. Of several records of one session the last one counts: it alone is
+// written, where the first one was.
+func together(muts, more []Mutation, records map[api.SessionID]int) []Mutation {
+	for _, mu := range more {
+		switch {
+		case mu.PutSession != nil:
+			if i, there := records[mu.PutSession.ID]; there {
+				muts[i] = mu
+				continue
+			}
+			records[mu.PutSession.ID] = len(muts)
+		case mu.DeleteSession != "":
+			delete(records, mu.DeleteSession)
+		}
+		muts = append(muts, mu)
+	}
+	return muts
 }
 
 func allTidy(muts []Mutation) bool {

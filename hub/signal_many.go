@@ -52,7 +52,7 @@ func ahead(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // evSignals are signals of one call for one shard. The loop takes it apart before the machine sees it: each of them is a step
 // of its own, so that no list is too long for a batch.
-type evSignals struct{ signals []evSignal }
+type evSignals struct{ signals []*evSignal }
 
 func (evSignals) isEvent() {}
 
@@ -71,7 +71,7 @@ func spread(events []event, ev event) []event {
 // shardList is what one shard gets of a call.
 type shardList struct {
 	shard   api.Shard
-	signals []evSignal // in the order of the call
+	signals []*evSignal // in the order of the call
 }
 
 // arriveMany checks signals, answers those that cannot be accepted, and returns the others by shard, ready for it.

@@ -23,6 +23,7 @@ type machine struct {
 	keys     map[sessionKey]api.SessionID // of the sessions that are not terminated
 	idem     map[KeyScope]*api.Signal     // idempotency keys of pending signals
 	writing  bool                         // an append to the archive is in flight
+	calm     bool                         // and nobody waits for it
 	queue    []queued                     // what goes into the next appends
 
 	assigned map[api.ClusterID]map[api.SessionID]*session
@@ -42,7 +43,7 @@ type sessionKey struct {
 // panics on any other change. The slices of the record are replaced, never changed in place.
 type session struct {
 	api.Session
-	pending   []api.Signal   // unsettled, by sequence
+	pending   []*api.Signal  // unsettled, by sequence; what they point to is never changed, since batches under way have it too
 	approvals []api.Approval // by id
 	revision  *api.ResolvedRevision
 	placing   bool // a decision was asked for and has not come back
@@ -109,7 +110,7 @@ func (m *machine) add(rec api.Session) *session {
 func (m *machine) step(now time.Time, ev event) output {
 	var o output
 	switch ev := ev.(type) {
-	case evSignal:
+	case *evSignal:
 		m.signal(&o, now, ev)
 	case evIntent:
 		m.intent(&o, now, ev)

@@ -14,7 +14,7 @@ import (
 // does not have that turn. So nothing needs to be written when an epoch ends.
 
 // consumed reports whether a signal has a mark that counts.
-func (s *session) consumed(sig api.Signal) bool {
+func (s *session) consumed(sig *api.Signal) bool {
 	return sig.Consumed() && s.Assignment != nil && sig.ConsumedBy.Epoch == s.Assignment.Epoch
 }
 

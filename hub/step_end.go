@@ -32,10 +32,10 @@ func (m *machine) bury(o *output, s *session, now time.Time) {
 			outcome, reason = settledAs(sig.ConsumedAs), ""
 		}
 		a := m.open(s.Org, rowWeight)
-		a.Settled = append(a.Settled, s.settle(sig, outcome, reason, now))
+		a.Settled, a.urgent = append(a.Settled, s.settle(sig, outcome, reason, now)), true
 	}
 	a := m.open(s.Org, rowWeight)
-	a.Terminated = append(a.Terminated, s.Session)
+	a.Terminated, a.urgent = append(a.Terminated, s.Session), true
 	o.effect(effCollect{org: s.Org, session: s.ID}) // again when it has left: an owner may die between
 }
 
@@ -46,7 +46,7 @@ func (m *machine) buried(o *output, a Append) {
 		if s == nil || !s.ending {
 			continue // its signals leave with the events that settled them
 		}
-		i := slices.IndexFunc(s.pending, func(sig api.Signal) bool { return sig.ID == row.Signal.ID })
+		i := slices.IndexFunc(s.pending, func(sig *api.Signal) bool { return sig.ID == row.Signal.ID })
 		m.leave(o, s, s.pending[i])
 		s.pending = slices.Delete(slices.Clone(s.pending), i, i+1)
 	}

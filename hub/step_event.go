@@ -118,7 +118,7 @@ type (
 	}
 )
 
-func (evSignal) isEvent()   {}
+func (*evSignal) isEvent()  {}
 func (evIntent) isEvent()   {}
 func (evCancel) isEvent()   {}
 func (evAnswer) isEvent()   {}
@@ -179,6 +179,8 @@ type (
 	effRevise struct{ request PlaceRequest }
 	// effAppend hands events to the archive. One is in flight per shard.
 	effAppend struct{ appends []Append }
+	// effHurry tells that something urgent waits behind the append in flight.
+	effHurry struct{}
 	// effSend tells a spoke what is wanted.
 	effSend struct {
 		cluster  api.ClusterID
@@ -244,6 +246,7 @@ func (effDelta) isEffect()     {}
 func (effPlace) isEffect()     {}
 func (effRevise) isEffect()    {}
 func (effAppend) isEffect()    {}
+func (effHurry) isEffect()     {}
 func (effSend) isEffect()      {}
 func (effAck) isEffect()       {}
 func (effSide) isEffect()      {}

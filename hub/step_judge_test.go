@@ -26,6 +26,9 @@ func (w *shardWorld) check() error {
 	if err := w.checkKeys(); err != nil {
 		return err
 	}
+	if err := w.checkReported(); err != nil {
+		return err
+	}
 	for id, row := range w.mem.settled {
 		l := w.read(row.Signal.Session)
 		switch {
@@ -94,6 +97,55 @@ func (w *shardWorld) checkKeys() error {
 		}
 	}
 	return nil
+}
+
+// checkReported judges that the event of each acceptance is in the log, or in the store with a number that the log has not
+// reached; that it is there once follows from the numbers, which the archive compares.
+func (w *shardWorld) checkReported() error {
+	type signal struct {
+		session  api.SessionID
+		sequence uint64
+	}
+	reported := map[signal]int{}
+	for id, log := range w.mem.log {
+		for _, ev := range log {
+			if ev.Type == api.EventAccepted {
+				reported[signal{id, ev.Signals[0]}]++
+			}
+		}
+	}
+	for k, sig := range w.mem.signals {
+		if sig.Reported > lastOf(w.mem.log[k.Session], api.HubSource) {
+			reported[signal{k.Session, k.Sequence}]++
+		}
+	}
+	for k, item := range w.mem.outbox {
+		if item.Event.Type == api.EventAccepted && k.Number > lastOf(w.mem.log[k.Session], api.HubSource) {
+			reported[signal{k.Session, item.Event.Signals[0]}]++
+		}
+	}
+	for id, a := range w.accepted {
+		if n := reported[signal{a.Session, a.Sequence}]; n != 1 {
+			return fmt.Errorf("P1: that signal %s was accepted is in log and store %d times", id, n)
+		}
+	}
+	return nil
+}
+
+// older makes the store what a hub before this version would have left: it kept the event of each acceptance in the outbox, and
+// no number with the signal. With late, what the archive has is still in the outbox.
+func (w *shardWorld) older(late bool) {
+	for k, sig := range w.mem.signals {
+		if sig.Reported == 0 {
+			continue
+		}
+		if late || sig.Reported > lastOf(w.mem.log[k.Session], api.HubSource) {
+			w.mem.outbox[OutboxKey{k.Session, sig.Reported}] = OutboxItem{Event: acceptance(&sig)}
+		}
+		sig.Reported = 0
+		w.mem.signals[k] = sig
+	}
+	w.restart()
 }
 
 // lesson is what a session's log says about its signals.

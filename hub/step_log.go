@@ -29,6 +29,7 @@ func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision, rows ...Set
 	s.log.taken[ev.Source] = ev.SourceNumber
 	a := m.open(s.Org, s.weigh(ev)+len(rows)*rowWeight)
 	a.Events, a.Settled = append(a.Events, ev), append(a.Settled, rows...)
+	a.urgent = a.urgent || ev.Source != api.HubSource || len(rows) > 0
 	if d != nil {
 		a.Decisions = append(a.Decisions, *d)
 	}
@@ -38,6 +39,7 @@ func (m *machine) enqueue(s *session, ev api.Event, d *api.Decision, rows ...Set
 type queued struct {
 	Append
 	weight int
+	urgent bool // somebody waits for it: it has more than events of the hub's own
 }
 
 // What an append changes in the store once it is there must fit one batch, however long the archive was away. So what goes
@@ -54,6 +56,8 @@ const undigested = appendWeight
 // weigh tells how much changes in the store once an event is in the archive.
 func (s *session) weigh(ev api.Event) int {
 	switch {
+	case ev.Source == api.HubSource && ev.Type == api.EventAccepted:
+		return 1 // in no outbox
 	case ev.Source == api.HubSource:
 		return rowWeight
 	case !bears(ev):
@@ -72,7 +76,7 @@ func (s *session) weigh(ev api.Event) int {
 }
 
 // open is the append that takes what an organization adds next: the last one of it if there is room.
-func (m *machine) open(org api.OrgID, weight int) *Append {
+func (m *machine) open(org api.OrgID, weight int) *queued {
 	i := len(m.queue) - 1
 	for i >= 0 && m.queue[i].Org != org {
 		i--
@@ -82,15 +86,20 @@ func (m *machine) open(org api.OrgID, weight int) *Append {
 		m.queue = append(m.queue, queued{Append: Append{Shard: m.shard, Org: org}})
 	}
 	m.queue[i].weight += weight
-	return &m.queue[i].Append
+	return &m.queue[i]
 }
 
-// flush hands the head of the queue to the archive unless an append is in flight.
+// flush hands the head of the queue to the archive unless an append is in flight. One that nobody waits for is hurried when
+// something behind it is urgent.
 func (m *machine) flush(o *output) {
+	if m.writing && m.calm && slices.ContainsFunc(m.queue, func(q queued) bool { return q.urgent }) {
+		m.calm = false
+		o.effect(effHurry{})
+	}
 	if m.writing || len(m.queue) == 0 {
 		return
 	}
-	m.writing = true
+	m.writing, m.calm = true, true
 	var appends []Append
 	for weight := 0; len(m.queue) > 0; m.queue = m.queue[1:] {
 		if weight += m.queue[0].weight; weight > appendWeight && len(appends) > 0 {
@@ -99,6 +108,7 @@ func (m *machine) flush(o *output) {
 		a := m.queue[0].Append
 		a.Generation = m.head.Generation
 		appends = append(appends, a)
+		m.calm = m.calm && !m.queue[0].urgent
 	}
 	o.effect(effAppend{appends})
 }

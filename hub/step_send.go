@@ -1,31 +1,41 @@
 package hub
 
 import (
-	"github.com/nave-dev/nave/api"
+	"iter"
 	"maps"
 	"slices"
+
+	"github.com/nave-dev/nave/api"
 )
 
 // window is the part of the pending signals that a spoke gets: the first ones that no turn has consumed, bounded in number and
 // bytes, never none.
 func (m *machine) window(s *session) []api.Signal {
 	var out []api.Signal
-	bytes := 0
-	for _, sig := range s.pending {
-		if s.consumed(sig) {
-			continue
-		}
-		bytes += payloadSize(sig)
-		if len(out) == m.limits.Window || len(out) > 0 && bytes > m.limits.WindowBytes {
-			break
-		}
-		out = append(out, sig)
+	for sig := range m.windowed(s) {
+		out = append(out, *sig)
 	}
 	return out
 }
 
+func (m *machine) windowed(s *session) iter.Seq[*api.Signal] {
+	return func(yield func(*api.Signal) bool) {
+		n, bytes := 0, 0
+		for _, sig := range s.pending {
+			if s.consumed(sig) {
+				continue
+			}
+			bytes += payloadSize(sig)
+			if n == m.limits.Window || n > 0 && bytes > m.limits.WindowBytes || !yield(sig) {
+				return
+			}
+			n++
+		}
+	}
+}
+
 // payloadSize is the bytes that a signal's payload takes on a link.
-func payloadSize(s api.Signal) int {
+func payloadSize(s *api.Signal) int {
 	if s.PayloadRef != "" {
 		return api.MaxPayload
 	}
@@ -34,8 +44,12 @@ func payloadSize(s api.Signal) int {
 
 // inWindow reports whether a pending signal is among those that a spoke gets now.
 func (m *machine) inWindow(s *session, sequence uint64) bool {
-	w := m.window(s)
-	return len(w) > 0 && w[len(w)-1].Sequence >= sequence
+	for sig := range m.windowed(s) {
+		if sig.Sequence >= sequence {
+			return true
+		}
+	}
+	return false
 }
 
 // send tells the assigned spoke what is wanted of it for this session.

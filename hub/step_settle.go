@@ -115,7 +115,8 @@ func settledAs(o api.Outcome) string {
 }
 
 // settle makes the row of a signal that leaves the inbox.
-func (s *session) settle(sig api.Signal, outcome, reason string, now time.Time) SettledSignal {
+func (s *session) settle(pending *api.Signal, outcome, reason string, now time.Time) SettledSignal {
+	sig := *pending
 	s.settling[sig.Sequence] = true
 	if outcome != settledDead {
 		sig.Payload = nil // a dead one keeps it, to be sent again
@@ -138,9 +139,11 @@ func (m *machine) archived(o *output, now time.Time, appends []Append) {
 		for i, ev := range a.Events {
 			s := m.sessions[ev.Session]
 			s.log.settled[ev.Source], s.log.kept = ev.SourceNumber, ev.Number
-			if ev.Source == api.HubSource {
+			switch {
+			case ev.Source == api.HubSource && ev.Type == api.EventAccepted: // in no outbox
+			case ev.Source == api.HubSource:
 				o.mutate(s.Org, Mutation{DeleteOutbox: &OutboxKey{s.ID, ev.SourceNumber}})
-			} else {
+			default:
 				acks = appendAck(acks, effAck{ev.Cluster, api.Ack{Session: s.ID, Source: ev.Source, UpTo: ev.SourceNumber}})
 			}
 			m.digest(o, now, s, ev, settled)
@@ -209,7 +212,7 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	}
 	s.TurnSource, s.TurnNumber = ev.Source, ev.SourceNumber
 	before, told := m.window(s), s.answers()
-	var kept, dead []api.Signal
+	var kept, dead []*api.Signal
 	var why string
 	for _, sig := range s.pending {
 		reason, row := settled[sig.ID]
@@ -218,20 +221,23 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 			m.leave(o, s, sig)
 			continue
 		case ev.Type == api.EventState && named && s.consumed(sig):
+			sig = changed(sig)
 			sig.ConsumedBy, sig.ConsumedNumber, sig.ConsumedAs = api.Source{}, 0, ""
-			o.aside(s.Org, Mutation{PutSignal: &sig})
+			o.aside(s.Org, Mutation{PutSignal: sig})
 		case ev.Type != api.EventTurnDone || !named || s.consumed(sig):
 		case ev.Outcome.Consumes():
+			sig = changed(sig)
 			sig.ConsumedBy, sig.ConsumedNumber, sig.ConsumedAs = ev.Source, ev.SourceNumber, ev.Outcome
-			o.aside(s.Org, Mutation{PutSignal: &sig})
+			o.aside(s.Org, Mutation{PutSignal: sig})
 		case ev.Outcome == api.OutcomeFailed:
+			sig = changed(sig)
 			sig.Deliveries++
 			if !s.failed(sig.Sequence) && reason != "" { // not done by a later turn of the same append
 				dead, why = append(dead, sig), reason
 				continue
 			}
 			if !row { // else a later event of the same append takes it out: written after that, it would come back
-				o.mutate(s.Org, Mutation{PutSignal: &sig})
+				o.mutate(s.Org, Mutation{PutSignal: sig})
 			}
 		}
 		kept = append(kept, sig)
@@ -257,8 +263,14 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 	}
 }
 
+// changed is a copy of a signal, to be changed.
+func changed(sig *api.Signal) *api.Signal {
+	next := *sig
+	return &next
+}
+
 // dead takes the signals of one turn out of the store that failed too often, and reports it.
-func (m *machine) dead(o *output, s *session, now time.Time, dead []api.Signal, why string) {
+func (m *machine) dead(o *output, s *session, now time.Time, dead []*api.Signal, why string) {
 	if len(dead) == 0 {
 		return
 	}
@@ -284,13 +296,13 @@ func (s *session) failed(n uint64) bool {
 
 // leave takes a signal out of the store whose row the archive has. It may be committed apart: whoever loads the shard later
 // finds the row and does the same.
-func (m *machine) leave(o *output, s *session, sig api.Signal) {
+func (m *machine) leave(o *output, s *session, sig *api.Signal) {
 	o.aside(s.Org, Mutation{DeleteSignal: &SignalKey{s.ID, sig.Sequence}})
 	m.drop(o, s, sig)
 }
 
 // drop forgets what memory has of a signal beside the inbox.
-func (m *machine) drop(o *output, s *session, sig api.Signal) {
+func (m *machine) drop(o *output, s *session, sig *api.Signal) {
 	delete(s.failing, sig.Sequence)
 	delete(s.settling, sig.Sequence)
 	delete(s.marks, sig.Sequence)

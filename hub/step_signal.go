@@ -7,7 +7,7 @@ import (
 )
 
 // signal accepts a signal, answers a duplicate, or refuses.
-func (m *machine) signal(o *output, now time.Time, ev evSignal) {
+func (m *machine) signal(o *output, now time.Time, ev *evSignal) {
 	answer := func(a api.Accepted, err error) { o.effect(effReply{ev.reply, signalReply{a, err}}) }
 	scope := KeyScope{Agent: ev.agent, SessionKey: ev.key, Key: ev.signal.IdempotencyKey}
 	if scope.Key != "" && !deduplicationOff() {
@@ -49,21 +49,37 @@ func (m *machine) signal(o *output, now time.Time, ev evSignal) {
 		s = m.add(api.Session{ID: ev.newID, Org: ev.org, Agent: ev.agent, AgentName: ev.agentName, Key: ev.key,
 			Intent: api.IntentActive, Phase: api.PhaseDormant, CreatedAt: now})
 	}
+	o.mutations, o.effects = make([]Mutation, 0, 2), make([]effect, 0, 4)
 	sig := m.admit(o, s, now, ev.signal)
 	answer(api.Accepted{Signal: sig.ID, Session: s.ID, Sequence: sig.Sequence, After: s.log.kept}, nil)
 	m.deliver(o, s, sig)
 }
 
 // admit puts a signal into the inbox.
-func (m *machine) admit(o *output, s *session, now time.Time, sig api.Signal) api.Signal {
+func (m *machine) admit(o *output, s *session, now time.Time, given api.Signal) *api.Signal {
+	sig := &given
 	s.LastSequence++
 	sig.Session, sig.Sequence, sig.AcceptedAt = s.ID, s.LastSequence, now
+	s.HubNumber++
+	sig.Reported = s.HubNumber
 	s.pending, s.idle = append(s.pending, sig), nil
 	if sig.IdempotencyKey != "" {
-		m.idem[KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}] = &sig
+		m.idem[KeyScope{Agent: s.Agent, SessionKey: s.Key, Key: sig.IdempotencyKey}] = sig
 	}
-	o.mutate(s.Org, Mutation{PutSignal: &sig})
+	o.mutate(s.Org, Mutation{PutSignal: sig})
 	o.effect(effPending{s.Org, 1})
+	m.enqueue(s, acceptance(sig), nil)
+	if s.Phase == api.PhaseDormant && s.Intent == api.IntentActive {
+		s.setPhase(api.PhasePlacing, "")
+	}
+	m.put(o, s)
+	return sig
+}
+
+// acceptance is the event that a signal was accepted. All of it follows from the signal's record, so that it is in no outbox:
+// who loads a shard makes it again when the archive has not got it. The record stays until the signal is settled, by an append
+// that comes after this event.
+func acceptance(sig *api.Signal) api.Event {
 	about := map[string]string{"signal": string(sig.ID), "sender": sig.Sender}
 	if sig.ReplayOf != "" {
 		about[api.AttrReplayOf] = string(sig.ReplayOf)
@@ -74,20 +90,18 @@ func (m *machine) admit(o *output, s *session, now time.Time, sig api.Signal) ap
 	if n := len(sig.Origin); n > 0 {
 		about[attrFrom] = string(sig.Origin[n-1].Session)
 	}
-	m.report(o, s, now, api.Event{Type: api.EventAccepted, Signals: []uint64{sig.Sequence}, Attributes: about}, nil)
-	if s.Phase == api.PhaseDormant && s.Intent == api.IntentActive {
-		s.setPhase(api.PhasePlacing, "")
-	}
-	m.put(o, s)
-	return sig
+	return api.Event{Session: sig.Session, Source: api.HubSource, SourceNumber: sig.Reported, Type: api.EventAccepted, Time: sig.AcceptedAt,
+		Signals: []uint64{sig.Sequence}, Attributes: about}
 }
 
 // attrFrom names in signal.accepted the session that sent the signal.
 const attrFrom = "from_session"
 
 // deliver lets a signal that was put into the inbox go on.
-func (m *machine) deliver(o *output, s *session, sig api.Signal) {
-	m.place(o, s)
+func (m *machine) deliver(o *output, s *session, sig *api.Signal) {
+	if waits := s.Phase == api.PhasePlacing && s.Reason != "" && len(s.pending) > 1; !waits {
+		m.place(o, s)
+	} // else a decision found no place: one more signal changes nothing, and the next facts ask again
 	if s.takes() && m.inWindow(s, sig.Sequence) {
 		m.hand(o, s)
 	}

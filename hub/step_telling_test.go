@@ -36,8 +36,11 @@ func (tr *transcript) mutation(indent string, m Mutation) {
 		tr.say("%sput session %s: %s, %s%s", indent, tr.name(s.ID), s.Phase, at, because(s.Reason))
 	case m.PutSignal != nil:
 		what := ""
+		if m.PutSignal.Reported > 0 {
+			what = fmt.Sprintf(", reported as hub/%d", m.PutSignal.Reported)
+		}
 		if m.PutSignal.Consumed() {
-			what = fmt.Sprintf(", consumed by %s/%d", m.PutSignal.ConsumedBy, m.PutSignal.ConsumedNumber)
+			what += fmt.Sprintf(", consumed by %s/%d", m.PutSignal.ConsumedBy, m.PutSignal.ConsumedNumber)
 		}
 		if m.PutSignal.Approval != "" {
 			what += fmt.Sprintf(", the answer to %s from %s: %s", tr.labels[m.PutSignal.Approval], m.PutSignal.Sender, m.PutSignal.Payload)
@@ -133,6 +136,8 @@ func (tr *transcript) effect(e effect) {
 		tr.say("then place %s, last %q, refused by %d", tr.name(e.request.Session), e.request.Last, len(e.request.Refused))
 	case effRevise:
 		tr.say("then ask for the revision of %s", tr.name(e.request.Session))
+	case effHurry:
+		tr.say("hurry the archive")
 	case effAppend:
 		tr.appends(e.appends)
 	case effSend:

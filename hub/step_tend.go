@@ -30,7 +30,7 @@ const (
 //	                    turn, and a person answered
 //	Expired, Withdrawn  nothing
 func (s *session) duty(a api.Approval, now time.Time) (duty, string) {
-	ended := a.Sequence > 0 && !slices.ContainsFunc(s.pending, func(sig api.Signal) bool { return sig.Sequence == a.Sequence })
+	ended := a.Sequence > 0 && !slices.ContainsFunc(s.pending, func(sig *api.Signal) bool { return sig.Sequence == a.Sequence })
 	switch {
 	case a.State == api.ApprovalOpen && s.Intent == api.IntentTerminated:
 		return dutyWithdraw, "the session was terminated"
@@ -70,7 +70,7 @@ func (s *session) endedApproval(a api.Approval) bool {
 func (s *session) spare(now time.Time) (out []api.ApprovalID) {
 	var ended []api.Approval
 	for _, a := range s.approvals {
-		unsettled := slices.ContainsFunc(s.pending, func(sig api.Signal) bool { return sig.Sequence == a.Sequence })
+		unsettled := slices.ContainsFunc(s.pending, func(sig *api.Signal) bool { return sig.Sequence == a.Sequence })
 		if s.endedApproval(a) && (!unsettled || !answered(a) || a.By == byNave) {
 			ended = append(ended, a)
 		}

@@ -94,6 +94,7 @@ func TestPromisesHold(t *testing.T) {
 			"back":    held(func(s *modelSpoke, id api.SessionID) { w.begin(s, id, true) }),
 			"report":  held(func(s *modelSpoke, id api.SessionID) { w.report(s, id) }),
 			"restart": func(*rapid.T) { w.restart() },
+			"upgrade": func(t *rapid.T) { w.older(rapid.Bool().Draw(t, "late")) },
 			"refuse": held(func(s *modelSpoke, id api.SessionID) {
 				if h := s.sessions[id]; h.attempt == 0 && !h.released && !h.lapsed {
 					h.refused = true

@@ -196,7 +196,7 @@ func (tr *transcript) signal(key, idem, payload string) {
 	tr.signals++
 	var entropy [10]byte
 	entropy[9] = byte(tr.signals)
-	ev := evSignal{org: api.DefaultOrg, agent: worldAgent, agentName: "a", key: key, newID: api.NewSessionID(tr.now, 7, entropy),
+	ev := &evSignal{org: api.DefaultOrg, agent: worldAgent, agentName: "a", key: key, newID: api.NewSessionID(tr.now, 7, entropy),
 		signal: api.Signal{ID: api.SignalID(fmt.Sprintf("sig-%d", tr.signals)), IdempotencyKey: idem, Payload: []byte(payload), PayloadHash: [32]byte{payload[0]}}}
 	scope := KeyScope{worldAgent, key, idem}
 	if rows, _ := tr.mem.Keys(context.Background(), api.DefaultOrg, []KeyScope{scope}); idem != "" {

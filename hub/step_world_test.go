@@ -203,7 +203,7 @@ func (w *shardWorld) signals(list ...words) []signalReply {
 		ev := CoreSignal(r, worldAgent, api.NewSessionID(w.now, 0, entropy), api.SignalID(fmt.Sprintf("sig-%d", w.next)), func(a api.Accepted, err error) {
 			got[i] = signalReply{a, err}
 		})
-		events.signals = append(events.signals, ev.ev.(evSignal))
+		events.signals = append(events.signals, ev.ev.(*evSignal))
 	}
 	var in []CoreEvent
 	for _, ev := range spread(nil, events) {

@@ -39,7 +39,7 @@ func passes[R proto.Message, N any](t *testing.T, b []byte, empty, again R, from
 	if err != nil {
 		t.Fatalf("what was read cannot be written: %v", err)
 	}
-	if r, err = decode("key", []byte(text), again); err != nil {
+	if r, err = decode("key", text, again); err != nil {
 		t.Fatalf("what was written cannot be read: %v", err)
 	}
 	second, err := from(r)
@@ -64,7 +64,7 @@ func FuzzRecords(f *testing.F) {
 		if errors.Join(err, fails) != nil {
 			f.Fatal(err, fails)
 		}
-		f.Add([]byte(b))
+		f.Add(b)
 	}
 	seed(sessionRecord(&api.Session{ID: "s", Org: "o", Labels: map[string]string{"a": "b"}, CreatedAt: time.Unix(9, 9), Epoch: epoch, Checkpoints: []api.CheckpointID{"c"},
 		Assignment: &api.Assignment{Cluster: "c", Epoch: epoch, StopAfter: api.StopNever}}), nil)
@@ -104,7 +104,7 @@ func FuzzCatalogRecords(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add([]byte(b))
+		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		passes(t, b, new(recordv1.Definition), new(recordv1.Definition), func(r *recordv1.Definition) (api.Definition, error) { return s.definitionFrom("key", r, 7) },

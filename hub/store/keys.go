@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/nave-dev/nave/api"
@@ -67,7 +68,7 @@ func (k keys) credential(hash [32]byte) string {
 	return k.path("credentials", hex.EncodeToString(hash[:]))
 }
 
-func (k keys) shard(s api.Shard) string { return fmt.Sprintf("%sshards/%03d/", k.prefix, s) }
+func (k keys) shard(s api.Shard) string { return k.prefix + "shards/" + padded(uint64(s), 3) + "/" }
 func (k keys) head(s api.Shard) string  { return k.shard(s) + "head" }
 
 func (k keys) session(s api.Shard, org api.OrgID, id api.SessionID) string {
@@ -87,7 +88,13 @@ func (k keys) approval(s api.Shard, org api.OrgID, id api.ApprovalID) string {
 }
 
 // number pads to the width of the largest number, so that keys sort as numbers do.
-func number(n uint64) string { return fmt.Sprintf("%020d", n) }
+func number(n uint64) string { return padded(n, 20) }
+
+// padded is a number with zeros before it.
+func padded(n uint64, width int) string {
+	digits := strconv.FormatUint(n, 10)
+	return "00000000000000000000"[:max(0, width-len(digits))] + digits
+}
 
 // last returns the last n parts of a key, unescaped.
 func last(key string, n int) ([]string, error) {

@@ -13,12 +13,12 @@ import (
 )
 
 // encode returns the record's bytes. Equal records give equal bytes, which the comparison of heads relies on.
-func encode(key string, m proto.Message) (string, error) {
+func encode(key string, m proto.Message) ([]byte, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
-		return "", &recordError{key, err}
+		return nil, &recordError{key, err}
 	}
-	return string(b), nil
+	return b, nil
 }
 
 func decode[M proto.Message](key string, value []byte, into M) (M, error) {

@@ -84,7 +84,7 @@ func signalRecord(org api.OrgID, s *api.Signal) *recordv1.Signal {
 		Id: string(s.ID), Session: string(s.Session), Sequence: s.Sequence, IdempotencyKey: s.IdempotencyKey, PayloadHash: s.PayloadHash[:],
 		Payload: s.Payload, PayloadRef: s.PayloadRef, Sender: s.Sender, AcceptedAt: timeRecord(s.AcceptedAt), Deliveries: s.Deliveries, Org: string(org),
 		ReplayOf: string(s.ReplayOf), ConsumedEpoch: epochRecord(s.ConsumedBy.Epoch), ConsumedAttempt: s.ConsumedBy.Attempt, ConsumedNumber: s.ConsumedNumber,
-		Approval: string(s.Approval), ConsumedAs: string(s.ConsumedAs),
+		Approval: string(s.Approval), ConsumedAs: string(s.ConsumedAs), Reported: s.Reported,
 	}
 	for _, o := range s.Origin {
 		r.Origin = append(r.Origin, &recordv1.Origin{Session: string(o.Session), Agent: o.Agent, Key: o.Key, Signal: string(o.Signal)})
@@ -97,7 +97,7 @@ func signalFrom(r *recordv1.Signal) api.Signal {
 		ID: api.SignalID(r.GetId()), Session: api.SessionID(r.GetSession()), Sequence: r.GetSequence(), IdempotencyKey: r.GetIdempotencyKey(),
 		Payload: r.GetPayload(), PayloadRef: r.GetPayloadRef(), Sender: r.GetSender(), AcceptedAt: timeFrom(r.GetAcceptedAt()), Deliveries: r.GetDeliveries(),
 		ReplayOf: api.SignalID(r.GetReplayOf()), ConsumedBy: api.Source{Epoch: epochFrom(r.GetConsumedEpoch()), Attempt: r.GetConsumedAttempt()}, ConsumedNumber: r.GetConsumedNumber(),
-		Approval: api.ApprovalID(r.GetApproval()), ConsumedAs: api.Outcome(r.GetConsumedAs()),
+		Approval: api.ApprovalID(r.GetApproval()), ConsumedAs: api.Outcome(r.GetConsumedAs()), Reported: r.GetReported(),
 	}
 	for _, o := range r.GetOrigin() {
 		s.Origin = append(s.Origin, api.Origin{Session: api.SessionID(o.GetSession()), Agent: o.GetAgent(), Key: o.GetKey(), Signal: api.SignalID(o.GetSignal())})

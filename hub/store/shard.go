@@ -41,7 +41,7 @@ func (s *Store) Claim(ctx context.Context, shard api.Shard) (api.Head, error) {
 		if err != nil {
 			return api.Head{}, failure(op, err)
 		}
-		done, err := s.txn(ctx, op, []clientv3.Cmp{unchanged(key, revision)}, []clientv3.Op{clientv3.OpPut(key, value)}, nil)
+		done, err := s.txn(ctx, op, []clientv3.Cmp{unchanged(key, revision)}, []clientv3.Op{putOp(key, value)}, nil)
 		if err != nil {
 			return api.Head{}, err
 		}
@@ -225,7 +225,7 @@ func headIs(key string, h api.Head) (clientv3.Cmp, error) {
 		return absent(key), nil
 	}
 	value, err := encode(key, headRecord(h))
-	return clientv3.Compare(clientv3.Value(key), "=", value), err
+	return clientv3.Compare(clientv3.Value(key), "=", string(value)), err
 }
 
 func headOf(key string, r *rangeResponse) (api.Head, int64, error) {
@@ -270,14 +270,22 @@ func (c *changes) put(key string, m proto.Message, opts ...clientv3.OpOption) er
 	if err != nil {
 		return err
 	}
-	c.add(key, clientv3.OpPut(key, value, opts...))
+	c.add(key, putOp(key, value, opts...))
 	return nil
+}
+
+// putOp puts a value without another copy of it.
+func putOp(key string, value []byte, opts ...clientv3.OpOption) clientv3.Op {
+	op := clientv3.OpPut(key, "", opts...)
+	op.WithValueBytes(value)
+	return op
 }
 
 // bytes is how long the operations are in a request, at most.
 func (c *changes) bytes() int {
 	n := 0
-	for _, op := range c.ops {
+	for i := range c.ops {
+		op := &c.ops[i]
 		n += len(op.KeyBytes()) + len(op.ValueBytes()) + opOverhead
 	}
 	return n

@@ -1124,6 +1124,7 @@ type Signal struct {
 	Origin          []*Origin              `protobuf:"bytes,16,rep,name=origin,proto3" json:"origin,omitempty"`                                        // the first one first
 	Approval        string                 `protobuf:"bytes,17,opt,name=approval,proto3" json:"approval,omitempty"`                                    // whose answer it carries
 	ConsumedAs      string                 `protobuf:"bytes,18,opt,name=consumed_as,json=consumedAs,proto3" json:"consumed_as,omitempty"`              // outcome of the turn record that consumed it
+	Reported        uint64                 `protobuf:"varint,19,opt,name=reported,proto3" json:"reported,omitempty"`                                   // number of the hub's source for signal.accepted; 0: of an older version, which kept that event in the outbox
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1282,6 +1283,13 @@ func (x *Signal) GetConsumedAs() string {
 		return x.ConsumedAs
 	}
 	return ""
+}
+
+func (x *Signal) GetReported() uint64 {
+	if x != nil {
+		return x.Reported
+	}
+	return 0
 }
 
 // Origin is one session in the chain that led to a signal.
@@ -1943,7 +1951,7 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\x10cancelled_reason\x18\x17 \x01(\tR\x0fcancelledReason\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\x05\n" +
 	"\x06Signal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x1a\n" +
@@ -1968,7 +1976,8 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\x06origin\x18\x10 \x03(\v2\x15.nave.store.v1.OriginR\x06origin\x12\x1a\n" +
 	"\bapproval\x18\x11 \x01(\tR\bapproval\x12\x1f\n" +
 	"\vconsumed_as\x18\x12 \x01(\tR\n" +
-	"consumedAs\"b\n" +
+	"consumedAs\x12\x1a\n" +
+	"\breported\x18\x13 \x01(\x04R\breported\"b\n" +
 	"\x06Origin\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x10\n" +
