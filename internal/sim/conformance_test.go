@@ -174,6 +174,6 @@ func TestStoreConforms(t *testing.T) {
 	storetest.RunOnly(t, func(*testing.T) storetest.Stores {
 		r := &replica{mu: new(sync.Mutex), Store: NewStore(boottime.Now)}
 		return storetest.Stores{One: r, Other: r}
-	}, "Shards/ClaimFences", "Shards/ConcurrentClaims", "Shards/CommitIsAllOrNone", "Shards/AliveIsCompared", "Shards/ConsumedSignals", "Shards/LoadsManyKeys",
+	}, "Shards/ClaimFences", "Shards/ConcurrentClaims", "Shards/ClaimsOfAllShards", "Shards/CommitIsAllOrNone", "Shards/AliveIsCompared", "Shards/ConsumedSignals", "Shards/LoadsManyKeys",
 		"Shards/LoadsAtOneMoment", "Shards/Model", "Leases/SecondBootAndJournalTakeover", "Leases/Expiry")
 }
