@@ -61,15 +61,25 @@ func (h *Hub) Attach(ctx context.Context, identity string, hello api.Hello) (*At
 	a.ctx, a.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	h.fleet.attach(a, hello)
 	h.log.Info("spoke attached", "cluster", c.ID, "name", c.Name, "boot", hello.Boot, "held", len(hello.Held))
-	if err := a.route(ctx, hello.Held, nil); err != nil {
-		a.Close(err)
-		return nil, api.Welcome{}, err
-	}
-	if err := h.broadcast(ctx, attached(c.ID, hello)); err != nil {
+	if err := h.greet(ctx, c.ID, hello); err != nil {
 		a.Close(err)
 		return nil, api.Welcome{}, err
 	}
 	return a, api.Welcome{Protocol: min(hello.ProtocolMax, api.LinkProtocolMax), Cluster: c.ID, Name: c.Name, Labels: c.Labels, Beat: h.cfg.Beat}, nil
+}
+
+// greet tells every shard of a new link what the spoke says that it has.
+func (h *Hub) greet(ctx context.Context, c api.ClusterID, hello api.Hello) error {
+	all, err := hellos(c, hello)
+	if err != nil {
+		return err
+	}
+	for shard, ev := range all {
+		if err := h.post(ctx, api.Shard(shard), ev); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refusedLease says what a refused lease means, and raises the alarm when somebody else presents a cluster's identity.

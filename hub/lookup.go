@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/nave-dev/nave/api"
@@ -11,15 +10,11 @@ import (
 // lookUp completes events with what memory does not have, before the machine takes them.
 func (l *loop) lookUp(ctx context.Context, events []event) {
 	l.lookUpKeys(ctx, events)
+	l.lookUpEnds(ctx, events)
 	for i, ev := range events {
 		switch ev := ev.(type) {
 		case evEvents:
 			events[i] = l.lookUpCheckpoints(ctx, ev)
-		case evHeld:
-			ev.ended = l.lookUpEnd(ctx, ev.cluster, ev.held)
-			events[i] = ev
-		case evAttach:
-			events[i] = l.lookUpEnds(ctx, ev)
 		case evHealth:
 			if ev.health == api.HealthLost {
 				events[i] = evSilent{cluster: ev.cluster, name: l.ports.name(ev.cluster)}
@@ -63,34 +58,51 @@ func (l *loop) lookUpKeys(ctx context.Context, events []event) {
 	}
 }
 
-// lookUpEnd asks the archive whether a session that memory does not have was terminated while this cluster had it. Without an
-// answer nothing is said of it now.
-func (l *loop) lookUpEnd(ctx context.Context, cluster api.ClusterID, h api.Held) api.OrgID {
-	if l.m.sessions[h.Session] != nil {
-		return ""
-	}
-	b, err := l.ports.Archive.Branch(ctx, h.Session, api.Source{Epoch: h.Epoch, Attempt: max(1, h.Attempt)})
-	if err != nil || !b.Ended || b.Cluster != cluster {
-		return ""
-	}
-	return b.Org
-}
-
-// lookUpEnds does so for what a hello names of this shard.
-func (l *loop) lookUpEnds(ctx context.Context, ev evAttach) evAttach {
-	for _, id := range slices.Sorted(maps.Keys(ev.held)) {
-		h := ev.held[id]
-		if shard, err := id.Shard(); err != nil || shard != l.shard {
-			continue
+// lookUpEnds asks the archive which of the sessions that spokes report, and memory does not have, were terminated while the
+// spoke's cluster had them: once for all reports of a cluster. Without an answer nothing is said of them now.
+func (l *loop) lookUpEnds(ctx context.Context, events []event) {
+	var clusters []api.ClusterID // in the order in which they report
+	unknown, ended := map[api.ClusterID][]SessionEpoch{}, map[api.ClusterID]map[SessionEpoch]api.OrgID{}
+	each := func(cluster api.ClusterID, h api.Held) {
+		if shard, err := h.Session.Shard(); err != nil || shard != l.shard || l.m.sessions[h.Session] != nil {
+			return
 		}
-		if org := l.lookUpEnd(ctx, ev.cluster, h); org != "" {
-			if ev.ended == nil {
-				ev.ended = map[api.SessionID]api.OrgID{}
+		if unknown[cluster] == nil {
+			clusters = append(clusters, cluster)
+		}
+		unknown[cluster] = append(unknown[cluster], SessionEpoch{h.Session, h.Epoch})
+	}
+	for _, ev := range events {
+		switch ev := ev.(type) {
+		case evHeld:
+			each(ev.cluster, ev.held)
+		case evAttach:
+			for _, h := range ev.held {
+				each(ev.cluster, h)
 			}
-			ev.ended[id] = org
 		}
 	}
-	return ev
+	for _, c := range clusters {
+		slices.SortFunc(unknown[c], SessionEpoch.compare) // a hello names what was reported before it
+		ended[c], _ = l.ports.Archive.EndedEpochs(ctx, c, slices.Compact(unknown[c]))
+	}
+	for i, ev := range events {
+		switch ev := ev.(type) {
+		case evHeld:
+			ev.ended = ended[ev.cluster][SessionEpoch{ev.held.Session, ev.held.Epoch}]
+			events[i] = ev
+		case evAttach:
+			for id, h := range ev.held {
+				if org, ok := ended[ev.cluster][SessionEpoch{id, h.Epoch}]; ok {
+					if ev.ended == nil {
+						ev.ended = map[api.SessionID]api.OrgID{}
+					}
+					ev.ended[id] = org
+				}
+			}
+			events[i] = ev
+		}
+	}
 }
 
 // lookUpCheckpoints asks the bucket for the checkpoints that a batch says are saved: a signal must not be settled by one that

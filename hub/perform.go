@@ -12,6 +12,7 @@ import (
 func (l *loop) perform(ctx context.Context, effs []effect) error {
 	at := api.Position{Shard: l.shard, Head: l.m.head}
 	out := l.ports.Out
+	var stale []effStale
 	for _, e := range effs {
 		switch e := e.(type) {
 		case effReply:
@@ -58,11 +59,12 @@ func (l *loop) perform(ctx context.Context, effs []effect) error {
 		case effBehind:
 			l.behind(e)
 		case effStale:
-			l.stale(e.cluster, e.session, e.epoch)
+			stale = append(stale, e)
 		default:
 			panic(fmt.Sprintf("shard %d: unknown effect %T", l.shard, e))
 		}
 	}
+	l.stale(stale)
 	return nil
 }
 
@@ -71,9 +73,17 @@ func (l *loop) acknowledge(cluster api.ClusterID, ack api.Ack) {
 	l.ports.Out.Send(cluster, api.HubMessage{Acks: []api.Ack{ack}})
 }
 
-func (l *loop) stale(cluster api.ClusterID, s api.SessionID, epoch api.Epoch) {
-	l.ports.tell(func(m *metrics) { m.stale.Inc() })
-	l.ports.Logger.Warn("report of another epoch", "cluster", cluster, "session", s, "epoch", epoch.String())
+// stale tells of reports that are not believed: those of one cluster in one line, as a spoke may come back with thousands.
+func (l *loop) stale(of []effStale) {
+	for len(of) > 0 {
+		first, n := of[0], 1
+		for n < len(of) && of[n].cluster == first.cluster {
+			n++
+		}
+		l.ports.tell(func(m *metrics) { m.stale.Add(float64(n)) })
+		l.ports.Logger.Warn("report of another epoch", "cluster", first.cluster, "session", first.session, "epoch", first.epoch.String(), "reports", n)
+		of = of[n:]
+	}
 }
 
 // behind ends the link of a spoke that has seen what this owner has not: nothing that it says may be heard here.
@@ -102,7 +112,7 @@ func (l *loop) side(ctx context.Context, e effSide) {
 	known, err := l.ports.Archive.Branch(ctx, b.Session, b.Source)
 	switch {
 	case api.CodeOf(err) == api.CodeNotFound || err == nil && known.Cluster != e.cluster:
-		l.stale(e.cluster, b.Session, b.Source.Epoch)
+		l.stale([]effStale{{e.cluster, b.Session, b.Source.Epoch}})
 		return
 	case err == nil && last > max(known.Log, known.Side):
 		if err = l.ports.Archive.AppendSide(ctx, known.Org, b, e.cluster, e.at); err == nil {

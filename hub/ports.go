@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"time"
@@ -137,10 +138,23 @@ type Archive interface {
 	// Ended returns those of the sessions that were terminated and are over, and that a decision placed in the cluster at some
 	// time.
 	Ended(ctx context.Context, cluster api.ClusterID, sessions []api.SessionID) ([]api.SessionID, error)
+	// EndedEpochs returns those of the epochs that a decision placed in the cluster and whose session was terminated and is over,
+	// each with its organization.
+	EndedEpochs(ctx context.Context, cluster api.ClusterID, epochs []SessionEpoch) (map[SessionEpoch]api.OrgID, error)
 	// AppendSide keeps events whose epoch was over, for people to read; they get no number. What is there already is
 	// skipped. It needs no generation: it changes no log. CodeConflict when the batch does not continue what log and side
 	// branch have of its source: nothing is kept, the producer must send from there on.
 	AppendSide(ctx context.Context, org api.OrgID, batch api.EventBatch, cluster api.ClusterID, at time.Time) error
+}
+
+// SessionEpoch names an epoch of a session.
+type SessionEpoch struct {
+	Session api.SessionID
+	Epoch   api.Epoch
+}
+
+func (e SessionEpoch) compare(other SessionEpoch) int {
+	return cmp.Or(cmp.Compare(e.Session, other.Session), e.Epoch.Compare(other.Epoch))
 }
 
 // Branch is how far a source of a former epoch was taken.
@@ -149,7 +163,6 @@ type Branch struct {
 	Cluster api.ClusterID // that the epoch was placed in
 	Log     uint64        // last source number in the session's log
 	Side    uint64        // last source number in its side branch
-	Ended   bool          // the session was terminated, and is over
 }
 
 // Reader reads history for people and programs.

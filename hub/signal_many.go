@@ -56,16 +56,18 @@ type evSignals struct{ signals []*evSignal }
 
 func (evSignals) isEvent() {}
 
-// spread appends an event, or each signal of a list.
+// spread appends an event, or what it consists of.
 func spread(events []event, ev event) []event {
-	list, ok := ev.(evSignals)
-	if !ok {
-		return append(events, ev)
+	switch ev := ev.(type) {
+	case evSignals:
+		for _, s := range ev.signals {
+			events = append(events, s)
+		}
+		return events
+	case evHello:
+		return ev.spread(events)
 	}
-	for _, s := range list.signals {
-		events = append(events, s)
-	}
-	return events
+	return append(events, ev)
 }
 
 // shardList is what one shard gets of a call.

@@ -256,6 +256,10 @@ func (m *memory) Ended(context.Context, api.ClusterID, []api.SessionID) ([]api.S
 	return nil, nil // no shard asks
 }
 
+func (m *memory) EndedEpochs(context.Context, api.ClusterID, []SessionEpoch) (map[SessionEpoch]api.OrgID, error) {
+	return nil, nil // nothing ends here
+}
+
 func (m *memory) AppendSide(_ context.Context, _ api.OrgID, b api.EventBatch, _ api.ClusterID, _ time.Time) error {
 	if m.sideAway {
 		return api.Errorf(api.CodeUnavailable, "away")

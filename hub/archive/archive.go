@@ -17,6 +17,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // Config configures an [Archive]: exactly one of File and PostgreSQL.
@@ -52,7 +53,7 @@ type Archive struct {
 	write   *sql.DB // SQLite: one connection
 	read    *sql.DB // PostgreSQL: the same as write
 	st      statements
-	raises  *raises
+	raises  *run.Together[raise]
 	reach   reach
 	timeout time.Duration
 }
@@ -71,7 +72,8 @@ func Open(ctx context.Context, cfg Config) (*Archive, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*cfg.Timeout) // a migration may take its time
 	defer cancel()
-	a := &Archive{raises: newRaises(), timeout: cfg.Timeout}
+	a := &Archive{timeout: cfg.Timeout}
+	a.raises = run.NewTogether(a.raiseAll)
 	err := a.connect(cfg)
 	if err == nil && a.d.numbered {
 		err = a.greet(ctx)

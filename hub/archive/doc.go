@@ -21,5 +21,5 @@
 //  8. A dead letter is there for as long as its replay is known: it cannot be replayed twice.
 //  9. A server that was away needs nobody: connections are made anew, and calls answer CodeUnavailable meanwhile.
 //
-// The package imports hub, api, the two drivers and the migration library. It starts no goroutines and does not log.
+// The package imports hub, api, internal/run, the two drivers and the migration library. It starts no goroutines and does not log.
 package archive

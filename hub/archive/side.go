@@ -27,17 +27,16 @@ func (a *Archive) Branch(ctx context.Context, session api.SessionID, source api.
 	var (
 		org, cluster string
 		log, side    int64
-		ended        int64
 	)
 	err = a.st.branch.QueryRowContext(ctx, int64(shard), string(session), source.String(), string(session), source.String(),
-		string(session), int64(source.Epoch.Incarnation), epoch).Scan(&org, &cluster, &log, &side, &ended)
+		string(session), int64(source.Epoch.Incarnation), epoch).Scan(&org, &cluster, &log, &side)
 	if errors.Is(err, sql.ErrNoRows) {
 		return hub.Branch{}, refuse(op, api.CodeNotFound, "no decision placed session %s in epoch %v", session, source.Epoch)
 	}
 	if err != nil {
 		return hub.Branch{}, failure(op, err)
 	}
-	return hub.Branch{Org: api.OrgID(org), Cluster: api.ClusterID(cluster), Log: uint64(log), Side: uint64(side), Ended: ended > 0}, nil
+	return hub.Branch{Org: api.OrgID(org), Cluster: api.ClusterID(cluster), Log: uint64(log), Side: uint64(side)}, nil
 }
 
 // AppendSide implements [hub.Archive]. What the log has is not repeated in the side branch. CodeConflict when the batch does

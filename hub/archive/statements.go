@@ -68,8 +68,7 @@ func (s *statements) prepare(ctx context.Context, a *Archive) error {
 		{&s.events, a.read, "SELECT " + eventColumns + " FROM events WHERE session = ? AND number >= ? AND org = ? ORDER BY number LIMIT ?"},
 		{&s.branch, a.read, `SELECT d.org, d.cluster,
 			COALESCE((SELECT number FROM positions WHERE shard = ? AND session = ? AND source = ?), 0),
-			COALESCE((SELECT MAX(source_number) FROM side_events WHERE session = ? AND source = ?), 0),
-			(SELECT COUNT(*) FROM terminated t WHERE t.session = d.session)
+			COALESCE((SELECT MAX(source_number) FROM side_events WHERE session = ? AND source = ?), 0)
 			FROM decisions d WHERE d.session = ? AND d.incarnation = ? AND d.epoch = ? AND d.cluster <> '' ORDER BY d.id DESC LIMIT 1`},
 		{&s.side, a.read, "SELECT id, " + sideColumns + " FROM side_events WHERE session = ? AND id > ? AND org = ? ORDER BY id LIMIT ?"},
 		{&s.dead, a.read, "SELECT " + deadColumns(settledColumns) + " FROM settled s WHERE s.signal = ? AND s.org = ? AND s.outcome = 'dead'"},

@@ -79,6 +79,23 @@ func BenchmarkCommit(b *testing.B) {
 	})
 }
 
+// BenchmarkClaimAllShards is what a replica does when it starts.
+func BenchmarkClaimAllShards(b *testing.B) {
+	s := open(b, server(b), "/claims/")
+	for b.Loop() {
+		g := run.NewGroup(b.Context())
+		for i := range api.Shards {
+			g.Go("claim", func(ctx context.Context) error {
+				_, err := s.Claim(ctx, api.Shard(i))
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func claimAll(b *testing.B, s hub.ShardStore, n int) []api.Head {
 	heads := make([]api.Head, n)
 	for i := range heads {

@@ -13,45 +13,6 @@ import (
 	"github.com/nave-dev/nave/hub/store/recordv1"
 )
 
-// maxAttempts bounds the repetitions of a compare-and-swap that others win.
-const maxAttempts = 64
-
-// Claim implements [hub.ShardStore].
-func (s *Store) Claim(ctx context.Context, shard api.Shard) (api.Head, error) {
-	const op = "claim shard"
-	key := s.keys.head(shard)
-	for range maxAttempts {
-		resp, err := s.txn(ctx, op, nil, []clientv3.Op{clientv3.OpGet(key), clientv3.OpGet(s.keys.incarnation())}, nil)
-		if err != nil {
-			return api.Head{}, err
-		}
-		head, revision, err := headOf(key, resp.Responses[0].GetResponseRange())
-		if err != nil {
-			return api.Head{}, failure(op, err)
-		}
-		incarnation, err := incarnationOf(s.keys.incarnation(), resp.Responses[1].GetResponseRange())
-		if err != nil {
-			return api.Head{}, failure(op, err)
-		}
-		if incarnation < head.Generation.Incarnation {
-			return api.Head{}, refuse(op, api.CodeInternal, "shard %d has incarnation %d and the store %d", shard, head.Generation.Incarnation, incarnation)
-		}
-		next := api.Head{Generation: api.Generation{Incarnation: incarnation, N: head.Generation.N + 1}, Batch: head.Batch}
-		value, err := encode(key, headRecord(next))
-		if err != nil {
-			return api.Head{}, failure(op, err)
-		}
-		done, err := s.txn(ctx, op, []clientv3.Cmp{unchanged(key, revision)}, []clientv3.Op{putOp(key, value)}, nil)
-		if err != nil {
-			return api.Head{}, err
-		}
-		if done.Succeeded {
-			return next, nil
-		}
-	}
-	return api.Head{}, refuse(op, api.CodeUnavailable, "others claimed shard %d %d times meanwhile: repeat", shard, maxAttempts)
-}
-
 // Head implements [hub.ShardStore].
 func (s *Store) Head(ctx context.Context, shard api.Shard) (api.Head, error) {
 	const op = "read head"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // Format is the version of the keys and records that this package writes. A store with a newer one is refused.
@@ -89,6 +90,7 @@ type Store struct {
 	updates [16]chan struct{} // one slot each: updates of one organization queue here instead of in conflicts
 	seed    maphash.Seed
 	leases  leaseCache
+	claims  *run.Together[*claim]
 }
 
 var (
@@ -107,6 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{client: cfg.Client, codec: cfg.Codec, keys: keys{cfg.Prefix}, timeout: cfg.Timeout, maxOps: cfg.MaxOps, max: cfg.MaxBytes, seed: maphash.MakeSeed()}
+	s.claims = run.NewTogether(s.claimAll)
 	for i := range s.updates {
 		s.updates[i] = make(chan struct{}, 1)
 	}

@@ -10,5 +10,7 @@
 //  3. A panic in a task becomes a [*PanicError] of that task; the process goes on to its orderly end.
 //  4. A task that returns because its context was cancelled is not an error.
 //
+// [Together] is for goroutines that do the same at once: it merges their calls.
+//
 // The package imports the standard library only and logs nothing: what happened is in the error.
 package run

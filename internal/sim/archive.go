@@ -228,7 +228,7 @@ func (a *Archive) Branch(_ context.Context, session api.SessionID, source api.So
 		if d.Epoch != source.Epoch || d.Cluster == "" {
 			continue
 		}
-		b := hub.Branch{Org: a.orgs[session], Cluster: d.Cluster, Side: a.sideLast[branchKey{session, source}], Ended: a.terminated[session].ID != ""}
+		b := hub.Branch{Org: a.orgs[session], Cluster: d.Cluster, Side: a.sideLast[branchKey{session, source}]}
 		if l := a.logs[session]; l != nil {
 			b.Log = l.sources[source]
 		}
@@ -246,6 +246,18 @@ func (a *Archive) Ended(_ context.Context, cluster api.ClusterID, sessions []api
 		}
 	}
 	slices.Sort(out)
+	return out, nil
+}
+
+// EndedEpochs implements [hub.Archive].
+func (a *Archive) EndedEpochs(_ context.Context, cluster api.ClusterID, epochs []hub.SessionEpoch) (map[hub.SessionEpoch]api.OrgID, error) {
+	out := map[hub.SessionEpoch]api.OrgID{}
+	for _, e := range epochs {
+		placed := slices.IndexFunc(a.decisions[e.Session], func(d api.Decision) bool { return d.Epoch == e.Epoch && d.Cluster != "" })
+		if placed >= 0 && a.decisions[e.Session][placed].Cluster == cluster && a.terminated[e.Session].ID != "" {
+			out[e] = a.orgs[e.Session]
+		}
+	}
 	return out, nil
 }
 

@@ -72,6 +72,11 @@ func (l *locked) Branch(ctx context.Context, s api.SessionID, src api.Source) (o
 	return out, err
 }
 
+func (l *locked) EndedEpochs(ctx context.Context, c api.ClusterID, epochs []hub.SessionEpoch) (out map[hub.SessionEpoch]api.OrgID, err error) {
+	err = l.do(ctx, func() error { out, err = l.Archive.EndedEpochs(ctx, c, epochs); return err })
+	return out, err
+}
+
 func (l *locked) Side(ctx context.Context, org api.OrgID, s api.SessionID, after uint64, limit int) (out []hub.SideEvent, next uint64, err error) {
 	err = l.do(ctx, func() error {
 		next = after
@@ -118,7 +123,7 @@ func (d *database) Open(*testing.T) archivetest.Archive { return d.a }
 // TestArchiveConforms runs the suite of the real archives, but for what a simulator does not read.
 func TestArchiveConforms(t *testing.T) {
 	archivetest.RunOnly(t, func(*testing.T) archivetest.Database { return &database{&locked{Archive: NewArchive()}} },
-		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "Ended", "SideAtOnce", "SideBesideTheLog",
+		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "Ended", "EndedEpochs", "SideAtOnce", "SideBesideTheLog",
 		"ReadDuringAppends", "CancelledContext", "NothingIsNoRequest")
 }
 
@@ -169,6 +174,6 @@ func TestStoreConforms(t *testing.T) {
 	storetest.RunOnly(t, func(*testing.T) storetest.Stores {
 		r := &replica{mu: new(sync.Mutex), Store: NewStore(boottime.Now)}
 		return storetest.Stores{One: r, Other: r}
-	}, "Shards/ClaimFences", "Shards/ConcurrentClaims", "Shards/CommitIsAllOrNone", "Shards/AliveIsCompared", "Shards/ConsumedSignals", "Shards/LoadsManyKeys",
+	}, "Shards/ClaimFences", "Shards/ConcurrentClaims", "Shards/ClaimsOfAllShards", "Shards/CommitIsAllOrNone", "Shards/AliveIsCompared", "Shards/ConsumedSignals", "Shards/LoadsManyKeys",
 		"Shards/LoadsAtOneMoment", "Shards/Model", "Leases/SecondBootAndJournalTakeover", "Leases/Expiry")
 }

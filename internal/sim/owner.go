@@ -174,6 +174,11 @@ func (p *ownerPorts) Ended(ctx context.Context, c api.ClusterID, ids []api.Sessi
 	return p.w.archive.Ended(ctx, c, ids)
 }
 
+func (p *ownerPorts) EndedEpochs(ctx context.Context, c api.ClusterID, epochs []hub.SessionEpoch) (map[hub.SessionEpoch]api.OrgID, error) {
+	p.o.point("ended epochs")
+	return p.w.archive.EndedEpochs(ctx, c, epochs)
+}
+
 func (p *ownerPorts) AppendSide(ctx context.Context, org api.OrgID, b api.EventBatch, c api.ClusterID, at time.Time) error {
 	p.w.did("side branch")
 	return p.write("append to side branch", func() error { return p.w.archive.AppendSide(ctx, org, b, c, at) })

@@ -63,6 +63,7 @@ func tests() map[string]func(*testing.T, Database) {
 		"Branches":           testBranches,
 		"SideBranches":       testSide,
 		"Ended":              testEnded,
+		"EndedEpochs":        testEndedEpochs,
 		"SideAtOnce":         testSideAtOnce,
 		"SideBesideTheLog":   testSideBesideLog,
 		"DeadLetters":        testDeadLetters,

@@ -1,6 +1,7 @@
 package archivetest
 
 import (
+	"math"
 	"testing"
 
 	"github.com/nave-dev/nave/api"
@@ -34,6 +35,50 @@ func testEnded(t *testing.T, db Database) {
 		ended("c", here, moved)
 		ended("other", elsewhere, moved)
 		ended("third")
+		a = db.Open(t)
+	}
+}
+
+// testEndedEpochs: a cluster is told of the epochs that were placed there and whose session ended, and of no other epoch of the
+// same session.
+func testEndedEpochs(t *testing.T, db Database) {
+	ctx := t.Context()
+	a := raised(t, db)
+	here, moved, waited, lives := session(shard, 1), session(shard, 2), session(shard, 3), session(shard, 4)
+	at := func(id api.SessionID, n uint64) hub.SessionEpoch {
+		return hub.SessionEpoch{Session: id, Epoch: api.Epoch{Incarnation: 1, N: n}}
+	}
+	ap := of(shard, first)
+	ap.Decisions = []api.Decision{decision(here, 1), decision(moved, 1), decision(moved, 2), decision(waited, 1), decision(lives, 1)}
+	ap.Decisions[2].Cluster, ap.Decisions[3].Cluster = "other", ""
+	must(t, "Append", a.Append(ctx, []hub.Append{ap}))
+	all := []hub.SessionEpoch{at(lives, 1), at(here, 1), at(here, 2), at(here, 0), at(moved, 1), at(moved, 2), at(waited, 1), at(session(shard, 9), 1), at("no session", 1),
+		at(here, math.MaxUint64), {Session: here, Epoch: api.Epoch{Incarnation: 2, N: 1}}}
+	for n := range 900 { // more than one statement takes
+		all = append(all, at(session(shard, 100+n), 1))
+	}
+	ended := func(cluster api.ClusterID, asked []hub.SessionEpoch, want ...hub.SessionEpoch) {
+		t.Helper()
+		got, err := a.EndedEpochs(ctx, cluster, asked)
+		must(t, "EndedEpochs", err)
+		wanted := map[hub.SessionEpoch]api.OrgID{}
+		for _, e := range want {
+			wanted[e] = org
+		}
+		wantSame(t, "ended in "+string(cluster), got, wanted)
+	}
+	ended("c", all)
+	ended("c", nil)
+	ended("c", []hub.SessionEpoch{at("no session", 1)})
+	end := of(shard, first)
+	for _, id := range []api.SessionID{here, moved, waited} {
+		end.Terminated = append(end.Terminated, api.Session{ID: id, Org: org})
+	}
+	must(t, "Append", a.Append(ctx, []hub.Append{end}))
+	for range 2 {
+		ended("c", all, at(here, 1), at(moved, 1))
+		ended("other", all, at(moved, 2))
+		ended("third", all)
 		a = db.Open(t)
 	}
 }

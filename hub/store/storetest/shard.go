@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -107,6 +109,60 @@ func testConcurrentClaims(t *testing.T, s Stores) {
 		if h.Generation.N != uint64(i+1) {
 			t.Fatalf("generations %v: want each once, from 1", heads)
 		}
+	}
+}
+
+// testClaimsOfAllShards lets two replicas claim all shards at once, while an owner commits: each generation is given once, and
+// nothing that was committed is lost.
+func testClaimsOfAllShards(t *testing.T, s Stores) {
+	const rounds = 1
+	busy := claim(t, s.One, 9)
+	heads := make([][]api.Head, api.Shards)
+	var mu sync.Mutex
+	g := run.NewGroup(t.Context())
+	g.Go("owner", func(ctx context.Context) error {
+		for n := range 2000 { // until its shard is claimed, which takes a few
+			b := putSession(9, busy, n)
+			switch err := s.One.Commit(ctx, []hub.Batch{b}); {
+			case err == nil:
+				busy = b.Next()
+			case api.CodeOf(err) == api.CodeConflict:
+				return nil
+			default:
+				return err
+			}
+		}
+		return errors.New("nobody claimed the shard of an owner that commits")
+	})
+	for i := range 2 * rounds * api.Shards {
+		g.Go("claim", func(ctx context.Context) error {
+			shard := api.Shard(i % api.Shards)
+			h, err := []Replica{s.One, s.Other}[i/api.Shards%2].Claim(ctx, shard)
+			mu.Lock()
+			defer mu.Unlock()
+			heads[shard] = append(heads[shard], h)
+			return err
+		})
+	}
+	must(t, "claims", g.Wait())
+	for shard, all := range heads {
+		first := uint64(1)
+		if shard == 9 {
+			first = 2
+		}
+		slices.SortFunc(all, api.Head.Compare)
+		for i, h := range all {
+			if h.Generation.N != first+uint64(i) {
+				t.Fatalf("generations %v of shard %d: want each once, from %d", all, shard, first)
+			}
+		}
+		last := all[len(all)-1]
+		if shard == 9 && last.Batch != busy.Batch {
+			t.Errorf("the last claim goes on after batch %d, and %d were committed", last.Batch, busy.Batch)
+		}
+		h, err := s.Other.Head(t.Context(), api.Shard(shard))
+		must(t, "Head", err)
+		wantSame(t, fmt.Sprintf("head of shard %d", shard), h, last)
 	}
 }
 

@@ -58,6 +58,7 @@ func tests() map[string]func(*testing.T, Stores) {
 		"Definitions/DecideRunsAgain":          testDecideRunsAgain,
 		"Shards/ClaimFences":                   testClaimFences,
 		"Shards/ConcurrentClaims":              testConcurrentClaims,
+		"Shards/ClaimsOfAllShards":             testClaimsOfAllShards,
 		"Shards/CommitIsAllOrNone":             testCommitAllOrNone,
 		"Shards/AliveIsCompared":               testAliveCompared,
 		"Shards/ConsumedSignals":               testConsumedSignals,

@@ -55,12 +55,17 @@ func bareSQL(dir string) (*sql.DB, error) {
 	return sql.Open("sqlite", "file:"+filepath.Join(dir, "floor.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)")
 }
 
-// number is argument i.
-func number(args []string, i int) (int, error) {
-	if i >= len(args) {
-		return 0, fmt.Errorf("argument %d is missing", i+1)
+// numbers reads arguments.
+func numbers(args []string, to ...*int) (err error) {
+	if len(args) != len(to) {
+		return fmt.Errorf("%d arguments, want %d", len(args), len(to))
 	}
-	return strconv.Atoi(args[i])
+	for i := range to {
+		if *to[i], err = strconv.Atoi(args[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // records is how many keys one transaction writes.
@@ -84,16 +89,8 @@ func put(ctx context.Context, c *clientv3.Client, n, key, value int) error {
 // stateMake: DIR N KEY VALUE writes N records into etcd, and two rows for each into SQLite, as the hub has them of a dormant
 // session; then it waits to be killed.
 func stateMake(ctx context.Context, args []string) error {
-	n, err := number(args, 1)
-	if err != nil {
-		return err
-	}
-	key, err := number(args, 2)
-	if err != nil {
-		return err
-	}
-	value, err := number(args, 3)
-	if err != nil {
+	var n, key, value int
+	if err := numbers(args[1:], &n, &key, &value); err != nil {
 		return err
 	}
 	_, c, err := bareEtcd(ctx, args[0])
@@ -181,8 +178,8 @@ func count(ctx context.Context, db *sql.DB, q string, n *int) error {
 // stateSize: DIR N KEY VALUE writes N records, or none, into the etcd of DIR, compacts it, and prints how many bytes its file
 // has and how many of them hold something.
 func stateSize(ctx context.Context, args []string) error {
-	n, err := number(args, 1)
-	if err != nil {
+	var n, key, value int
+	if err := numbers(args[1:], &n, &key, &value); err != nil {
 		return err
 	}
 	e, c, err := bareEtcd(ctx, args[0])
@@ -190,18 +187,8 @@ func stateSize(ctx context.Context, args []string) error {
 		return err
 	}
 	defer e.Close()
-	if n > 0 {
-		key, err := number(args, 2)
-		if err != nil {
-			return err
-		}
-		value, err := number(args, 3)
-		if err != nil {
-			return err
-		}
-		if err := put(ctx, c, n, key, value); err != nil {
-			return err
-		}
+	if err := put(ctx, c, n, key, value); err != nil {
+		return err
 	}
 	res, err := c.Get(ctx, "nothing")
 	if err != nil {

@@ -5,7 +5,7 @@
 // The way of a signal: [Join] enrolls as any spoke does; [Spoke.Run] keeps a link over the overlay. A session that comes is
 // reported as running; its signals become one turn (turn.started, turn.ended) whose checkpoint is saved to the bucket the first
 // time and is the same afterwards, as that of an agent that changes nothing; checkpoint.saved settles them. A session without
-// work is reported as idle, and as gone when the hub releases it.
+// work is reported as idle, unless it is to stay ([Spoke.Stay]), and as gone when the hub releases it.
 //
 // Invariants:
 //

@@ -43,6 +43,7 @@ type Spoke struct {
 	positions map[api.Shard]api.Position
 	dirty     []*session // that have something to send
 	toSave    []*session // whose checkpoint is not in the bucket
+	stay      bool       // sessions without work stay
 	wake      chan struct{}
 	saveWake  chan struct{}
 }
@@ -67,6 +68,13 @@ type session struct {
 func newSpoke(cfg Config, l *transport.Link, closeNode func() error) *Spoke {
 	return &Spoke{cfg: cfg, link: l, close: closeNode, sessions: map[api.SessionID]*session{}, positions: map[api.Shard]api.Position{},
 		wake: make(chan struct{}, 1), saveWake: make(chan struct{}, savers)}
+}
+
+// Stay lets sessions without work stay from now on; before, they are reported as idle at once, and sleep.
+func (s *Spoke) Stay() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stay = true
 }
 
 // Turns is how many turns it has ended.
@@ -198,7 +206,7 @@ func (s *Spoke) wanted(d api.Desired) {
 // covered says that the checkpoint is in the bucket, and that nothing is left to do.
 func (s *Spoke) covered(x *session) {
 	x.put(api.Event{Type: api.EventSaved, Attributes: map[string]string{api.AttrCheckpoint: string(checkpoint)}})
-	if !s.cfg.Stay {
+	if !s.stay {
 		x.state, x.told = api.HeldIdle, false
 	}
 	s.touch(x)

@@ -135,8 +135,8 @@ func (w world) contextFloor(ctx context.Context) (*program, error) {
 		return nil, err
 	}
 	file := w.Path("floor.json")
-	if err := os.WriteFile(file, m.identity, 0o600); err != nil {
+	if err := os.WriteFile(file, m.Identity, 0o600); err != nil {
 		return nil, err
 	}
-	return startFloor(ctx, filepath.Join(w.Bench.Bin, "bench-bare"), file, m.service)
+	return startFloor(ctx, filepath.Join(w.Bench.Bin, "bench-bare"), file, m.Service)
 }

@@ -2,11 +2,6 @@ package memory
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,52 +15,26 @@ import (
 	"github.com/nave-dev/nave/hub/client"
 	"github.com/nave-dev/nave/internal/bench/rig"
 	"github.com/nave-dev/nave/internal/run"
-	"github.com/nave-dev/nave/transport"
 	"github.com/nave-dev/nave/transport/ziti"
 )
 
-// member is what enrolling a cluster brings.
-type member struct {
-	identity []byte // of the overlay
-	service  string
-	hubs     []string
-}
-
 // enroll registers a cluster and enrolls as its spoke.
-func (w world) enroll(ctx context.Context, name string) (member, error) {
+func (w world) enroll(ctx context.Context, name string) (rig.Member, error) {
 	res, err := w.Client.Clusters.Register(ctx, &navev1.RegisterClusterRequest{Cluster: &navev1.Cluster{Meta: &navev1.Meta{Name: name}}, RequestId: client.NewKey()})
 	if err != nil {
-		return member{}, err
+		return rig.Member{}, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return member{}, err
-	}
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return member{}, err
-	}
-	token := client.NewJoinToken(w.Address, w.Client.Authority(), api.ClusterID(res.GetCluster().GetMeta().GetId()), res.GetJoinToken())
-	e, err := client.Enroll(ctx, token, key)
-	for api.CodeOf(err) == api.CodeLimit && rig.Pause(ctx, 100*time.Millisecond) == nil { // the hub takes 20 a second of one address
-		e, err = client.Enroll(ctx, token, key)
-	}
-	if err != nil {
-		return member{}, err
-	}
-	identity, err := ziti.Enroll(ctx, ziti.Enrollment{Token: e.GetOverlayToken(), CA: e.GetOverlayAuthority(), Controllers: e.GetOverlayControllers(),
-		Key: pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})})
-	return member{identity, e.GetService(), e.GetHubIdentities()}, err
+	return rig.Enroll(ctx, client.NewJoinToken(w.Address, w.Client.Authority(), api.ClusterID(res.GetCluster().GetMeta().GetId()), res.GetJoinToken()))
 }
 
 // enrollers are how many clusters are enrolled at a time.
 const enrollers = 2
 
 // enrollAll enrolls n clusters.
-func (w world) enrollAll(ctx context.Context, n int) ([]member, error) {
+func (w world) enrollAll(ctx context.Context, n int) ([]rig.Member, error) {
 	var (
 		next atomic.Int64
-		out  = make([]member, n)
+		out  = make([]rig.Member, n)
 		g    = run.NewGroup(ctx)
 	)
 	for range enrollers {
@@ -127,7 +96,7 @@ func (h *idle) Disconnected(context.Context, error) { h.lost.Add(1) }
 
 // links are open links. They belong to the scenario's goroutine.
 type links struct {
-	members []member // the first open of them have a link
+	members []rig.Member // the first open of them have a link
 	open    int
 	bytes   atomic.Int64 // through all of them, in both directions
 	lost    atomic.Int64 // how often one ended
@@ -146,23 +115,12 @@ func (l *links) to(ctx context.Context, n int) error {
 }
 
 // add opens a link and waits until the hub has welcomed it.
-func (l *links) add(ctx context.Context, m member) error {
-	node, err := ziti.OpenNode(ziti.NodeConfig{Identity: m.identity})
+func (l *links) add(ctx context.Context, m rig.Member) error {
+	node, link, err := m.Link(slog.New(slog.DiscardHandler), func(c net.Conn) net.Conn { return counted{c, &l.bytes} })
 	if err != nil {
 		return err
 	}
 	l.nodes = append(l.nodes, node)
-	link, err := transport.NewLink(transport.LinkConfig{
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			c, err := node.Dial(ctx, m.service)
-			return counted{c, &l.bytes}, err
-		},
-		Credentials: ziti.ClientCredentials(node, ziti.AllowIDs(m.hubs...)),
-		Log:         slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return err
-	}
 	welcomed := make(chan struct{})
 	h := &idle{number: l.open + 1, connected: sync.OnceFunc(func() { close(welcomed) }), lost: &l.lost}
 	l.g.Go("link", func(ctx context.Context) error { return link.Run(ctx, h) })

@@ -14,25 +14,28 @@ import (
 	"github.com/nave-dev/nave/internal/bench/measure"
 )
 
+// cost of a start: from exec until the program says that it is ready.
+type cost struct{ took, used time.Duration }
+
 // runFloor starts a floor, waits until it says that it is ready, and kills it as the hub is killed. It returns what it said and
-// how long that took.
-func runFloor(ctx context.Context, b *measure.Bench, args ...string) (string, time.Duration, error) {
+// what that cost.
+func runFloor(ctx context.Context, b *measure.Bench, args ...string) (string, cost, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*startTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.Self, append([]string{floor.Command}, args...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return "", 0, err
+		return "", cost{}, err
 	}
 	defer in.Close()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", 0, err
+		return "", cost{}, err
 	}
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
-		return "", 0, err
+		return "", cost{}, err
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	took := time.Since(began)
@@ -40,9 +43,9 @@ func runFloor(ctx context.Context, b *measure.Bench, args ...string) (string, ti
 	_, _ = io.Copy(io.Discard, out)
 	_ = cmd.Wait() // it was killed
 	if err != nil || !strings.HasPrefix(line, "ready") {
-		return "", 0, fmt.Errorf("floor %s said %q: %w", args[0], line, err)
+		return "", cost{}, fmt.Errorf("floor %s said %q: %w", args[0], line, err)
 	}
-	return strings.TrimSpace(strings.TrimPrefix(line, "ready")), took, nil
+	return strings.TrimSpace(strings.TrimPrefix(line, "ready")), cost{took, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
 }
 
 // sizes of an etcd in bytes.

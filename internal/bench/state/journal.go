@@ -24,7 +24,7 @@ type spokeProcess struct {
 }
 
 // ready waits until the journal is replayed and the hub has welcomed the spoke.
-func (p *spokeProcess) ready(ctx context.Context, r *rig) error {
+func (p *spokeProcess) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	return federation.Await(ctx, "spoke ready", func() (bool, error) {

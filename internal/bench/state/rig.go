@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -25,6 +24,7 @@ import (
 	"github.com/nave-dev/nave/hub/client"
 	"github.com/nave-dev/nave/internal/bench/loopspoke"
 	"github.com/nave-dev/nave/internal/bench/measure"
+	bench "github.com/nave-dev/nave/internal/bench/rig"
 	"github.com/nave-dev/nave/internal/federation"
 	"github.com/nave-dev/nave/internal/run"
 )
@@ -49,9 +49,9 @@ type rig struct {
 	made     int        // sessions
 }
 
-// newRig starts a hub and defines the agent whose sessions the synthetic spoke takes. stay keeps sessions that have nothing to do.
-func newRig(ctx context.Context, b *measure.Bench, name string, stay bool) (r *rig, err error) {
-	dir, err := b.Subdir(name)
+// newRig starts a hub and defines the agent whose sessions the synthetic spoke takes.
+func newRig(ctx context.Context, b *measure.Bench) (r *rig, err error) {
+	dir, err := b.Subdir("f")
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func newRig(ctx context.Context, b *measure.Bench, name string, stay bool) (r *r
 		}
 	}()
 	for _, door := range []string{"api", "grpc", "metrics", "profiling"} {
-		if r.ports[door], err = freePort(); err != nil {
+		if r.ports[door], err = bench.FreePort(); err != nil {
 			return r, err
 		}
 	}
@@ -86,15 +86,7 @@ log: {level: info}
 	if err = r.connect(ctx); err != nil {
 		return r, err
 	}
-	return r, r.populate(ctx, stay)
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
+	return r, r.populate(ctx)
 }
 
 // start starts the hub, anew or on its data, and waits until it is ready.
@@ -128,9 +120,15 @@ func (r *rig) connect(context.Context) error {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
+	authorized := func(ctx context.Context) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+here.Token)
+	}
 	r.grpc, err = grpc.NewClient(r.ports["grpc"], grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool})),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			return invoke(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+here.Token), method, req, reply, cc, opts...)
+			return invoke(authorized(ctx), method, req, reply, cc, opts...)
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return open(authorized(ctx), desc, cc, method, opts...)
 		}))
 	if err != nil {
 		return err
@@ -145,7 +143,7 @@ const documents = `{"apiVersion":"nave.dev/v1","kind":"Environment","metadata":{
 {"apiVersion":"nave.dev/v1","kind":"Agent","metadata":{"name":"` + agentName + `"},"spec":{"environment":"local","harness":{"protocol":"command","command":["/bin/true"]},"idle_timeout":"1s"}}
 `
 
-func (r *rig) populate(ctx context.Context, stay bool) error {
+func (r *rig) populate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := os.WriteFile(r.Path("agent.yaml"), []byte(documents), 0o600); err != nil {
@@ -161,7 +159,7 @@ func (r *rig) populate(ctx context.Context, stay bool) error {
 	if err != nil {
 		return err
 	}
-	if r.spoke, err = loopspoke.Join(ctx, loopspoke.Config{Token: string(bytes.TrimSpace(token)), Flavor: flavor, Stay: stay, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if r.spoke, err = loopspoke.Join(ctx, loopspoke.Config{Token: string(bytes.TrimSpace(token)), Flavor: flavor, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		return err
 	}
 	r.group = run.NewGroup(context.WithoutCancel(ctx))
@@ -177,12 +175,15 @@ func (r *rig) live(ctx context.Context, name string) error {
 	})
 }
 
-// stop ends everything.
+// stop ends everything. The overlay of a hub that was killed would live on for a while.
 func (r *rig) stop() error {
 	var err error
+	if r.hub != nil && !r.hub.Running() {
+		err = endAll(r.Path("hub"))
+	}
 	if r.group != nil {
 		r.group.Stop()
-		err = r.group.Wait()
+		err = errors.Join(err, r.group.Wait())
 	}
 	if r.grpc != nil {
 		r.grpc.Close()
@@ -191,6 +192,19 @@ func (r *rig) stop() error {
 		r.client.Close()
 	}
 	return errors.Join(err, r.Federation.Stop())
+}
+
+// endAll kills the processes that name a folder, also those that are just being started.
+func endAll(dir string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	return federation.Await(ctx, "end of all processes in "+dir, func() (bool, error) {
+		left := federation.Naming(dir)
+		for _, p := range left {
+			p.Kill()
+		}
+		return len(left) == 0, nil
+	})
 }
 
 // payload is of the size of a short prompt.
@@ -245,7 +259,12 @@ func (r *rig) grow(ctx context.Context, n int) error {
 
 // metrics reads the hub's metrics.
 func (r *rig) metrics(ctx context.Context) (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.ports["metrics"]+"/metrics", nil)
+	return metricsOf(ctx, r.ports["metrics"])
+}
+
+// metricsOf reads the metrics of a program.
+func metricsOf(ctx context.Context, address string) (map[string]float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -268,6 +287,3 @@ func (r *rig) metrics(ctx context.Context) (map[string]float64, error) {
 	}
 	return out, nil
 }
-
-// joined is both errors.
-func joined(a, b error) error { return errors.Join(a, b) }
