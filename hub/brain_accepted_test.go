@@ -2,6 +2,7 @@ package hub
 
 import (
 	"testing"
+	"time"
 
 	"github.com/nave-dev/nave/api"
 )
@@ -137,5 +138,18 @@ func TestWhatIsUrgentHurriesTheArchive(t *testing.T) {
 	m.enqueue(s, api.Event{Session: "s", Source: src, SourceNumber: 2, Type: api.EventLog}, nil)
 	if n := hurries(); n != 0 {
 		t.Errorf("%d hurries again", n)
+	}
+}
+
+// A batch that was not written yet has a signal as it was, whatever comes of it meanwhile.
+func TestASignalOfABatchIsNotChanged(t *testing.T) {
+	m := newMachine(0, api.Head{}, Limits{}.withDefaults())
+	s := m.add(api.Session{ID: "s", Org: api.DefaultOrg, Intent: api.IntentActive, Phase: api.PhaseDormant})
+	var first, later output
+	sig := m.admit(&first, s, time.Unix(9, 0), api.Signal{ID: "x", IdempotencyKey: "k"})
+	m.digest(&later, time.Unix(10, 0), s, api.Event{Session: "s", Source: api.Source{Epoch: api.Epoch{N: 1}, Attempt: 1}, SourceNumber: 1, Type: api.EventTurnDone,
+		Outcome: api.OutcomeFailed, Signals: []uint64{1}}, nil)
+	if sig.Deliveries != 0 || first.mutations[0].PutSignal.Deliveries != 0 || s.pending[0].Deliveries != 1 {
+		t.Errorf("%d failures in the batch, %d in the inbox: want 0 and 1", first.mutations[0].PutSignal.Deliveries, s.pending[0].Deliveries)
 	}
 }

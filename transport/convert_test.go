@@ -22,6 +22,7 @@ var notCarried = map[string]string{
 	"Signal.ConsumedBy":       "consumed signals are not sent",
 	"Signal.ConsumedNumber":   "consumed signals are not sent",
 	"Signal.ConsumedAs":       "consumed signals are not sent",
+	"Signal.Reported":         "is for the hub's store alone",
 	"Event.Number":            "the owner gives it",
 	"Event.Cluster":           "the hub knows whose link it is",
 	"ResolvedRevision.Policy": "placement's business",
