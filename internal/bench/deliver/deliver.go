@@ -87,7 +87,7 @@ func deliverQuick(ctx context.Context, w *world, f *relayFloor, sessions int) er
 	var path, base []float64
 	cost := cost{w: w, f: f}
 	err := w.counting(ctx, "at 25/s", func() (int, error) {
-		res, _, err := w.load(ctx, tee, 25, 2*time.Second, sessions, 0)
+		res, _, err := w.load(ctx, tee, 25, time.Second, sessions, 0)
 		return len(res.Samples), errors.Join(err, w.settled(ctx, api.PhaseRunning))
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func deliverQuick(ctx context.Context, w *world, f *relayFloor, sessions int) er
 			return err
 		}
 		run, err := cost.ofPath(func() (measure.Samples, error) {
-			res, _, err := w.load(ctx, tee, 25, 1200*time.Millisecond, sessions, 0)
+			res, _, err := w.load(ctx, tee, 25, time.Second, sessions, 0)
 			return res.Samples, err
 		})
 		if err != nil {
