@@ -15,7 +15,7 @@ type Attachment struct {
 	identity  string
 	boot      string
 	mail      *mailbox
-	sent      time.Time     // of the last message; of Next
+	alone     time.Time     // since when nothing but acknowledgements waits; zero: that is not so; of Next
 	wake      chan struct{} // capacity 1
 	transfers chan struct{} // one place per transfer of a checkpoint that is under way
 	ctx       context.Context
@@ -134,13 +134,19 @@ func (a *Attachment) Next(ctx context.Context) (api.HubMessage, error) {
 		if a.ctx.Err() != nil {
 			return api.HubMessage{}, a.reason()
 		}
-		if wait := time.Until(a.sent.Add(ackPace)); wait > 0 && a.mail.calm() {
+		if !a.mail.calm() {
+			a.alone = time.Time{}
+		} else if a.alone.IsZero() {
+			a.alone = time.Now()
+		}
+		if wait := time.Until(a.alone.Add(ackPace)); wait > 0 {
 			later.Reset(wait)
 		} else {
 			msg, some, ask := a.mail.take()
 			a.ask(ask)
 			if some {
-				a.sent = time.Now()
+				a.alone = time.Time{}
+				a.h.metrics.sent.Inc()
 				return msg, a.fill(ctx, msg)
 			}
 		}
@@ -197,6 +203,7 @@ func (a *Attachment) push(m api.HubMessage) {
 
 // Receive takes what a spoke sent. It blocks while shards are busy, which holds the spoke back.
 func (a *Attachment) Receive(ctx context.Context, m api.SpokeMessage) error {
+	a.h.metrics.received.Inc()
 	a.h.fleet.reported(a.cluster, m.Capacity, m.Held)
 	a.pour(m.Deltas)
 	return a.route(ctx, m.Held, m.Events)

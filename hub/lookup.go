@@ -117,7 +117,10 @@ func (l *loop) lookUpCheckpoints(ctx context.Context, ev evEvents) evEvents {
 		if e.Type != api.EventSaved || e.SourceNumber <= s.log.taken[ev.batch.Source] || !id.Valid() {
 			continue
 		}
-		has, err := l.ports.Vault.HasCheckpoint(ctx, s.Org, s.ID, id)
+		has, err := s.Checkpoint() == id, error(nil) // the last durable one was asked for when it became that, and is never removed
+		if !has {
+			has, err = l.ports.Vault.HasCheckpoint(ctx, s.Org, s.ID, id)
+		}
 		if err != nil {
 			ev.unknown = &api.Error{Code: api.CodeUnavailable, Op: "look up checkpoint", Err: err}
 			break

@@ -14,7 +14,7 @@ const (
 	messageBytes = 1 << 20 // about how large one message to a spoke becomes
 	messageAcks  = 4096    // acknowledgements in one message
 
-	ackPace = 5 * time.Millisecond // how soon a message of acknowledgements alone follows another one
+	ackPace = 10 * time.Millisecond // for how long acknowledgements wait for something to go with: a spoke has a window without them
 )
 
 // mailbox is what waits for a link. It is level: of a session the latest word waits, of a source the highest

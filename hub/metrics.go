@@ -30,6 +30,8 @@ type metrics struct {
 	transfers    *prometheus.HistogramVec
 	collections  *prometheus.CounterVec
 	collected    prometheus.Counter
+
+	sent, received prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -53,6 +55,9 @@ func newMetrics() *metrics {
 		transfers:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nave_hub_checkpoint_seconds", Help: "Duration of transfers of checkpoints by direction and result.", Buckets: prometheus.ExponentialBuckets(0.005, 3, 12)}, []string{"direction", "result"}),
 		collections:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nave_hub_collections_total", Help: "Sessions whose old checkpoints were collected, by result; left: too many waited."}, []string{"result"}),
 		collected:    prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_collected_objects_total", Help: "Objects that were removed from the bucket."}),
+
+		sent:     prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_link_sent_total", Help: "Messages to spokes."}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{Name: "nave_hub_link_received_total", Help: "Messages from spokes."}),
 	}
 }
 
@@ -60,7 +65,7 @@ func newMetrics() *metrics {
 func (m *metrics) register(r prometheus.Registerer, h *Hub) error {
 	var errs []error
 	for _, c := range []prometheus.Collector{m.signals, m.batches, m.commits, m.repeats, m.appended, m.appends, m.placements, m.stale, m.gaps, m.side,
-		m.alarms, m.refusedBoots, m.resyncs, m.moved, m.transfers, m.collections, m.collected, &levels{h: h}} {
+		m.alarms, m.refusedBoots, m.resyncs, m.moved, m.transfers, m.collections, m.collected, m.sent, m.received, &levels{h: h}} {
 		errs = append(errs, r.Register(c))
 	}
 	return errors.Join(errs...)

@@ -145,6 +145,9 @@ func (l *loop) turn(ctx context.Context, events []event) error {
 		o := l.m.step(now, ev)
 		o.effects = l.answeredEarly(o.effects)
 		events = append(o.next, events...)
+		if o.guard == nil {
+			o = joined(o, batchOps-len(muts), batchBytes-bytes)
+		}
 		size := Batch{Mutations: o.mutations}.size()
 		if o.guard != nil || len(o.apart) > 0 || len(muts) > 0 && (len(muts)+len(o.mutations) > batchOps || bytes+size > batchBytes) {
 			if err := settle(); err != nil {
@@ -185,6 +188,19 @@ func together(muts, more []Mutation, records map[api.SessionID]int) []Mutation {
 		muts = append(muts, mu)
 	}
 	return muts
+}
+
+// joined puts what may be committed apart before the rest, if all of it has room in the batch: a transaction less.
+func joined(o output, ops, bytes int) output {
+	if len(o.apart) == 0 {
+		return o
+	}
+	all := append(slices.Concat(o.apart...), o.mutations...)
+	if len(all) > ops || (Batch{Mutations: all}).size() > bytes {
+		return o
+	}
+	o.apart, o.mutations = nil, all
+	return o
 }
 
 func allTidy(muts []Mutation) bool {

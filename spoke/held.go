@@ -26,6 +26,15 @@ func heldOf(d *desired, o *observed, now time.Duration) (api.Held, bool) {
 	return h, true
 }
 
+// sameHeld reports that the hub would learn nothing: which signals the spoke has seen matters when it proposes to sleep, and
+// goes with what is reported then. Else each signal would cost a report.
+func sameHeld(a, b api.Held) bool {
+	if b.State != api.HeldIdle {
+		a.Seen = b.Seen
+	}
+	return a == b
+}
+
 func idle(d *desired, o *observed, now time.Duration) bool {
 	return !d.stopping() && !o.Busy && !d.working() && len(d.Uncovered) == 0 && now >= o.IdleAt+d.Revision.Agent.IdleTimeout
 }

@@ -24,8 +24,8 @@ type loop struct {
 	right   right
 
 	batch   [][]byte      // changes of this round, encoded
-	must    bool          // some of them are not acknowledgements alone: they are appended in this round
-	lazy    time.Duration // when the first acknowledgement came that is not appended yet; 0: there is none
+	must    bool          // some of them do not wait: they are appended in this round
+	lazy    time.Duration // when the first change came that waits to be appended; 0: there is none
 	late    [][]byte      // of the round before: only with a planted fault
 	answers []func(error) // to be called when they are durable
 	effects []func()      // to be done then
@@ -158,6 +158,7 @@ func (l *loop) next() time.Duration {
 
 // change makes a change and puts it into this round's journal append.
 func (l *loop) change(r record) {
+	waits := l.st.mayWait(r)
 	if err := l.st.apply(r); err != nil {
 		panic(fmt.Sprintf("change contradicts the state: %v", err))
 	}
@@ -166,7 +167,7 @@ func (l *loop) change(r record) {
 		panic(err.Error())
 	}
 	l.batch = append(l.batch, b)
-	if _, ok := r.(ackedRecord); !ok {
+	if !waits {
 		l.must = true
 	} else if l.lazy == 0 {
 		l.lazy = l.now
@@ -222,12 +223,27 @@ func (l *loop) commit() error {
 	return nil
 }
 
-// Acknowledgements of the hub wait for the next append, in their place among the changes. Without them a restarted spoke sends
-// events again that the hub has, and is told so: nobody waits for that they are durable.
+// What only says how far the hub is waits for the next append, in its place among the changes: nobody waits for that it is
+// durable, and the hub says it again. Without an acknowledgement a restarted spoke sends events again that the hub has, and is
+// told so; without the word that signals are settled it keeps them until the next connection, which begins with everything;
+// without a position of the same owner it knows of an earlier one.
 const (
 	lazyFor     = tickEvery
 	lazyRecords = 1000
 )
+
+// mayWait reports that a change may wait for the next append. It is asked before the change is made.
+func (st *state) mayWait(r record) bool {
+	switch r := r.(type) {
+	case ackedRecord:
+		return true
+	case inboxRecord:
+		return len(r.Put) == 0
+	case positionRecord:
+		return st.positions[r.Position.Shard].Generation == r.Position.Head.Generation
+	}
+	return false
+}
 
 // due reports whether there is something to append in this round.
 func (l *loop) due() bool {

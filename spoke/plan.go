@@ -91,11 +91,11 @@ func plan(d *desired, o *observed, now time.Duration) []action {
 		if until, ok := leaseOf(d, o, now); ok && until != o.Leased {
 			as = append(as, lease{d.workload(), until})
 		}
-		if orders := ordersOf(d, o); o.Told == nil || !sameOrders(*o.Told, orders) {
+		if orders := ordersOf(d, o); o.Told == nil || !sameOrders(still(d, *o.Told), orders) {
 			as = append(as, tell{d.workload(), orders})
 		}
 	}
-	if held, ok := heldOf(d, o, now); ok && o.Connected && (o.Reported == nil || *o.Reported != held) { // Number is for a hello alone
+	if held, ok := heldOf(d, o, now); ok && o.Connected && (o.Reported == nil || !sameHeld(*o.Reported, held)) { // Number is for a hello alone
 		as = append(as, report{held})
 	}
 	return as
@@ -209,6 +209,12 @@ func ordersOf(d *desired, o *observed) Orders {
 	signals := d.deliverable()
 	return Orders{Signals: signals, Single: d.Failed || len(signals) > 0 && signals[0].Deliveries > 0, Stop: d.stopping(),
 		Cancelled: o.Said.Cancelled, Answers: o.Said.Answers}
+}
+
+// still is what orders that were told say to a harness that has consumed signals since: it knows that itself.
+func still(d *desired, told Orders) Orders {
+	told.Signals = slices.DeleteFunc(slices.Clone(told.Signals), func(s api.Signal) bool { return d.Done[s.Sequence] })
+	return told
 }
 
 func sameOrders(a, b Orders) bool {

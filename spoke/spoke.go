@@ -82,7 +82,9 @@ type Spoke struct {
 	metrics *metrics
 	status  *status
 	in      chan Input // bound inputBound; when it is full the callers wait: harnesses, the link, the runtime's workers
-	calm    chan Input // the same, of those that may wait a moment: they are answered before their sender says more
+	calm    chan Input // the same, of those that may wait a moment
+
+	late atomic.Pointer[error] // of acknowledgements that were taken without waiting for them; nil: there is none
 }
 
 // New checks the configuration. It starts nothing.
@@ -137,10 +139,23 @@ func (h *linkHandler) Hello(ctx context.Context) (api.Hello, error) {
 }
 
 func (h *linkHandler) Connected(ctx context.Context, w api.Welcome) error {
+	h.late.Store(nil)
 	return h.tell(ctx, func(answer func(error)) Input { return Connected(w, answer) })
 }
 
+// Receive does not wait for acknowledgements, which gather a moment: a signal behind them would wait too. An error of theirs
+// comes with the next message.
 func (h *linkHandler) Receive(ctx context.Context, m api.HubMessage) error {
+	if err := h.late.Swap(nil); err != nil {
+		return *err
+	}
+	if len(m.Updates) == 0 {
+		return (*Spoke)(h).put(ctx, Received(m, func(err error) {
+			if err != nil {
+				h.late.Store(&err)
+			}
+		}))
+	}
 	return h.tell(ctx, func(answer func(error)) Input { return Received(m, answer) })
 }
 

@@ -187,7 +187,7 @@ func TestTheLeaseComesBackWithTheCommit(t *testing.T) {
 func TestACommitOfUnknownOutcome(t *testing.T) {
 	for _, lost := range []string{"request", "answer"} {
 		t.Run(lost, func(t *testing.T) {
-			atEach(t, "hub", 100, func(w *World, _ *actor, what string) fate {
+			atEach(t, "hub", 90, func(w *World, _ *actor, what string) fate {
 				if what == "before commit" {
 					w.lose = lost
 				}

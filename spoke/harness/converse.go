@@ -36,7 +36,7 @@ func (h *Harness) exchange(ctx context.Context, kill <-chan struct{}, a *agent, 
 	a.finish(kill, err == nil || errors.Is(err, acp.ErrEnded))
 	if err == nil {
 		a.known.Answered, a.known.Instructions = true, hashOf(h.w.Instructions)
-		if serr := a.known.store(h.w.Home); serr != nil {
+		if serr := a.known.keep(h.w.Home); serr != nil {
 			h.say(serr.Error())
 		}
 	}

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
 // readLines calls f for each line of r, without its end, as valid UTF-8 of at most limit bytes. A longer line comes in parts:
 // continued says that the next call goes on with the same line. It ends with r.
 func readLines(r io.Reader, limit int, f func(text string, continued bool)) error {
-	br := bufio.NewReaderSize(r, limit)
+	br := reader(r, limit)
+	defer readers.Put(br)
 	var rest []byte // cut off at the end of a part: the beginning of a character, or of the line's end
 	for {
 		part, err := br.ReadSlice('\n')
@@ -38,6 +40,17 @@ func readLines(r io.Reader, limit int, f func(text string, continued bool)) erro
 			return err
 		}
 	}
+}
+
+// readers keeps readers that are not used: one has room for the longest line, and each turn needs two.
+var readers sync.Pool
+
+func reader(r io.Reader, limit int) *bufio.Reader {
+	if br, ok := readers.Get().(*bufio.Reader); ok && br.Size() == limit {
+		br.Reset(r)
+		return br
+	}
+	return bufio.NewReaderSize(r, limit)
 }
 
 // emit splits a text that has grown beyond the limit by the replacement of bytes that are not UTF-8.

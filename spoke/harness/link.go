@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -128,10 +127,14 @@ func (h *Harness) askLease(stream attachment) error {
 // cost a message for each. An event after a pause waits for nothing.
 const eventPace = 2 * time.Millisecond
 
-// send asks for leases, says which turn runs and sends the events after a number, until ctx ends. The lease comes first: it
-// is asked for before a spoke that takes no events ends the connection.
+// turnPace is for how long after its beginning the events of a turn wait for each other. A turn that is over by then, as many
+// that print a line are, costs one message, one append of the journal, one transaction of the archive and one of etcd, and not
+// two or three of each. What an agent says later waits for nothing.
+const turnPace = 6 * time.Millisecond
+
+// send asks for leases and sends the events after a number, until ctx ends. The lease comes first: it is asked for before a
+// spoke that takes no events ends the connection.
 func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) error {
-	var told []uint64
 	ask, due := time.NewTimer(h.lease.pause()), false
 	defer ask.Stop()
 	live, flush := time.NewTimer(time.Hour), false // deltas are gathered for a while
@@ -154,15 +157,12 @@ func (h *Harness) send(ctx context.Context, stream attachment, sent uint64) erro
 			ask.Reset(h.lease.pause())
 		}
 		batch, turn, changed := h.out.after(sent)
-		if !slices.Equal(turn, told) {
-			told = turn
-			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Turn{Turn: &harnessv1.TurnState{Signals: turn}}}); err != nil {
-				return err
-			}
-		}
-		if wait := time.Until(last.Add(eventPace)); len(batch) > 0 && len(batch) < batchEvents && wait > 0 {
+		young := time.Until(turn.Add(turnPace))
+		if wait := max(time.Until(last.Add(eventPace)), young); len(batch) > 0 && len(batch) < batchEvents && wait > 0 {
 			pace.Reset(wait)
-			changed = nil // nothing to look at before
+			if young <= 0 {
+				changed = nil // nothing to look at before
+			}
 		} else if len(batch) > 0 {
 			last = time.Now()
 			if err := stream.Send(&harnessv1.FromHarness{Message: &harnessv1.FromHarness_Events{Events: &harnessv1.Events{Events: batch}}}); err != nil {

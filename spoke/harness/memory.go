@@ -66,6 +66,14 @@ func loadMemory(home string) (memory, error) {
 	return m, nil
 }
 
+// keep writes it unless the file says the same: then a turn that changes nothing else leaves the state as it was.
+func (m memory) keep(home string) error {
+	if now, err := loadMemory(home); err == nil && now == m {
+		return nil
+	}
+	return m.store(home)
+}
+
 // store writes it. It need not be durable: a state that was not taken into a checkpoint is not begun from.
 func (m memory) store(home string) error {
 	text, err := json.Marshal(m)

@@ -26,7 +26,7 @@ type outbox struct {
 	held    []heldEvent   // dense in their numbers; guarded by mu
 	next    uint64        // number of the next event; guarded by mu
 	bytes   int           // sum of the sizes of held; guarded by mu
-	turn    []uint64      // signals of the turn that runs; guarded by mu
+	began   time.Time     // of the turn that runs; zero: none does; guarded by mu
 	changed chan struct{} // closed at the next change; nil: nobody waits for it; guarded by mu
 }
 
@@ -98,9 +98,9 @@ func (o *outbox) firstLocked() uint64 {
 	return o.next
 }
 
-// after returns a bounded batch of the events after a number, the turn that runs, and a channel that is closed at the
-// next change.
-func (o *outbox) after(n uint64) (batch []*harnessv1.Event, turn []uint64, changed <-chan struct{}) {
+// after returns a bounded batch of the events after a number, when the turn that runs began, and a channel that is closed at
+// the next change.
+func (o *outbox) after(n uint64) (batch []*harnessv1.Event, turn time.Time, changed <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	from, size := uint64(0), 0
@@ -114,14 +114,16 @@ func (o *outbox) after(n uint64) (batch []*harnessv1.Event, turn []uint64, chang
 		}
 		batch = append(batch, o.held[i].event)
 	}
-	return batch, o.turn, o.changedLocked()
+	return batch, o.began, o.changedLocked()
 }
 
-// working notes the turn that runs; nil between turns. The slice is not changed afterwards.
-func (o *outbox) working(signals []uint64) {
+// working notes that a turn runs from now on, or none. The end comes after the last event of the turn: with it they go at once.
+func (o *outbox) working(runs bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.turn = signals
+	if o.began = (time.Time{}); runs {
+		o.began = time.Now()
+	}
 	o.notifyLocked()
 }
 

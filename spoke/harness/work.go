@@ -195,7 +195,7 @@ func (h *Harness) begin(t task) error {
 			}
 		}
 		h.work.turned, h.work.dirty = true, true
-		h.out.working(sequences(t.signals))
+		h.out.working(true)
 		h.out.put(cancelled(), &harnessv1.Event{Type: string(api.EventTurn), Signals: sequences(t.signals)})
 		h.c.Log.Info("turn started", "workload", h.w.Id, "signals", sequences(t.signals))
 	case taskUpload:
@@ -326,6 +326,7 @@ func (h *Harness) ended(signals []*harnessv1.Signal, r result) {
 	h.work.open = &turn{signals, r}
 	if m := h.w.CheckpointMode; m == string(api.CheckpointInterval) || m == string(api.CheckpointIdle) {
 		h.record("") // the checkpoint comes later
+		h.out.working(false)
 	}
 }
 
@@ -392,7 +393,6 @@ func (h *Harness) record(id api.CheckpointID) {
 	if id != "" {
 		e.Attributes[api.AttrCheckpoint] = string(id)
 	}
-	h.out.working(nil)
 	number := h.out.put(cancelled(), e)
 	if id != "" {
 		h.work.state.named(id, number)
@@ -423,6 +423,7 @@ func (h *Harness) taken(e ended) {
 	if e.err == nil && w.state.there(e.id) { // the turn left the state as it was: nothing is to be uploaded
 		h.covered(e.id)
 	}
+	h.out.working(false)
 }
 
 // saved takes note of a checkpoint in the bucket.

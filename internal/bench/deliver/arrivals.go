@@ -30,10 +30,30 @@ func document(n int) ([]byte, error) {
 	return json.Marshal(request{Session: strings.Repeat("s", 30), Signals: []signal{{Sequence: uint64(n), Payload: string(payload(n))}}})
 }
 
-// request is what an agent of the command protocol reads.
+// request is what an agent reads: of the command protocol, or as Params a prompt of the Agent Client Protocol.
 type request struct {
 	Session string   `json:"session"`
 	Signals []signal `json:"signals"`
+	Params  *params  `json:"params,omitempty"`
+}
+
+type params struct {
+	Prompt []struct {
+		Text string `json:"text"`
+	} `json:"prompt"`
+}
+
+// payloads are those of its signals.
+func (r *request) payloads() (out []string) {
+	for _, s := range r.Signals {
+		out = append(out, s.Payload)
+	}
+	if r.Params != nil {
+		for _, block := range r.Params.Prompt {
+			out = append(out, block.Text[strings.LastIndexByte(block.Text, '\n')+1:]) // of several signals each has a head
+		}
+	}
+	return out
 }
 
 type signal struct {
@@ -71,10 +91,10 @@ func (a *arrivals) read(context.Context) error {
 			return fmt.Errorf("read what agents have: %w", err)
 		}
 		now := time.Now()
-		for _, s := range r.Signals {
+		for _, payload := range r.payloads() {
 			var n int
-			if _, err := fmt.Sscan(s.Payload, &n); err != nil {
-				return fmt.Errorf("an agent has %.40q: %w", s.Payload, err)
+			if _, err := fmt.Sscan(payload, &n); err != nil {
+				return fmt.Errorf("an agent has %.40q: %w", payload, err)
 			}
 			a.mu.Lock()
 			c := a.open[n]

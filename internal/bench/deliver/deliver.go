@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ var Deliver = measure.Scenario{
 		"The floor: a call, a synced append, a message on a stream, a synced append, a start of the same program; gRPC and TLS over loopback.",
 	Run: func(ctx context.Context, b *measure.Bench) error {
 		sessions := b.Many(100, 25)
-		return with(ctx, b, sessions, time.Hour, func(ctx context.Context, w *world) error { return deliver(ctx, w, sessions) })
+		return with(ctx, b, sessions+b.Many(talking, 0), time.Hour, func(ctx context.Context, w *world) error { return deliver(ctx, w, sessions) })
 	},
 }
 
@@ -28,7 +29,7 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 	}
 	defer f.close()
 	// Every session runs from here on.
-	if _, _, err := w.load(ctx, 20, time.Duration(sessions)*time.Second/20, sessions, 0); err != nil {
+	if _, _, err := w.load(ctx, tee, 20, time.Duration(sessions)*time.Second/20, sessions, 0); err != nil {
 		return err
 	}
 	if err := w.settled(ctx, api.PhaseRunning); err != nil {
@@ -47,12 +48,14 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 			run     measure.Result
 			signals []sent
 		)
-		err = w.profile(ctx, fmt.Sprintf("deliver-%.0f", rate), 10*time.Second, func() (err error) {
-			_, err = cost.ofPath(func() (measure.Samples, error) {
-				run, signals, err = w.load(ctx, rate, 12*time.Second, sessions, 0)
-				return run.Samples, err
+		err = w.profile(ctx, fmt.Sprintf("deliver-%.0f", rate), 10*time.Second, func() error {
+			return w.counting(ctx, fmt.Sprintf("at %.0f/s", rate), func() (int, error) {
+				_, err := cost.ofPath(func() (_ measure.Samples, err error) {
+					run, signals, err = w.load(ctx, tee, rate, 12*time.Second, sessions, 0)
+					return run.Samples, err
+				})
+				return len(run.Samples), err
 			})
-			return err
 		})
 		if err != nil {
 			return err
@@ -76,20 +79,27 @@ func deliver(ctx context.Context, w *world, sessions int) error {
 			w.show("at 25/s", h)
 		}
 	}
-	return nil
+	return converse(ctx, w, f)
 }
 
 // deliverQuick takes short rounds of floor and path in turns.
 func deliverQuick(ctx context.Context, w *world, f *relayFloor, sessions int) error {
 	var path, base []float64
 	cost := cost{w: w, f: f}
+	err := w.counting(ctx, "at 25/s", func() (int, error) {
+		res, _, err := w.load(ctx, tee, 25, time.Second, sessions, 0)
+		return len(res.Samples), errors.Join(err, w.settled(ctx, api.PhaseRunning))
+	})
+	if err != nil {
+		return err
+	}
 	for range 4 {
 		floor, err := cost.ofFloor(func() (measure.Samples, error) { return f.load(ctx, 25, time.Second) })
 		if err != nil {
 			return err
 		}
 		run, err := cost.ofPath(func() (measure.Samples, error) {
-			res, _, err := w.load(ctx, 25, 1200*time.Millisecond, sessions, 0)
+			res, _, err := w.load(ctx, tee, 25, time.Second, sessions, 0)
 			return res.Samples, err
 		})
 		if err != nil {
@@ -135,8 +145,8 @@ func (c *cost) report(name string) {
 	c.w.b.Report(measure.Figure{Name: name, Unit: "ms", Value: measure.Ms(c.path) / float64(max(c.sent, 1)), Floor: measure.Ms(c.floor) / float64(max(c.base, 1)), Gate: true})
 }
 
-// load sends signals to sessions in turn, from number first on, and waits until their agents have them.
-func (w *world) load(ctx context.Context, rate float64, during time.Duration, sessions, first int) (measure.Result, []sent, error) {
+// load sends signals to sessions of an agent in turn, from number first on, and waits until their agents have them.
+func (w *world) load(ctx context.Context, agent string, rate float64, during time.Duration, sessions, first int) (measure.Result, []sent, error) {
 	var (
 		mu    sync.Mutex
 		all   []sent
@@ -144,7 +154,7 @@ func (w *world) load(ctx context.Context, rate float64, during time.Duration, se
 		gap   = time.Duration(float64(time.Second) / rate)
 	)
 	res, err := measure.OpenLoop(ctx, rate, during, func(ctx context.Context, n int) error {
-		s, err := w.signal(ctx, fmt.Sprintf("s%d", first+n%sessions))
+		s, err := w.signal(ctx, agent, fmt.Sprintf("s%d", first+n%sessions))
 		if err != nil {
 			return err
 		}

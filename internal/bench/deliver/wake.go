@@ -40,7 +40,7 @@ func wake(ctx context.Context, w *world) error {
 		return s, nil
 	}
 	sessions := w.b.Many(wakeSessions, 16)
-	if _, _, err := w.load(ctx, 10, time.Duration(sessions)*time.Second/10, sessions, 0); err != nil {
+	if _, _, err := w.load(ctx, tee, 10, time.Duration(sessions)*time.Second/10, sessions, 0); err != nil {
 		return err
 	}
 	if err := w.settled(ctx, api.PhaseDormant); err != nil {
@@ -53,7 +53,7 @@ func wake(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	run, signals, err := w.oneByOne(ctx, 40, 0)
+	run, signals, err := w.oneByOne(ctx, tee, 40, 0)
 	if err != nil {
 		return err
 	}
@@ -66,13 +66,18 @@ func wake(ctx context.Context, w *world) error {
 		return err
 	}
 	w.show("one at a time", h)
+	for _, mib := range []int{1, 10} {
+		if err := wakeWith(ctx, w, mib, base); err != nil {
+			return err
+		}
+	}
 	for _, rate := range []float64{1, 5, 10} {
 		if base, err = handshakes(200); err != nil {
 			return err
 		}
 		var run measure.Result
 		err = w.profile(ctx, fmt.Sprintf("wake-%.0f", rate), 8*time.Second, func() (err error) {
-			run, _, err = w.load(ctx, rate, 10*time.Second, sessions, 0)
+			run, _, err = w.load(ctx, tee, rate, 10*time.Second, sessions, 0)
 			return err
 		})
 		if err != nil {
@@ -93,7 +98,7 @@ func wakeQuick(ctx context.Context, w *world, handshakes func(int) (measure.Samp
 		if err != nil {
 			return err
 		}
-		run, _, err := w.oneByOne(ctx, sessions/4, i*sessions/4)
+		run, _, err := w.oneByOne(ctx, tee, sessions/4, i*sessions/4)
 		if err != nil {
 			return err
 		}
@@ -103,15 +108,37 @@ func wakeQuick(ctx context.Context, w *world, handshakes func(int) (measure.Samp
 	return nil
 }
 
+// wakeWith wakes sessions whose state has a size. It lies where they ran last, as they left it.
+func wakeWith(ctx context.Context, w *world, mib int, base measure.Samples) error {
+	const sessions = 10
+	agent := fmt.Sprintf("holds-%d", mib)
+	fill := fmt.Sprintf("[ -e $HOME/held ] || head -c %d /dev/urandom >$HOME/held; exec %s %s", mib<<20, w.tee, w.arrivals.path)
+	if err := w.apply(ctx, agent, api.ProtocolCommand, time.Second, "/bin/sh", "-c", fill); err != nil {
+		return err
+	}
+	if _, _, err := w.load(ctx, agent, 5, sessions*time.Second/5, sessions, 0); err != nil {
+		return err
+	}
+	if err := w.settled(ctx, api.PhaseDormant); err != nil {
+		return err
+	}
+	run, _, err := w.oneByOne(ctx, agent, sessions, 0)
+	if err != nil {
+		return err
+	}
+	w.b.Latency(fmt.Sprintf("wake with %d MiB of state, one at a time", mib), run, base, 0, 0, false)
+	return w.settled(ctx, api.PhaseDormant)
+}
+
 // oneByOne wakes sessions one after another, with a moment between so that the last one is not in the way of the next.
-func (w *world) oneByOne(ctx context.Context, n, first int) (measure.Samples, []sent, error) {
+func (w *world) oneByOne(ctx context.Context, agent string, n, first int) (measure.Samples, []sent, error) {
 	var (
 		took measure.Samples
 		all  []sent
 	)
 	for i := range n {
 		due := time.Now()
-		s, err := w.signal(ctx, fmt.Sprintf("s%d", first+i))
+		s, err := w.signal(ctx, agent, fmt.Sprintf("s%d", first+i))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -36,6 +36,7 @@ type world struct {
 	tee      string
 	token    string
 	profiles map[string]string // by program: where it serves them
+	counters counters
 }
 
 // with runs a scenario in a federation whose sessions sleep after a time without work.
@@ -107,7 +108,12 @@ func (w *world) up(ctx context.Context, slots int, idle time.Duration) error {
 	if err := w.f.Join(ctx, "one"); err != nil {
 		return err
 	}
-	if w.spoke, err = w.f.StartSpoke("one", append(w.profiling("spoke"), "--flavor", fmt.Sprintf("small=%d", slots))...); err != nil {
+	metrics, err := free()
+	if err != nil {
+		return err
+	}
+	w.counters.urls = append(w.counters.urls, "http://"+metrics)
+	if w.spoke, err = w.f.StartSpoke("one", append(w.profiling("spoke"), "--metrics-listen", metrics, "--flavor", fmt.Sprintf("small=%d", slots))...); err != nil {
 		return err
 	}
 	err = w.f.Await(ctx, "the spoke is live", func() (bool, error) {
@@ -117,7 +123,7 @@ func (w *world) up(ctx context.Context, slots int, idle time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return w.apply(ctx, idle)
+	return w.apply(ctx, tee, api.ProtocolCommand, idle, w.tee, w.arrivals.path)
 }
 
 // profiling are the flags of a program that serves profiles, when they are wanted.
@@ -125,13 +131,21 @@ func (w *world) profiling(name string) []string {
 	if w.b.Folder == "" {
 		return nil
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := free()
 	if err != nil {
 		return nil
 	}
-	defer l.Close()
-	w.profiles[name] = l.Addr().String()
-	return []string{"--profiling-listen", l.Addr().String()}
+	w.profiles[name] = address
+	return []string{"--profiling-listen", address}
+}
+
+// free is an address that nobody listens at.
+func free() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // profile keeps profiles of hub and spoke while the load runs.
@@ -161,6 +175,8 @@ func (w *world) dial(said string) error {
 		return fmt.Errorf("the hub does not say where it serves gRPC, or its authority is missing:\n%s", said)
 	}
 	w.token = hub.Token
+	w.counters.trust(pool)
+	w.counters.urls = append(w.counters.urls, hub.Address)
 	w.conn, err = grpc.NewClient(m[1], grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool})))
 	w.calls = navev1.NewSessionsClient(w.conn)
 	return err
@@ -170,12 +186,15 @@ func (w *world) authorized(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+w.token)
 }
 
-// apply applies the agent: its program is tee, its checkpoints are the default ones, after each turn, of an empty state.
-func (w *world) apply(ctx context.Context, idle time.Duration) error {
+// tee is the agent whose program is tee.
+const tee = "tee"
+
+// apply applies an agent. Its checkpoints are the default ones, after each turn, of a state that stays as it is.
+func (w *world) apply(ctx context.Context, name string, protocol api.Protocol, idle time.Duration, command ...string) error {
 	documents := map[string]any{
 		"environment": map[string]any{"apiVersion": "nave.dev/v1", "kind": "Environment", "metadata": map[string]any{"name": "local"}, "spec": map[string]any{"flavor": "small"}},
-		"agent": map[string]any{"apiVersion": "nave.dev/v1", "kind": "Agent", "metadata": map[string]any{"name": "tee"}, "spec": map[string]any{
-			"environment": "local", "idle_timeout": idle.String(), "harness": map[string]any{"protocol": "command", "command": []string{w.tee, w.arrivals.path}}}},
+		"agent": map[string]any{"apiVersion": "nave.dev/v1", "kind": "Agent", "metadata": map[string]any{"name": name}, "spec": map[string]any{
+			"environment": "local", "idle_timeout": idle.String(), "harness": map[string]any{"protocol": protocol, "command": command}}},
 	}
 	args := []string{"apply"}
 	for _, name := range []string{"environment", "agent"} {
@@ -201,12 +220,12 @@ type sent struct {
 	arrived  time.Time // the agent's program has it
 }
 
-// signal sends a signal to a session and waits until its agent has it.
-func (w *world) signal(ctx context.Context, key string) (sent, error) {
+// signal sends a signal to a session of an agent and waits until that has it.
+func (w *world) signal(ctx context.Context, agent, key string) (sent, error) {
 	n, arrived := w.arrivals.expect()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	res, err := w.calls.Signal(w.authorized(ctx), &navev1.SignalRequest{Agent: "tee", Key: key, Payload: payload(n)})
+	res, err := w.calls.Signal(w.authorized(ctx), &navev1.SignalRequest{Agent: agent, Key: key, Payload: payload(n)})
 	if err != nil {
 		return sent{}, err
 	}

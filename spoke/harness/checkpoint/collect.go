@@ -77,13 +77,17 @@ func (s *Store) collectPacks(ctx context.Context, live map[sum]bool) error {
 	w := s.newPack()
 	w.late = true
 	defer w.abort()
-	buf := make([]byte, maxChunk)
-	var old []localUse
+	var (
+		buf []byte
+		old []localUse
+	)
 	for _, p := range packs {
 		if p.bytes*2 >= p.size && !(small && p.size < smallLocal) && len(p.live) > 0 {
 			continue
 		}
-		old = append(old, p)
+		if old = append(old, p); buf == nil && len(p.live) > 0 {
+			buf = make([]byte, maxChunk)
+		}
 		for _, id := range p.live {
 			if err := ctx.Err(); err != nil {
 				return context.Cause(ctx)

@@ -223,7 +223,11 @@ func (l *life) again(disk *faultyDisk, do func() error) error {
 
 // check verifies a store after a crash.
 func (l *life) check() {
-	s, err := Open(Config{Dir: filepath.Join(l.dir, "state")})
+	c := Config{Dir: filepath.Join(l.dir, "state")}
+	if l.power {
+		c.boot = "the next start of the machine"
+	}
+	s, err := Open(c)
 	if err != nil {
 		l.t.Fatalf("open after the crash: %v", err)
 	}
@@ -238,6 +242,8 @@ func (l *life) check() {
 		}
 	}
 	switch m, ok := s.Marker(); {
+	case ok && l.power:
+		l.t.Fatalf("the marker that names %q is of before the power failed, and is believed", m.Checkpoint)
 	case ok && m.Checkpoint == l.marker, !ok && (l.marker == "" || l.power):
 	case l.between && (!ok || m.Checkpoint == l.pending):
 	default:

@@ -24,9 +24,9 @@ type Marker struct {
 func (s *Store) markerPath() string { return filepath.Join(s.dir, "marker") }
 
 // SetMarker says that the state directory is as in the checkpoint: nothing runs that could change it. It does not sync: one that
-// a crash of the machine left behind is not believed anyway, and that one was cleared is durable.
+// a crash of the machine left behind is not believed anyway.
 func (s *Store) SetMarker(session api.SessionID, checkpoint api.CheckpointID) error {
-	b, err := json.Marshal(Marker{Session: session, Checkpoint: checkpoint, Boot: bootID()})
+	b, err := json.Marshal(Marker{Session: session, Checkpoint: checkpoint, Boot: s.boot})
 	if err != nil {
 		return fmt.Errorf("set marker: %w", err)
 	}
@@ -36,13 +36,10 @@ func (s *Store) SetMarker(session api.SessionID, checkpoint api.CheckpointID) er
 	return nil
 }
 
-// ClearMarker takes the marker away, durably. It comes before anything may change the state directory.
+// ClearMarker takes the marker away. It comes before anything may change the state directory. It does not sync: while the
+// machine runs the marker is gone, and one that a crash of the machine brings back is of an earlier start of it.
 func (s *Store) ClearMarker() error {
-	err := s.disk.Remove(s.markerPath())
-	if err == nil || errors.Is(err, fs.ErrNotExist) { // a removal that was not synced must not come back
-		err = s.disk.SyncDir(s.dir)
-	}
-	if err != nil {
+	if err := s.disk.Remove(s.markerPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("clear marker: %w", err)
 	}
 	return nil
@@ -53,7 +50,7 @@ func (s *Store) ClearMarker() error {
 func (s *Store) Marker() (Marker, bool) {
 	b, err := os.ReadFile(s.markerPath())
 	var m Marker
-	if err != nil || json.Unmarshal(b, &m) != nil || !m.Checkpoint.Valid() || m.Boot == "" || m.Boot != bootID() {
+	if err != nil || json.Unmarshal(b, &m) != nil || !m.Checkpoint.Valid() || m.Boot == "" || m.Boot != s.boot {
 		return Marker{}, false
 	}
 	return m, true

@@ -118,11 +118,12 @@ func (t *take) extents(f *os.File, info fs.FileInfo) (int64, error) {
 // extent cuts what lies between two offsets into chunks and returns how much there was.
 func (t *take) extent(f *os.File, from, to int64) (int64, error) {
 	if to-from <= minChunk {
-		n, err := f.ReadAt(t.buf[:to-from], from)
+		buf := t.room(minChunk)
+		n, err := f.ReadAt(buf[:to-from], from)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, err
 		}
-		return int64(n), t.chunk(t.buf[:n])
+		return int64(n), t.chunk(buf[:n])
 	}
 	r := io.NewSectionReader(f, from, to-from)
 	if t.cut == nil {
@@ -136,7 +137,7 @@ func (t *take) extent(f *os.File, from, to int64) (int64, error) {
 		if t.ctx.Err() != nil {
 			return 0, t.ctx.Err()
 		}
-		c, err := t.cut.Next(t.buf)
+		c, err := t.cut.Next(t.room(maxChunk))
 		if errors.Is(err, io.EOF) {
 			return total, nil
 		}

@@ -26,6 +26,7 @@ type Config struct {
 
 	disk disk             // nil: the machine's
 	now  func() time.Time // nil: time.Now
+	boot string           // names this start of the machine; empty: what the machine says
 }
 
 // Store keeps checkpoints of one session in a directory beside its state: chunks in local packs, manifests, a cache of what
@@ -39,6 +40,7 @@ type Store struct {
 	log       *slog.Logger
 	disk      disk
 	now       func() time.Time
+	boot      string
 	lock      *os.File
 
 	op sync.Mutex // one operation that changes packs
@@ -69,7 +71,10 @@ func Open(c Config) (*Store, error) {
 	if c.now == nil {
 		c.now = time.Now
 	}
-	s := &Store{dir: c.Dir, packs: filepath.Join(c.Dir, "packs"), manifests: filepath.Join(c.Dir, "manifests"), limits: c.Limits, log: c.Log, disk: c.disk, now: c.now,
+	if c.boot == "" {
+		c.boot = bootID()
+	}
+	s := &Store{dir: c.Dir, packs: filepath.Join(c.Dir, "packs"), manifests: filepath.Join(c.Dir, "manifests"), limits: c.Limits, log: c.Log, disk: c.disk, now: c.now, boot: c.boot,
 		index: make(map[sum]place), sizes: make(map[uint32]int64)}
 	for _, dir := range []string{s.packs, s.manifests} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -99,7 +99,7 @@ type take struct {
 	pack   *packWriter
 	enc    *encoder
 	cut    *chunker.Chunker
-	buf    []byte
+	buf    []byte // of room
 	now    time.Time
 	before *former
 	stamps []byte   // of the cache: one for each file
@@ -116,7 +116,16 @@ func (s *Store) newTake(ctx context.Context) (*take, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &take{ctx: ctx, s: s, build: newBuilder(s.limits), pack: s.newPack(), enc: enc, buf: make([]byte, maxChunk), now: s.now(), before: s.readCache()}, nil
+	return &take{ctx: ctx, s: s, build: newBuilder(s.limits), pack: s.newPack(), enc: enc, now: s.now(), before: s.readCache()}, nil
+}
+
+// room is a buffer of so many bytes at least, the same one each time. A take that reads nothing has none: of a state that hardly
+// changes it would be most of what a turn costs.
+func (t *take) room(bytes int) []byte {
+	if len(t.buf) < bytes {
+		t.buf = make([]byte, bytes)
+	}
+	return t.buf
 }
 
 func (t *take) root(name, path string) error {

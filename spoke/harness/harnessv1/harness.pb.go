@@ -647,7 +647,7 @@ func (x *Delta) GetText() string {
 	return ""
 }
 
-// TurnState says what is: the signals of the turn that runs, none between turns.
+// TurnState is of harnesses of earlier versions; nobody reads it. Events say which turn runs.
 type TurnState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Signals       []uint64               `protobuf:"varint,1,rep,packed,name=signals,proto3" json:"signals,omitempty"`
