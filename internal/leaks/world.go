@@ -219,7 +219,7 @@ func (w *world) look(ctx context.Context, o *overlay) (*table, error) {
 		}
 	}
 	t.add("processes that name the run's folder", int64(len(federation.Naming(w.Path()))), count, none, 0)
-	if err := errors.Join(w.disk(t), t.archive(ctx, w.Path("hub", "archive", "nave.db")), t.overlay(ctx, o, w.o.kills+2*w.o.routers+2)); err != nil {
+	if err := errors.Join(w.disk(t), t.archive(ctx, w.Path("hub", "archive", "nave.db")), t.overlay(ctx, o, w.o.kills+2*w.o.routers+2+parts)); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(t.figures, func(a, b figure) int {
