@@ -175,8 +175,15 @@ func atOnce(t *testing.T, hear func() error) error {
 func TestCallsOfOneIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := besiege(t)
-		if _, err := linkv1.NewLinkClient(b.peer(b.net.Spoke)).Beat(t.Context(), &linkv1.BeatRequest{Boot: "boot"}); status.Code(err) != codes.Aborted {
-			t.Errorf("a beat without a link: %v", err)
+		unsaid := func(cc *grpc.ClientConn) error { // a call whose message never comes
+			stream, err := cc.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, linkv1.Link_Signal_FullMethodName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return atOnce(t, func() error { return stream.RecvMsg(&linkv1.SignalResponse{}) })
+		}
+		if err := unsaid(b.peer(b.net.Spoke)); status.Code(err) != codes.Aborted {
+			t.Errorf("a call without a link, before its message: %v", err)
 		}
 		silent, again := b.peer(b.net.Spoke), b.peer(b.net.Spoke)
 		for i := range 6 {
@@ -191,13 +198,6 @@ func TestCallsOfOneIdentity(t *testing.T) {
 		}
 		time.Sleep(11 * time.Second) // a hello has ten
 		b.link(again)
-		unsaid := func(cc *grpc.ClientConn) error { // a call whose message never comes
-			stream, err := cc.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, linkv1.Link_Signal_FullMethodName)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return atOnce(t, func() error { return stream.RecvMsg(&linkv1.SignalResponse{}) })
-		}
 		taken, refused := 1, 0
 		for _, cc := range []*grpc.ClientConn{again, silent} {
 			for range 50 {
