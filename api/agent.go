@@ -118,7 +118,7 @@ func (s *AgentSpec) Validate() error {
 	var c checks
 	c.text("spec.description", s.Description)
 	c.do(ValidateName("spec.environment", s.Environment))
-	c.that(s.Harness.Protocol == ProtocolACP || s.Harness.Protocol == ProtocolCommand, "spec.harness.protocol", "%q: want %q or %q", s.Harness.Protocol, ProtocolACP, ProtocolCommand)
+	c.that(s.Harness.Protocol == ProtocolACP || s.Harness.Protocol == ProtocolCommand, "spec.harness.protocol", "%.80q: want %q or %q", s.Harness.Protocol, ProtocolACP, ProtocolCommand)
 	c.do(validateCommand("spec.harness.command", s.Harness.Command, true))
 	c.text("spec.instructions", s.Instructions)
 	c.that(printableKey(s.Model.Name, 256), "spec.model.name", "%.40q is not a model's name: use at most 256 bytes of UTF-8 without control characters", s.Model.Name)
@@ -138,11 +138,11 @@ func (s *AgentSpec) Validate() error {
 	c.do(validateOptionalName("spec.placement_policy", s.PlacementPolicy))
 	c.duration("spec.idle_timeout", s.IdleTimeout, time.Second, 24*time.Hour)
 	c.duration("spec.turn_limit", s.TurnLimit, time.Second, 7*24*time.Hour)
-	c.that(s.OnSignal == "" || s.OnSignal == OnSignalWait || s.OnSignal == OnSignalInterrupt, "spec.on_signal", "%q: want %q or %q", s.OnSignal, OnSignalWait, OnSignalInterrupt)
+	c.that(s.OnSignal == "" || s.OnSignal == OnSignalWait || s.OnSignal == OnSignalInterrupt, "spec.on_signal", "%.80q: want %q or %q", s.OnSignal, OnSignalWait, OnSignalInterrupt)
 	if s.StopAfter != StopNever {
 		c.duration("spec.stop_after", s.StopAfter, 8*time.Second, 24*time.Hour)
 	}
-	c.that(s.OnStateLoss == "" || s.OnStateLoss == OnStateLossFail || s.OnStateLoss == OnStateLossContinue, "spec.on_state_loss", "%q: want %q or %q", s.OnStateLoss, OnStateLossFail, OnStateLossContinue)
+	c.that(s.OnStateLoss == "" || s.OnStateLoss == OnStateLossFail || s.OnStateLoss == OnStateLossContinue, "spec.on_state_loss", "%.80q: want %q or %q", s.OnStateLoss, OnStateLossFail, OnStateLossContinue)
 	c.duration("spec.approval_hold", s.ApprovalHold, time.Second, 7*24*time.Hour)
 	c.duration("spec.approval_expiry", s.ApprovalExpiry, time.Second, 30*24*time.Hour)
 	if d := s.WithDefaults(); c.err == nil {
@@ -161,7 +161,7 @@ func validateCheckpoint(cp Checkpoint) error {
 	case CheckpointInterval:
 		c.that(cp.Interval >= 10*time.Second && cp.Interval <= 24*time.Hour, "spec.checkpoint.interval", "%v: want 10s to 24h", cp.Interval)
 	default:
-		c.that(false, "spec.checkpoint.mode", "%q: want %q, %q or %q", cp.Mode, CheckpointTurn, CheckpointInterval, CheckpointIdle)
+		c.that(false, "spec.checkpoint.mode", "%.80q: want %q, %q or %q", cp.Mode, CheckpointTurn, CheckpointInterval, CheckpointIdle)
 	}
 	return c.err
 }

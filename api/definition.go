@@ -74,7 +74,7 @@ const (
 // ValidateName checks a name: a DNS label of 1 to 63 lower-case letters, digits and hyphens.
 func ValidateName(field, name string) error {
 	if !isName(name) {
-		return Invalid(field, "%q is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends", name)
+		return Invalid(field, "%.80q is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends", name)
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func validateLabelKey(field, k string) error {
 		prefix, name = "", k
 	}
 	if !isLabelPart(name) || found && !validDNSName(prefix) {
-		return Invalid(field, "%q is not a label key: use [prefix/]name with up to 63 letters, digits, '-', '_' or '.'", k)
+		return Invalid(field, "%.80q is not a label key: use [prefix/]name with up to 63 letters, digits, '-', '_' or '.'", k)
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func validDNSName(s string) bool { return len(s) <= 253 && isDNSName(s) }
 
 func validateLabelValue(field, v string) error {
 	if v != "" && !isLabelPart(v) {
-		return Invalid(field, "%q is not a label value: use up to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends", v)
+		return Invalid(field, "%.80q is not a label value: use up to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends", v)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func unique[T any](c *checks, field string, items []T, name func(T) string) {
 	for i, it := range items {
 		n := name(it)
 		if j, dup := seen[n]; dup {
-			c.that(false, fmt.Sprintf("%s[%d]", field, i), "%q is in the list already, at [%d]: remove one", n, j)
+			c.that(false, fmt.Sprintf("%s[%d]", field, i), "%.80q is in the list already, at [%d]: remove one", n, j)
 			return
 		}
 		seen[n] = i

@@ -138,7 +138,7 @@ func validateEnv(field string, env []EnvVar) error {
 	for i, e := range env {
 		f := fmt.Sprintf("%s[%d]", field, i)
 		c.that(isEnvName(e.Name), f+".name", "%.60q is not a variable name: use letters, digits and '_', not beginning with a digit", e.Name)
-		c.that(!strings.HasPrefix(e.Name, "NAVE_"), f+".name", "%q: names that begin with NAVE_ are reserved", e.Name)
+		c.that(!strings.HasPrefix(e.Name, "NAVE_"), f+".name", "%.80q: names that begin with NAVE_ are reserved", e.Name)
 		c.that(!strings.Contains(e.Value, "\x00"), f+".value", "holds a zero byte: remove it")
 		c.text(f+".value", e.Value)
 		c.that(e.Value == "" || e.Secret == "", f+".secret", "has a value too: give a value or a secret, not both")

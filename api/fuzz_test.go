@@ -75,7 +75,7 @@ func FuzzParseSelector(f *testing.F) {
 
 // FuzzNames: what a person gives as a name, a key or a label is refused with the field that it was given for, or is bounded.
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"a", "", "A", "a-b", "-", strings.Repeat("a", 64), strings.Repeat("k", 600), "pr 7", "a\x00b", "\xff", "\u202e", "nave.dev/a", "/", "a/b/c"} {
+	for _, s := range []string{"a", "", "A", "a-b", "-", strings.Repeat("a", 64), strings.Repeat("k", 600), "pr 7", "a\x00b", "\xff", "\u202e", "nave.dev/a", "/", "a/b/c", strings.Repeat("\xff", 5000)} {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, s, value string) {
@@ -92,6 +92,8 @@ func FuzzNames(f *testing.F) {
 		}
 		if err := api.ValidateLabels("labels", map[string]string{s: value}); err != nil && (api.CodeOf(err) != api.CodeInvalid || !strings.HasPrefix(api.FieldOf(err), "labels")) {
 			t.Errorf("label %q=%q is refused as %s, field %q", s, value, api.CodeOf(err), api.FieldOf(err))
+		} else if err != nil && len(err.Error()) > 3000 { // its field has the key, of 253 and 63 bytes at most, in it
+			t.Errorf("an error of %d bytes for a label", len(err.Error()))
 		}
 	})
 }

@@ -30,10 +30,10 @@ func (g *GrantSpec) Refs() []Ref {
 // Validate implements [Spec].
 func (g *GrantSpec) Validate() error {
 	var c checks
-	c.that(g.Subject.Kind == KindAgent, "spec.subject.kind", "%q: want %q", g.Subject.Kind, KindAgent)
+	c.that(g.Subject.Kind == KindAgent, "spec.subject.kind", "%.80q: want %q", g.Subject.Kind, KindAgent)
 	c.do(ValidateName("spec.subject.name", g.Subject.Name))
-	c.that(g.Relation == RelationSignal, "spec.relation", "%q: want %q", g.Relation, RelationSignal)
-	c.that(g.Object.Kind == KindAgent, "spec.object.kind", "%q: want %q", g.Object.Kind, KindAgent)
+	c.that(g.Relation == RelationSignal, "spec.relation", "%.80q: want %q", g.Relation, RelationSignal)
+	c.that(g.Object.Kind == KindAgent, "spec.object.kind", "%.80q: want %q", g.Object.Kind, KindAgent)
 	c.do(ValidateName("spec.object.name", g.Object.Name))
 	return c.err
 }

@@ -66,13 +66,13 @@ func NewULID(at time.Time, entropy [10]byte) string {
 func ParseULID(s string) ([16]byte, error) {
 	var b [16]byte
 	if len(s) != 26 || s[0] > '7' {
-		return b, fmt.Errorf("%q is not an id: want 26 characters of Crockford's base 32", s)
+		return b, fmt.Errorf("%.80q is not an id: want 26 characters of Crockford's base 32", s)
 	}
 	var hi, lo uint64
 	for i := range len(s) {
 		v := strings.IndexByte(crockford, s[i])
 		if v < 0 {
-			return b, fmt.Errorf("%q is not an id: character %q is not in Crockford's base 32", s, s[i])
+			return b, fmt.Errorf("%.80q is not an id: character %q is not in Crockford's base 32", s, s[i])
 		}
 		hi = hi<<5 | lo>>59
 		lo = lo<<5 | uint64(v)
@@ -169,7 +169,7 @@ func ParseSource(s string) (Source, error) {
 	}
 	var src Source
 	if n, err := fmt.Sscanf(s, "%d.%d/%d", &src.Epoch.Incarnation, &src.Epoch.N, &src.Attempt); n != 3 || err != nil || src.String() != s {
-		return Source{}, fmt.Errorf("%q is not a source: want hub or incarnation.epoch/attempt", s)
+		return Source{}, fmt.Errorf("%.80q is not a source: want hub or incarnation.epoch/attempt", s)
 	}
 	return src, nil
 }

@@ -78,14 +78,14 @@ func (s *PlacementPolicySpec) Validate() error {
 	c.list("spec.tolerations", len(s.Tolerations))
 	for i, t := range s.Tolerations {
 		f := fmt.Sprintf("spec.tolerations[%d]", i)
-		c.that(t.Operator == "" || t.Operator == "Equal" || t.Operator == "Exists", f+".operator", "%q: want Equal or Exists", t.Operator)
+		c.that(t.Operator == "" || t.Operator == "Equal" || t.Operator == "Exists", f+".operator", "%.80q: want Equal or Exists", t.Operator)
 		c.that(t.Key != "" || t.Operator == "Exists", f+".key", "is empty: only operator Exists tolerates every key")
 		if t.Key != "" {
 			c.do(validateLabelKey(f+".key", t.Key))
 		}
 		c.do(validateLabelValue(f+".value", t.Value))
 		c.that(t.Operator != "Exists" || t.Value == "", f+".value", "operator Exists takes no value: leave it out")
-		c.that(t.Effect == "" || validEffect(t.Effect), f+".effect", "%q: want %s, %s, or leave it out for both", t.Effect, EffectNoSchedule, EffectPreferNoSchedule)
+		c.that(t.Effect == "" || validEffect(t.Effect), f+".effect", "%.80q: want %s, %s, or leave it out for both", t.Effect, EffectNoSchedule, EffectPreferNoSchedule)
 	}
 	c.list("spec.preferences", len(s.Preferences))
 	for i, p := range s.Preferences {
@@ -112,7 +112,7 @@ func validateRequirements(field string, rs []Requirement) error {
 		case OpExists, OpDoesNotExist:
 			c.that(len(r.Values) == 0, f+".values", "operator %s takes none: leave them out", r.Operator)
 		default:
-			c.that(false, f+".operator", "%q: want %s, %s, %s or %s", r.Operator, OpIn, OpNotIn, OpExists, OpDoesNotExist)
+			c.that(false, f+".operator", "%.80q: want %s, %s, %s or %s", r.Operator, OpIn, OpNotIn, OpExists, OpDoesNotExist)
 		}
 		c.list(f+".values", len(r.Values))
 		for j, v := range r.Values {
@@ -130,7 +130,7 @@ func ValidateTaints(field string, taints []Taint) error {
 		f := fmt.Sprintf("%s[%d]", field, i)
 		c.do(validateLabelKey(f+".key", t.Key))
 		c.do(validateLabelValue(f+".value", t.Value))
-		c.that(validEffect(t.Effect), f+".effect", "%q: want %s or %s", t.Effect, EffectNoSchedule, EffectPreferNoSchedule)
+		c.that(validEffect(t.Effect), f+".effect", "%.80q: want %s or %s", t.Effect, EffectNoSchedule, EffectPreferNoSchedule)
 	}
 	return c.err
 }

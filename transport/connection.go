@@ -28,7 +28,7 @@ func (l *Link) client(denied *atomic.Pointer[error], more ...grpc.DialOption) (*
 			}
 			return c, err
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFromHub), grpc.MaxCallSendMsgSize(maxFromSpoke)),
 		grpc.WithReadBufferSize(readBuffer),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}))...)
 }

@@ -21,6 +21,8 @@
 //     knows whether it was accepted.
 //  9. A transfer of a checkpoint ends with its link, with its caller, and when nothing moves for two minutes. Its size is what
 //     its header says.
+//  10. What one identity can make the hub hold is bounded before it is read: connections, calls, streams without a hello
+//     (callers.go), and what decoding a message allocates (weight.go).
 //
 // The package imports api and the generated messages, never hub or spoke. Goroutines belong to [Server.Serve] and [Link.Run].
 package transport

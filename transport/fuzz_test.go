@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -56,6 +57,9 @@ func FuzzSpokeMessage(f *testing.F) {
 		var m linkv1.SpokeMessage
 		if proto.Unmarshal(b, &m) != nil {
 			return
+		}
+		if weight, err := scales[reflect.TypeFor[*linkv1.SpokeMessage]()].weigh(b, 1<<40); err != nil {
+			t.Errorf("%d bytes that can be decoded weigh %d: %v", len(b), weight, err)
 		}
 		got, err := spokeMessageFrom(&m)
 		if err != nil {

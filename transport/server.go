@@ -18,8 +18,11 @@ import (
 	"github.com/nave-dev/nave/transport/linkv1"
 )
 
-// maxMessage bounds one message of the link in either direction, in bytes.
-const maxMessage = 16 << 20
+// Bounds of one message of the link, in bytes. A spoke's largest is its hello, which names every session that it holds.
+const (
+	maxFromHub   = 16 << 20
+	maxFromSpoke = 4 << 20
+)
 
 // readBuffer is what gRPC reads into, in bytes, on either side: there is none. TLS below it has a whole record in memory already,
 // and gRPC's own 32 KiB would be a third of what an idle link costs.
@@ -63,7 +66,8 @@ type Attachment interface {
 // Server serves the links of spokes.
 type Server struct {
 	linkv1.UnimplementedLinkServer
-	cfg ServerConfig
+	cfg     ServerConfig
+	callers *callers
 
 	mu    sync.Mutex
 	links map[string]*openLink // guarded by mu; by identity
@@ -89,17 +93,22 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, links: map[string]*openLink{}}, nil
+	s := &Server{cfg: cfg, links: map[string]*openLink{}}
+	s.callers = &callers{identity: cfg.Identity, linked: s.linked, log: cfg.Log, by: map[string]*caller{}}
+	return s, nil
 }
 
 // Serve accepts links until ctx ends.
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	gs := grpc.NewServer(
-		grpc.Creds(s.cfg.Credentials),
+		grpc.Creds(counting{s.cfg.Credentials, s.callers}),
+		grpc.InTapHandle(s.callers.call),
+		grpc.MaxConcurrentStreams(maxCalls), grpc.MaxHeaderListSize(maxHeader),
+		grpc.ForceServerCodecV2(newWeighing()),
 		grpc.ConnectionTimeout(helloWithin), // else a connection without a preface holds Stop up
-		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(maxFromSpoke), grpc.MaxSendMsgSize(maxFromHub),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleWithin, Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	linkv1.RegisterLinkServer(gs, s)
@@ -117,8 +126,13 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 func (s *Server) Connect(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, linkv1.HubMessage]) error {
 	id, ok := s.cfg.Identity(stream.Context())
 	if !ok {
-		return toStatus(api.Errorf(api.CodeUnauthenticated, "the connection proves no identity"))
+		return toStatus(errNoIdentity())
 	}
+	greeted, err := s.callers.greet(id)
+	if err != nil {
+		return toStatus(err)
+	}
+	defer greeted()
 	hello, err := firstHello(stream)
 	if err != nil {
 		return toStatus(err)
@@ -138,6 +152,7 @@ func (s *Server) Connect(stream grpc.BidiStreamingServer[linkv1.SpokeMessage, li
 		att.Close(err)
 		return err
 	}
+	greeted()
 	err = s.converse(stream, att)
 	att.Close(err)
 	return toStatus(err)
@@ -274,13 +289,25 @@ func (s *Server) drop(id string, l *openLink) {
 func (s *Server) linkOf(ctx context.Context) (*openLink, error) {
 	id, ok := s.cfg.Identity(ctx)
 	if !ok {
-		return nil, api.Errorf(api.CodeUnauthenticated, "the connection proves no identity")
+		return nil, errNoIdentity()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.links[id]
 	if l == nil {
-		return nil, api.Errorf(api.CodeConflict, "this spoke has no link here")
+		return nil, errNoLinkHere()
 	}
 	return l, nil
 }
+
+func (s *Server) linked(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.links[id] != nil
+}
+
+func errNoIdentity() error {
+	return api.Errorf(api.CodeUnauthenticated, "the connection proves no identity")
+}
+
+func errNoLinkHere() error { return api.Errorf(api.CodeConflict, "this spoke has no link here") }

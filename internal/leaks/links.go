@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/federation"
 	"github.com/nave-dev/nave/internal/run"
@@ -129,10 +127,11 @@ func (w *world) reconnect(ctx context.Context, n int, plant bool) error {
 				cancel()
 				return fmt.Errorf("reconnect %d: %w", i, context.Cause(wait))
 			}
-			if plant && i%10 == 0 {
-				if err := w.hold(ctx); err != nil {
-					return err
-				}
+			if plant {
+				w.held.Go(fmt.Sprint("planted ", i), func(ctx context.Context) error {
+					<-ctx.Done()
+					return nil
+				})
 			}
 			c.cut()
 		}
@@ -141,19 +140,6 @@ func (w *world) reconnect(ctx context.Context, n int, plant bool) error {
 	err = g.Wait()
 	c.cut()
 	return err
-}
-
-// hold plants a leak: a connection that the hub has accepted and that has no link.
-func (w *world) hold(ctx context.Context) error {
-	c := w.link
-	cc, err := grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(ziti.ClientCredentials(c.node, ziti.AllowIDs(c.hubs...))),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return c.node.Dial(ctx, c.service) }))
-	if err != nil {
-		return err
-	}
-	cc.Connect()
-	w.planted = append(w.planted, func() { cc.Close() })
-	return nil
 }
 
 // killSpoke kills a real spoke without a word and starts it again, n times; then it ends it.
@@ -261,10 +247,10 @@ func (t *table) self() {
 	var b bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&b, 1) // a buffer takes everything
 	s := parseStacks(b.Bytes())
-	t.add("transport of the cut link: goroutines", s.total(), count, goroutineSlack, 0)
+	t.add("transport of the cut link: goroutines", s.total(), count, goroutineSlack, 0).slope = countSlope
 	t.stacks["transport of the cut link"] = s
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	t.add("transport of the cut link: live heap", int64(m.HeapAlloc), bytesUnit, heapSlack, heapPerCycle)
+	t.add("transport of the cut link: live heap", int64(m.HeapAlloc), bytesUnit, heapSlack, heapPerCycle).slope = heapSlope
 }

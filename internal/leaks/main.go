@@ -29,7 +29,10 @@ type options struct {
 }
 
 // plants are the leaks that can be planted.
-var plants = []string{"connections", "sessions", "files"}
+var plants = []string{"goroutines", "memory", "sessions", "files"}
+
+// parts is in how many parts the load comes. After each one everything is counted.
+const parts = 3
 
 func (o options) check() error {
 	switch {
@@ -50,7 +53,7 @@ func main() {
 	flag.IntVar(&o.warm, "warm", 0, "links and sessions of a warm-up (default: one for 20 of --n, at least 20)")
 	flag.IntVar(&o.at, "at", 12, "sessions at a time")
 	flag.DurationVar(&o.settle, "settle", 2*time.Minute, "how long after the load everything may take to be as before")
-	flag.StringVar(&o.plant, "plant", "", "a leak that the run is to find: connections, sessions or files")
+	flag.StringVar(&o.plant, "plant", "", "a leak that the run is to find: "+strings.Join(plants, ", "))
 	flag.StringVar(&o.keep, "profiles", "", "folder in which heap profiles of hub and spoke are kept, before and after")
 	flag.Parse()
 	if o.warm == 0 {
@@ -115,18 +118,30 @@ func (w *world) run(ctx context.Context) error {
 	if err := w.step(ctx, "second warm-up", func() error { return w.load(ctx, o.warm, 0, min(1, o.routers), "") }); err != nil {
 		return err
 	}
-	before, err := w.rested(ctx)
+	before, err := w.rested(ctx, false)
 	if err != nil {
 		return err
 	}
 	if err := w.profiles(ctx, "before"); err != nil {
 		return err
 	}
-	if err := w.load(ctx, o.n, o.kills, o.routers, o.plant); err != nil {
-		return err
+	looks := []*table{before}
+	for i := range parts {
+		part := func(n int) int { return n*(i+1)/parts - n*i/parts }
+		if err := w.load(ctx, part(o.n), part(o.kills), part(o.routers), o.plant); err != nil {
+			return err
+		}
+		if i == parts-1 {
+			break
+		}
+		look, err := w.rested(ctx, true)
+		if err != nil {
+			return err
+		}
+		looks = append(looks, look)
 	}
 	begin := time.Now()
-	lines, after, err := w.settle(ctx, before)
+	lines, after, err := w.settle(ctx, looks)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (o *overlay) count(ctx context.Context, kind string) (int64, error) {
 }
 
 // overlay counts the objects of the overlay. Who is killed leaves a session of the API, and one of the service, which the
-// controller forgets after a time of its own: starts are how many may have done so.
+// controller forgets after a time of its own, as does each look of ours: starts are how many may have done so.
 func (t *table) overlay(ctx context.Context, o *overlay, starts int) error {
 	for _, k := range []struct {
 		kind  string

@@ -50,6 +50,13 @@ func (w *world) sessions(ctx context.Context, n int, plant string) error {
 	})
 }
 
+// keep plants a leak.
+func (w *world) keep(b []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kept = append(w.kept, b)
+}
+
 // session is the life of one.
 func (w *world) session(ctx context.Context, i int, plant string) error {
 	ctx, cancel := within(ctx, 2*time.Minute)
@@ -70,6 +77,8 @@ func (w *world) session(ctx context.Context, i int, plant string) error {
 	switch {
 	case plant == "sessions" && i%10 == 0:
 		return nil
+	case plant == "memory":
+		w.keep(make([]byte, 2<<10))
 	case plant == "files" && i%10 == 0:
 		if err := os.WriteFile(filepath.Join(w.Path(work, "process", "workloads"), fmt.Sprint(".left-", i)), nil, 0o600); err != nil {
 			return err

@@ -62,3 +62,53 @@ func TestParseStacks(t *testing.T) {
 		t.Errorf("stacks: %v, want %v", got, want)
 	}
 }
+
+// TestSlopes: what rises from each look to the next is a leak, however little it is.
+func TestSlopes(t *testing.T) {
+	const cycles = 150 // 50 between two looks
+	for name, f := range map[string]struct {
+		values [4]int64
+		slope  float64
+		grows  bool
+	}{
+		"a goroutine a reconnect":      {[4]int64{300, 350, 400, 450}, countSlope, true},
+		"one in eight":                 {[4]int64{300, 306, 312, 318}, countSlope, true},
+		"one in eight beside noise":    {[4]int64{300, 309, 315, 321}, countSlope, true},
+		"noise":                        {[4]int64{300, 315, 307, 318}, countSlope, false},
+		"what fills up":                {[4]int64{300, 318, 318, 318}, countSlope, false},
+		"what comes late":              {[4]int64{300, 300, 300, 318}, countSlope, false},
+		"2 KiB a session":              {[4]int64{8 << 20, 8<<20 + 100<<10, 8<<20 + 200<<10, 8<<20 + 300<<10}, heapSlope, true},
+		"half a KiB a session":         {[4]int64{8 << 20, 8<<20 + 25<<10, 8<<20 + 50<<10, 8<<20 + 75<<10}, heapSlope, false},
+		"what is not judged by slopes": {[4]int64{0, 2, 4, 6}, 0, false},
+	} {
+		var looks []*table
+		for _, v := range f.values {
+			look := newTable()
+			look.add(name, v, count, heapSlack, 0).slope = f.slope
+			looks = append(looks, look)
+		}
+		after := looks[len(looks)-1]
+		lines := after.compare(looks[0], cycles)
+		after.slopes(lines, looks[:len(looks)-1], cycles)
+		if bad := len(grown(lines)) > 0; bad != f.grows {
+			t.Errorf("%s: %v grows: %t, want %t", name, f.values, bad, f.grows)
+		}
+	}
+}
+
+func TestParseHeap(t *testing.T) {
+	const sample = "heap profile: 3: 1008200 [9: 9] @ heap/1024\n" +
+		"1: 1000000 [1: 1000000] @ 0x1 0x2\n#\t0x1\tmain.keep+0x1\t/a.go:1\n\n" + // much larger than the rate: as it is
+		"2: 8192 [2: 8192] @ 0x3 0x4\n#\t0x3\tgo.etcd.io/raft/v3.(*raftLog).append+0x3\t/b.go:2\n#\t0x4\tmain.main+0x4\t/c.go:3\n\n" +
+		"4: 256 [4: 256] @ 0x5\n#\t0x5\tmain.small+0x5\t/d.go:4\n\n# runtime.MemStats\n# HeapAlloc = 4711\n"
+	got, err := parseHeap([]byte(sample))
+	// Objects of 64 bytes are sampled about once in 8.5 times when one byte in 512 is looked at.
+	if want := int64(1000000 + 256*85/10); err != nil || got.all != 4711 || got.ours < want-20 || got.ours > want+20 {
+		t.Errorf("heap: %+v, %v, want about %d of ours", got, err, want)
+	}
+	for _, broken := range []string{"", "# HeapAlloc = 5\n", strings.Replace(sample, "heap/1024", "heap/x", 1), strings.Replace(sample, "1: 1000000", "x", 1)} {
+		if got, err := parseHeap([]byte(broken)); err == nil {
+			t.Errorf("%q is taken as %+v", broken, got)
+		}
+	}
+}

@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub/client"
 	"github.com/nave-dev/nave/internal/federation"
+	"github.com/nave-dev/nave/internal/run"
 )
 
 // The clusters: work has the sessions, cut has a link that this program cuts, killed has the spoke that is killed.
@@ -32,28 +34,32 @@ const agentName = "short"
 // world is the federation that is looked at.
 type world struct {
 	*federation.Federation
-	o       options
-	show    io.Writer
-	client  *client.Client
-	hub     *federation.Process
-	spoke   *federation.Process // of work
-	ports   map[string]string   // where hub and spoke serve their profiles
-	link    *cutter
-	made    int      // sessions, so that each has its own key
-	planted []func() // what a planted leak holds
+	o      options
+	show   io.Writer
+	client *client.Client
+	hub    *federation.Process
+	spoke  *federation.Process // of work
+	ports  map[string]string   // where hub and spoke serve their profiles
+	link   *cutter
+	made   int        // sessions, so that each has its own key
+	held   *run.Group // goroutines of a planted leak
+
+	mu   sync.Mutex
+	kept [][]byte // guarded by mu; bytes of a planted leak
 }
 
 // newWorld starts hub and spoke, enrolls the other two clusters, and applies the agent.
 func newWorld(ctx context.Context, o options, dir string, show io.Writer) (*world, error) {
 	temp := filepath.Join(dir, "tmp")
-	if err := errors.Join(os.Mkdir(temp, 0o700), os.Setenv("TMPDIR", temp)); err != nil {
+	// One byte in 512 is looked at by the profiles of the heap, so that a few KiB are seen.
+	if err := errors.Join(os.Mkdir(temp, 0o700), os.Setenv("TMPDIR", temp), os.Setenv("GODEBUG", "memprofilerate=512")); err != nil {
 		return nil, err
 	}
 	fed, err := federation.New(federation.Config{Bin: o.bin, Dir: dir})
 	if err != nil {
 		return nil, err
 	}
-	w := &world{Federation: fed, o: o, show: show, ports: map[string]string{}}
+	w := &world{Federation: fed, o: o, show: show, ports: map[string]string{}, held: run.NewGroup(ctx)}
 	for _, name := range []string{"hub", work} {
 		if w.ports[name], err = freePort(); err != nil {
 			return w, err
@@ -118,9 +124,8 @@ func (w *world) up(ctx context.Context) (err error) {
 }
 
 func (w *world) close() {
-	for _, f := range w.planted {
-		f()
-	}
+	w.held.Stop()
+	_ = w.held.Wait() // what was planted ends without an error
 	if w.link != nil {
 		w.link.close()
 	}
@@ -177,7 +182,7 @@ func (w *world) step(ctx context.Context, what string, f func() error) error {
 // load does everything once: n reconnects, kills of a spoke and of routers, n sessions.
 func (w *world) load(ctx context.Context, n, kills, routers int, plant string) error {
 	return errors.Join(
-		w.step(ctx, fmt.Sprintf("  %d reconnects", n), func() error { return w.reconnect(ctx, n, plant == "connections") }),
+		w.step(ctx, fmt.Sprintf("  %d reconnects", n), func() error { return w.reconnect(ctx, n, plant == "goroutines") }),
 		w.step(ctx, fmt.Sprintf("  %d kills of a spoke", kills), func() error { return w.killSpoke(ctx, kills) }),
 		w.step(ctx, fmt.Sprintf("  %d kills of a router", routers), func() error { return w.killRouters(ctx, routers) }),
 		w.step(ctx, fmt.Sprintf("  %d sessions", n), func() error { return w.sessions(ctx, n, plant) }))
@@ -214,7 +219,7 @@ func (w *world) look(ctx context.Context, o *overlay) (*table, error) {
 		}
 	}
 	t.add("processes that name the run's folder", int64(len(federation.Naming(w.Path()))), count, none, 0)
-	if err := errors.Join(w.disk(t), t.archive(ctx, w.Path("hub", "archive", "nave.db")), t.overlay(ctx, o, w.o.kills+2*w.o.routers+2)); err != nil {
+	if err := errors.Join(w.disk(t), t.archive(ctx, w.Path("hub", "archive", "nave.db")), t.overlay(ctx, o, w.o.kills+2*w.o.routers+2+parts)); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(t.figures, func(a, b figure) int {
@@ -273,8 +278,8 @@ func (w *world) disk(t *table) error {
 	return nil
 }
 
-// rested looks when the sessions of the warm-up have left nothing that is awaited.
-func (w *world) rested(ctx context.Context) (*table, error) {
+// rested looks when nothing moves any more. In the middle of a run what a planted leak has left does not keep it from that.
+func (w *world) rested(ctx context.Context, middle bool) (*table, error) {
 	o, err := openOverlay(ctx, w.Path("hub", "overlay"))
 	if err != nil {
 		return nil, err
@@ -297,13 +302,16 @@ func (w *world) rested(ctx context.Context) (*table, error) {
 		}
 		last = t
 		workloads, _ := t.value("files: spoke workloads")
-		return same && workloads == 0, nil
+		return same && (middle || workloads == 0), nil
 	})
+	if middle && last != nil {
+		err = nil // what still moves is judged by the next look
+	}
 	return last, err
 }
 
 // settle looks until nothing is past its bound, or the time is over.
-func (w *world) settle(ctx context.Context, before *table) (lines []line, after *table, err error) {
+func (w *world) settle(ctx context.Context, looks []*table) (lines []line, after *table, err error) {
 	o, err := openOverlay(ctx, w.Path("hub", "overlay"))
 	if err != nil {
 		return nil, nil, err
@@ -314,7 +322,8 @@ func (w *world) settle(ctx context.Context, before *table) (lines []line, after 
 		if after, err = w.look(ctx, o); err != nil {
 			return false, err
 		}
-		lines = after.compare(before, w.o.n)
+		lines = after.compare(looks[0], w.o.n)
+		after.slopes(lines, looks, w.o.n)
 		return len(grown(lines)) == 0, nil
 	})
 	if errors.Is(err, errGrows) {

@@ -73,7 +73,8 @@ func TestLinkComesBackAfterAnOutageOfTheOverlay(t *testing.T) {
 		linked := w.welcomes[len(w.welcomes)-1]
 		w.mu.Unlock()
 		t.Logf("overlay away for %v: link back %v after it served again", (back - killed).Round(time.Millisecond), max(0, linked-back).Round(time.Millisecond))
-		awaitHosts(zititest.Context(t, time.Minute), t, n, 2)
+		// A bind that had no answer is made again by the SDK after half a minute, and that one may fail too on a busy machine.
+		awaitHosts(zititest.Context(t, 2*time.Minute), t, n, 2)
 		t.Logf("both routers carry the service %v after they served again", (boottime.Now() - back).Round(time.Millisecond))
 		hold(t, 5*time.Second)
 	}
