@@ -12,7 +12,6 @@ import (
 
 	"github.com/nave-dev/nave/internal/bench/floor"
 	"github.com/nave-dev/nave/internal/bench/measure"
-	"github.com/nave-dev/nave/internal/etcdtest"
 	"github.com/nave-dev/nave/internal/federation"
 	"github.com/nave-dev/nave/internal/run"
 )
@@ -72,26 +71,6 @@ func (w *world) slowDisk(ctx context.Context) error {
 	return w.saturate(ctx, p, where, load{clients: 64, plain: true})
 }
 
-// members measures hub and floor with one etcd of three members, each a process of its own.
-func (w *world) members(ctx context.Context) error {
-	const maxOps, maxBytes = 10_000, 8 << 20
-	etcd, err := etcdtest.Start(ctx, etcdtest.Config{Dir: w.f.Path("members"), Program: []string{w.b.Self}, MaxTxnOps: maxOps, MaxRequestBytes: maxBytes})
-	if err != nil {
-		return err
-	}
-	w.close = append(w.close, etcd.Close)
-	endpoints := strings.Join(etcd.Endpoints(), ",")
-	p, err := w.start(ctx, "outside", fmt.Sprintf("etcd: {endpoints: [%s], max_txn_ops: %d, max_request_bytes: %d}\n", endpoints, maxOps, maxBytes), []string{"--endpoints", endpoints})
-	if err != nil {
-		return err
-	}
-	const where = ", three members of etcd"
-	if err := w.open(ctx, p, where, rate{perSecond: 1000}); err != nil {
-		return err
-	}
-	return w.saturate(ctx, p, where, load{clients: 64, target: 5000})
-}
-
 func (w *world) stop() error {
 	var errs []error
 	for i := len(w.close) - 1; i >= 0; i-- {
@@ -143,7 +122,7 @@ func (w *world) start(ctx context.Context, name, more string, floorArgs []string
 }
 
 // rounds is how often floor and hub take turns for one figure.
-const rounds = 4
+func (w *world) rounds() int { return w.b.Many(4, 3) }
 
 // rate is an open-loop load with what is to be reached.
 type rate struct {
@@ -155,7 +134,7 @@ type rate struct {
 func (w *world) open(ctx context.Context, p pair, where string, r rate) error {
 	during := w.b.Long(1200*time.Millisecond, 350*time.Millisecond)
 	var bare, nave measure.Samples
-	for range rounds {
+	for range w.rounds() {
 		for t, into := range turns(p, &bare, &nave) {
 			first := t.last
 			res, err := w.b.OpenLoop(ctx, r.perSecond, during, func(ctx context.Context, n int) error { return t.put(ctx, n, first+n, 0) })
@@ -195,10 +174,10 @@ func (l load) name(where string) string {
 func (w *world) saturate(ctx context.Context, p pair, where string, l load) error {
 	during := w.b.Long(time.Second, 350*time.Millisecond)
 	var bare, nave []taken
-	for i := range rounds {
+	for i := range w.rounds() {
 		g := run.NewGroup(ctx)
 		for t, into := range turns(p, &bare, &nave) {
-			if t == p.nave && i == rounds-1 && l.clients == 64 {
+			if t == p.nave && i == w.rounds()-1 && l.clients == 64 {
 				g.Go("profile", func(ctx context.Context) error {
 					return w.b.Profile(ctx, fmt.Sprintf("accept%s-%d-%d", strings.ReplaceAll(where, " ", ""), l.clients, l.many), t.profiling, during)
 				})
@@ -222,6 +201,10 @@ func (w *world) saturate(ctx context.Context, p pair, where string, l load) erro
 		report(", processor time of the server per signal", "µs", taken.each, measure.Figure{Gate: true})
 		report(", allocated by the server per signal", "B", taken.bytes, measure.Figure{Gate: true})
 	}
+	if p.nave.store != nil {
+		report(", processor time of the members per signal", "µs", taken.eachOfStore, measure.Figure{})
+		report(", transactions per signal", "", taken.transactions, measure.Figure{})
+	}
 	return nil
 }
 
@@ -230,11 +213,15 @@ type taken struct {
 	signals          int
 	elapsed, working time.Duration // working: processor time of the target
 	allocated        float64       // bytes, by the target
+	store            storeUse      // of the etcd, if the target has one of its own
 }
 
 func (t taken) rate() float64  { return float64(t.signals) / t.elapsed.Seconds() }
 func (t taken) each() float64  { return float64(t.working.Microseconds()) / float64(t.signals) }
 func (t taken) bytes() float64 { return t.allocated / float64(t.signals) }
+
+func (t taken) eachOfStore() float64  { return t.store.seconds * 1e6 / float64(t.signals) }
+func (t taken) transactions() float64 { return t.store.transactions / float64(t.signals) }
 
 func median(rounds []taken, of func(taken) float64) float64 {
 	var v []float64
@@ -254,6 +241,10 @@ func (t *target) taken(ctx context.Context, l load, during time.Duration) (taken
 	if err != nil {
 		return taken{}, err
 	}
+	kept, err := t.use(ctx)
+	if err != nil {
+		return taken{}, err
+	}
 	before, err := measure.ProcessorTime(t.process)
 	if err != nil {
 		return taken{}, err
@@ -266,8 +257,13 @@ func (t *target) taken(ctx context.Context, l load, during time.Duration) (taken
 	if err != nil {
 		return taken{}, err
 	}
+	keeps, err := t.use(ctx)
+	if err != nil {
+		return taken{}, err
+	}
 	has, err := measure.CountsOf(ctx, t.profiling, false)
-	return taken{len(res.Samples) * max(1, l.many), res.Elapsed, after - before, has.Bytes - had.Bytes}, err
+	return taken{len(res.Samples) * max(1, l.many), res.Elapsed, after - before, has.Bytes - had.Bytes,
+		storeUse{keeps.seconds - kept.seconds, keeps.transactions - kept.transactions}}, err
 }
 
 // closed lets clients call one after another.

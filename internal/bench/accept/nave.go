@@ -24,6 +24,7 @@ type target struct {
 	put       func(ctx context.Context, client, n, many int) error // signals n to n+many-1, in one call
 	profiling string                                               // address
 	process   int                                                  // id
+	store     []string                                             // URLs of the members of its etcd; empty: it is in the process
 	last      int                                                  // number of the last signal that was made
 }
 

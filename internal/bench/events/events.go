@@ -170,60 +170,50 @@ func flat(print func() ([]*seen, time.Time, error)) (perSecond float64, took tim
 }
 
 // quick takes short rounds of floor and path in turns. What is compared between runs is what an event costs: how much the
-// programs allocate for it, and how long they compute. Times and rates are shown alone: they are of five programs, ten agents and
-// a reader that compete for the processors, and of a floor of two, which lose less to whoever else is on the machine.
+// programs allocate for it, and how long they compute. Latencies are not looked at, and the rate is not compared: it is that of
+// five programs, four agents and a reader that compete for the processors, and of a floor of two, which loses less to whoever
+// else is on the machine.
 func quick(ctx context.Context, b *measure.Bench, w *world, f *base) error {
-	const during = 500 * time.Millisecond
-	bursts, lines := load{5000, 10, 25}, floor.Plan{Lines: 16_000, Bytes: lineBytes}
-	var late, least, rates, most, cost, base, bytes, baseBytes []float64
-	for range 3 {
-		all, begin, err := f.print(ctx, bursts.sessions, bursts.plan(during))
+	const n = 4
+	lines := floor.Plan{Lines: 16_000, Bytes: lineBytes}
+	var path, least struct{ rate, used, bytes []float64 }
+	for range 4 {
+		had, err := f.allocated(ctx)
 		if err != nil {
 			return err
 		}
-		least = append(least, measure.Ms(latencies(all, begin, during/warm).At(0.5)))
-		if all, begin, err = w.print(ctx, bursts.sessions, bursts.plan(during)); err != nil {
-			return err
-		}
-		late = append(late, measure.Ms(latencies(all, begin, during/warm).At(0.5)))
-
 		var rate float64
-		before, err := f.allocated(ctx)
-		if err != nil {
-			return err
-		}
 		used, err := f.using(func() (err error) {
-			rate, _, err = flat(func() ([]*seen, time.Time, error) { return f.print(ctx, 4, lines) })
+			rate, _, err = flat(func() ([]*seen, time.Time, error) { return f.print(ctx, n, lines) })
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		after, err := f.allocated(ctx)
+		has, err := f.allocated(ctx)
 		if err != nil {
 			return err
 		}
-		most, base, baseBytes = append(most, rate), append(base, per(used, lines.Lines)), append(baseBytes, (after-before)/float64(lines.Lines))
+		least.rate, least.used, least.bytes = append(least.rate, rate), append(least.used, per(used, lines.Lines)), append(least.bytes, (has-had)/float64(lines.Lines))
 
-		held, err := w.Counts(ctx)
+		before, err := w.Counts(ctx)
 		if err != nil {
 			return err
 		}
 		since := w.Processor()
-		if rate, _, err = flat(func() ([]*seen, time.Time, error) { return w.print(ctx, 4, lines) }); err != nil {
+		if rate, _, err = flat(func() ([]*seen, time.Time, error) { return w.print(ctx, n, lines) }); err != nil {
 			return err
 		}
 		used = w.used(since, lines.Lines)
-		now, err := w.Counts(ctx)
+		after, err := w.Counts(ctx)
 		if err != nil {
 			return err
 		}
-		rates, cost, bytes = append(rates, rate), append(cost, per(used, lines.Lines)), append(bytes, (now.Bytes-held.Bytes)/float64(lines.Lines))
+		path.rate, path.used, path.bytes = append(path.rate, rate), append(path.used, per(used, lines.Lines)), append(path.bytes, (after.Bytes-before.Bytes)/float64(lines.Lines))
 	}
-	const flatly = "flat out, 4 sessions"
-	b.Report(measure.Figure{Name: "line to reader " + bursts.String() + ", p50", Unit: "ms", Value: measure.Median(late), Floor: measure.Median(least)})
-	b.Report(measure.Figure{Name: "durable and read, " + flatly, Unit: "/s", Value: measure.Median(rates), Floor: measure.Median(most), More: true})
-	b.Report(measure.Figure{Name: "processor time per event " + flatly, Unit: "µs", Value: measure.Median(cost), Floor: measure.Median(base), Gate: true})
-	b.Report(measure.Figure{Name: "allocated per event by hub and spoke, " + flatly, Unit: "B", Value: measure.Median(bytes), Floor: measure.Median(baseBytes), Gate: true})
+	name := "flat out, " + count(n)
+	b.Report(measure.Figure{Name: "durable and read, " + name, Unit: "/s", Value: measure.Median(path.rate), Floor: measure.Median(least.rate), More: true})
+	b.Report(measure.Figure{Name: "processor time per event " + name, Unit: "µs", Value: measure.Median(path.used), Floor: measure.Median(least.used), Gate: true})
+	b.Report(measure.Figure{Name: "allocated per event by hub and spoke, " + name, Unit: "B", Value: measure.Median(path.bytes), Floor: measure.Median(least.bytes), Gate: true})
 	return nil
 }

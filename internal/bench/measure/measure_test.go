@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/http/pprof"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -116,6 +119,39 @@ func TestPacerEndsWithItsContext(t *testing.T) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// kept keeps what a test allocates from being left out.
+var kept [][]byte
+
+func TestCounts(t *testing.T) {
+	srv := httptest.NewServer(pprof.Handler("heap"))
+	defer srv.Close()
+	address := srv.Listener.Addr().String()
+	before, err := CountsOf(t.Context(), address, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const objects, bytes = 1000, 10_000
+	for range objects {
+		kept = append(kept, make([]byte, bytes))
+	}
+	after, err := CountsOf(t.Context(), address, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, b, l := after.Objects-before.Objects, after.Bytes-before.Bytes, after.Live-before.Live; n < objects || b < objects*bytes || l < objects*bytes || l > 2*objects*bytes {
+		t.Errorf("%v objects, %v bytes, %v of them live", n, b, l)
+	}
+	kept = nil
+	if after, err = CountsOf(t.Context(), address, true); err != nil || after.Live-before.Live > objects*bytes/2 {
+		t.Errorf("%v bytes live after a collection, %v", after.Live-before.Live, err)
+	}
+	none := httptest.NewServer(http.NotFoundHandler())
+	defer none.Close()
+	if _, err := CountsOf(t.Context(), none.Listener.Addr().String(), false); err == nil {
+		t.Error("a program without profiles has counts")
 	}
 }
 

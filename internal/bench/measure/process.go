@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -86,17 +84,7 @@ func CountsOf(ctx context.Context, address string, collect bool) (c Counts, err 
 	if collect {
 		url += "&gc=1"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return c, err
-	}
-	req.Close = true // a connection that is kept would be counted next time
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return c, err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
+	text, err := show(ctx, url)
 	if err != nil {
 		return c, err
 	}
