@@ -1,13 +1,12 @@
 package accept
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/nave-dev/nave/internal/bench/measure"
 	"github.com/nave-dev/nave/internal/etcdtest"
 )
 
@@ -52,27 +51,21 @@ func (t *target) use(ctx context.Context) (u storeUse, err error) {
 }
 
 func metricsOf(ctx context.Context, url string) (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/metrics", nil)
+	text, err := measure.Show(ctx, url+"/metrics")
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
 	out := map[string]float64{}
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if v, err := strconv.ParseFloat(value, 64); err == nil { // else a comment
 			out[name] = v
 		}
 	}
 	for _, name := range []string{"process_cpu_seconds_total", "etcd_server_proposals_committed_total"} {
-		if _, ok := out[name]; !ok && lines.Err() == nil {
+		if _, ok := out[name]; !ok {
 			return nil, fmt.Errorf("%s does not say %s", url, name)
 		}
 	}
-	return out, lines.Err()
+	return out, nil
 }

@@ -84,7 +84,7 @@ func CountsOf(ctx context.Context, address string, collect bool) (c Counts, err 
 	if collect {
 		url += "&gc=1"
 	}
-	text, err := show(ctx, url)
+	text, err := Show(ctx, url)
 	if err != nil {
 		return c, err
 	}

@@ -60,15 +60,15 @@ func (b *Bench) Snapshot(ctx context.Context, name, address, kind string) error 
 
 // fetch keeps what a program shows of itself in a file.
 func fetch(ctx context.Context, url, path string) error {
-	shown, err := show(ctx, url)
+	shown, err := Show(ctx, url)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, shown, 0o644)
 }
 
-// show asks a program for what it shows of itself.
-func show(ctx context.Context, url string) ([]byte, error) {
+// Show is what a program shows of itself at an address.
+func Show(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
