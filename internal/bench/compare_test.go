@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nave-dev/nave/internal/bench/measure"
 )
@@ -60,7 +61,9 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := measure.Figure{Name: "cost", Unit: "ms", Value: 3, Floor: 2, Target: 1}
-	if err := writePage(path, measure.Machine{}, []result{of("a", f)}); err != nil {
+	r := of("a", f)
+	r.late = measure.Samples{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}
+	if err := writePage(path, measure.Machine{}, []result{r}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)
@@ -69,7 +72,8 @@ func TestPage(t *testing.T) {
 	}
 	got := string(b)
 	if strings.Contains(got, "old") || !strings.HasSuffix(got, "\n<!-- end of figures -->\n\nwords\n") ||
-		!strings.Contains(got, "| cost | 3.00 ms | 2.00 ms | 1.50 | 1.00 ms | not reached |\n") || !strings.Contains(got, "`make bench RUN=a`") {
+		!strings.Contains(got, "| cost | 3.00 ms | 2.00 ms | 1.50 | 1.00 ms | not reached |\n") || !strings.Contains(got, "`make bench RUN=a`") ||
+		!strings.Contains(got, "; lateness of the generator, p50 and p99: 2.00 ms, 3.00 ms.\n") {
 		t.Errorf("page:\n%s", got)
 	}
 	if err := writePage(path, measure.Machine{}, []result{of("b", f)}); err == nil || !strings.Contains(err.Error(), "no place for the figures of b") {
@@ -78,7 +82,7 @@ func TestPage(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, args := range [][]string{{"x"}, {"--keep"}, {"--quick", "--page", "p"}, {"--nothing"}} {
+	for _, args := range [][]string{{"x"}, {"--keep"}, {"--quick", "--page", "p"}, {"--only", "x", "--page", "p"}, {"--only", "x", "--ratios", "p"}, {"--nothing"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q is taken", args)
 		}

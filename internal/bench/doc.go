@@ -1,6 +1,6 @@
 // Command bench measures the paths of Nave, each beside the least that it could cost on this machine.
 //
-//	go run ./internal/bench [--run NAME,...] [--quick] [--page FILE] [--ratios FILE [--keep]] [--profiles DIR]
+//	go run ./internal/bench [--run NAME,... [--only PART,...]] [--quick] [--page FILE] [--ratios FILE [--keep]] [--profiles DIR]
 //
 // The way of a figure: main.go makes the machine's facts, runs the scenarios of scenarios.go one after another, each in a folder
 // of its own and on the programs of bin/, prints their figures (table.go), writes them into the page (page.go), and compares

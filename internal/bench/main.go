@@ -36,6 +36,7 @@ func main() {
 // options are the command line.
 type options struct {
 	run      string // names of scenarios, by commas; empty: all
+	only     string // parts of scenarios, by commas; empty: all
 	quick    bool
 	page     string
 	ratios   string
@@ -49,6 +50,7 @@ func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.run, "run", "", "scenarios to run, by commas; default all")
+	f.StringVar(&o.only, "only", "", "parts of the scenario alone, by commas, where it has some: slow and members of accept; rates and counts of events")
 	f.BoolVar(&o.quick, "quick", false, "the short form, for comparisons: seconds instead of minutes")
 	f.StringVar(&o.page, "page", "", "write the figures into this page, between its marks")
 	f.StringVar(&o.ratios, "ratios", "", "compare with the ratios in this file, and fail past 1.5 times one of them")
@@ -66,6 +68,8 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("--keep needs --ratios: name the file")
 	case o.page != "" && o.quick:
 		return o, fmt.Errorf("--page and --quick: the page has figures of the full form")
+	case o.only != "" && (o.page != "" || o.ratios != ""):
+		return o, fmt.Errorf("--only is for looking: pages and ratios have all figures of a scenario")
 	}
 	return o, nil
 }
@@ -121,6 +125,7 @@ func program(ctx context.Context, args []string) error {
 	}
 	fmt.Print(machine(facts))
 	var results []result
+	began := time.Now()
 	for _, s := range todo {
 		r, err := one(ctx, s, o, top)
 		if err != nil {
@@ -129,6 +134,7 @@ func program(ctx context.Context, args []string) error {
 		results = append(results, r)
 		fmt.Printf("\n%s\n", table(r))
 	}
+	fmt.Printf("%d scenarios in %s\n", len(results), time.Since(began).Round(time.Second))
 	if o.page != "" {
 		if err := writePage(o.page, facts, results); err != nil {
 			return err
@@ -147,6 +153,7 @@ func program(ctx context.Context, args []string) error {
 type result struct {
 	scenario measure.Scenario
 	figures  []measure.Figure
+	late     measure.Samples // of its generators
 	took     time.Duration
 }
 
@@ -162,9 +169,12 @@ func one(ctx context.Context, s measure.Scenario, o options, top string) (result
 	}
 	fmt.Printf("\n%s: %s\n", s.Name, s.About)
 	b := &measure.Bench{Bin: o.bin, Dir: dir, Self: self, Seed: o.seed, Quick: o.quick, Folder: o.profiles, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("scenario", s.Name)}
+	if o.only != "" {
+		b.Only = strings.Split(o.only, ",")
+	}
 	began := time.Now()
 	if err := s.Run(ctx, b); err != nil {
 		return result{}, err
 	}
-	return result{s, b.Figures, time.Since(began)}, nil
+	return result{s, b.Figures, b.Late, time.Since(began)}, nil
 }

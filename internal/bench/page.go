@@ -22,7 +22,11 @@ func writePage(path string, m measure.Machine, results []result) error {
 	}
 	page := string(b)
 	for _, r := range results {
-		text := markdown(r) + "\n" + strings.ReplaceAll(strings.TrimSpace(machine(m)), "\n", "; ") + ".\n\nAgain: `make bench RUN=" + r.scenario.Name + "`\n"
+		facts := strings.Split(strings.TrimSpace(machine(m)), "\n")
+		if l := lateness(r); l != "" {
+			facts = append(facts, l)
+		}
+		text := markdown(r) + "\n" + strings.Join(facts, "; ") + ".\n\nAgain: `make bench RUN=" + r.scenario.Name + "`\n"
 		if page, err = between(page, r.scenario.Name, text); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

@@ -51,8 +51,19 @@ func table(r result) string {
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
+	if l := lateness(r); l != "" {
+		b.WriteString("  " + l + "\n")
+	}
 	fmt.Fprintf(&b, "  (%s, in %s)\n", r.scenario.Name, r.took.Round(time.Second))
 	return b.String()
+}
+
+// lateness renders how late the generators of a scenario were. Latencies have it in them. Without a generator it is empty.
+func lateness(r result) string {
+	if len(r.late) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("lateness of the generator, p50 and p99: %s ms, %s ms", measure.Number(measure.Ms(r.late.At(0.5))), measure.Number(measure.Ms(r.late.At(0.99))))
 }
 
 // markdown renders them for a page.

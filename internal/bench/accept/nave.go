@@ -22,8 +22,9 @@ import (
 // target takes signals.
 type target struct {
 	put       func(ctx context.Context, client, n, many int) error // signals n to n+many-1, in one call
-	profiling string                                               // address, of a hub
+	profiling string                                               // address
 	process   int                                                  // id
+	store     []string                                             // URLs of the members of its etcd; empty: it is in the process
 	last      int                                                  // number of the last signal that was made
 }
 
@@ -84,7 +85,7 @@ func (w *world) startHub(ctx context.Context, name, more string, wrap ...string)
 	if address == nil || profiles == nil {
 		return nil, fmt.Errorf("%s does not say where it listens:\n%s", name, out)
 	}
-	conns, err := w.dial(address[1], pool)
+	conns, err := w.dial(address[1], credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool}))
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +95,10 @@ func (w *world) startHub(ctx context.Context, name, more string, wrap ...string)
 }
 
 // dial opens the connections.
-func (w *world) dial(address string, pool *x509.CertPool) ([]*grpc.ClientConn, error) {
+func (w *world) dial(address string, creds credentials.TransportCredentials) ([]*grpc.ClientConn, error) {
 	var conns []*grpc.ClientConn
 	for range connections {
-		c, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool})))
+		c, err := grpc.NewClient(address, grpc.WithTransportCredentials(creds))
 		if err != nil {
 			return nil, err
 		}

@@ -153,7 +153,7 @@ func (w *world) load(ctx context.Context, agent string, rate float64, during tim
 		begin = time.Now()
 		gap   = time.Duration(float64(time.Second) / rate)
 	)
-	res, err := measure.OpenLoop(ctx, rate, during, func(ctx context.Context, n int) error {
+	res, err := w.b.OpenLoop(ctx, rate, during, func(ctx context.Context, n int) error {
 		s, err := w.signal(ctx, agent, fmt.Sprintf("s%d", first+n%sessions))
 		if err != nil {
 			return err

@@ -103,7 +103,7 @@ func (f *relayFloor) processor() (sum time.Duration, err error) {
 
 // load sends signals and waits until the programs have them.
 func (f *relayFloor) load(ctx context.Context, rate float64, during time.Duration) (measure.Samples, error) {
-	res, err := measure.OpenLoop(ctx, rate, during, func(ctx context.Context, _ int) error {
+	res, err := f.w.b.OpenLoop(ctx, rate, during, func(ctx context.Context, _ int) error {
 		n, arrived := f.w.arrivals.expect()
 		text, err := document(n)
 		if err != nil {

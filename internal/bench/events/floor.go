@@ -1,14 +1,9 @@
 package events
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,26 +16,23 @@ import (
 
 // base is the floor: its two processes, and a connection for readers.
 type base struct {
-	self  string
-	procs []*exec.Cmd
-	stdin []io.WriteCloser
-	said  *bufio.Reader // by the spoke
-	conn  *grpc.ClientConn
-	runs  int
+	b          *measure.Bench
+	hub, spoke *floor.Child
+	conn       *grpc.ClientConn
+	runs       int
 }
 
 func startFloor(ctx context.Context, b *measure.Bench) (*base, error) {
-	f := &base{self: b.Self}
+	f := &base{b: b}
 	dir, err := b.Subdir("floor")
 	if err != nil {
 		return nil, err
 	}
-	address, _, err := f.start(ctx, "events-hub", dir)
-	if err == nil {
-		_, f.said, err = f.start(ctx, "events-spoke", dir, address)
+	if f.hub, err = floor.Start(ctx, b.Self, "events-hub", dir); err == nil {
+		f.spoke, err = floor.Start(ctx, b.Self, "events-spoke", dir, f.hub.Says[0])
 	}
 	if err == nil {
-		f.conn, err = floor.EventsDial(dir, address)
+		f.conn, err = floor.EventsDial(dir, f.hub.Says[0])
 	}
 	if err == nil { // warms it up
 		_, _, err = f.print(ctx, sessions, warmUp)
@@ -52,49 +44,53 @@ func startFloor(ctx context.Context, b *measure.Bench) (*base, error) {
 	return f, nil
 }
 
-// start starts a process and returns the line that it says when it serves.
-func (f *base) start(ctx context.Context, args ...string) (string, *bufio.Reader, error) {
-	c := exec.CommandContext(ctx, f.self, append([]string{floor.Command}, args...)...)
-	c.Stderr = os.Stderr
-	in, err := c.StdinPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := c.Start(); err != nil {
-		return "", nil, err
-	}
-	f.procs, f.stdin = append(f.procs, c), append(f.stdin, in)
-	r := bufio.NewReader(out)
-	line, err := r.ReadString('\n')
-	if err != nil {
-		return "", nil, fmt.Errorf("floor %s: %w", args[0], err)
-	}
-	return strings.TrimSpace(line), r, nil
-}
-
 // close ends the processes, the spoke's first.
 func (f *base) close() {
 	if f.conn != nil {
 		f.conn.Close()
 	}
-	for i := len(f.procs) - 1; i >= 0; i-- {
-		f.stdin[i].Close()
-		_ = f.procs[i].Wait() // how it ends is of no interest: it was told to
+	for _, c := range []*floor.Child{f.spoke, f.hub} {
+		if c != nil {
+			_ = c.Close() // how it ends is of no interest: it was told to
+		}
 	}
 }
 
-// processor is what both processes have used.
-func (f *base) processor() (sum time.Duration) {
-	for _, p := range f.procs {
-		if used, err := measure.ProcessorTime(p.Process.Pid); err == nil {
-			sum += used
-		}
+// using is what both processes use of the processors for a load.
+func (f *base) using(load func() error) (time.Duration, error) {
+	before, err := f.processor()
+	if err != nil {
+		return 0, err
 	}
-	return sum
+	if err := load(); err != nil {
+		return 0, err
+	}
+	after, err := f.processor()
+	return after - before, err
+}
+
+// allocated is how many bytes both processes have allocated.
+func (f *base) allocated(ctx context.Context) (sum float64, err error) {
+	for _, c := range []*floor.Child{f.spoke, f.hub} {
+		n, err := c.Counts(ctx)
+		if err != nil {
+			return 0, err
+		}
+		sum += n.Bytes
+	}
+	return sum, nil
+}
+
+// processor is what both processes have used.
+func (f *base) processor() (sum time.Duration, err error) {
+	for _, c := range []*floor.Child{f.spoke, f.hub} {
+		used, err := c.Processor()
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
 }
 
 // print lets the floor print by a plan as the agents of the federation do, and reads.
@@ -121,14 +117,16 @@ func (f *base) print(ctx context.Context, n int, p floor.Plan) (all []*seen, beg
 		}
 		text, err := json.Marshal(plans)
 		if err == nil {
-			_, err = f.stdin[1].Write(append(text, '\n'))
+			_, err = f.spoke.Stdin.Write(append(text, '\n'))
 		}
 		if err == nil {
-			_, err = f.said.ReadString('\n')
+			_, err = f.spoke.Lines.ReadString('\n')
 		}
 		return err
 	})
-	return all, begin, g.Wait()
+	err = g.Wait()
+	f.b.Late = append(f.b.Late, lateness(all)...)
+	return all, begin, err
 }
 
 func (f *base) follow(ctx context.Context, session string, lines int, s *seen, ready chan<- struct{}) error {

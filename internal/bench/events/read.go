@@ -10,6 +10,7 @@ import (
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/internal/bench/floor"
 	"github.com/nave-dev/nave/internal/bench/measure"
+	"github.com/nave-dev/nave/internal/bench/rig"
 	"github.com/nave-dev/nave/internal/run"
 )
 
@@ -24,8 +25,9 @@ var warmUp = floor.Plan{Lines: 1000, Rate: 2000, Bytes: lineBytes}
 
 // seen is what a reader has of one session.
 type seen struct {
-	due     []int64 // of each line, in their order
-	arrived []int64 // at the reader
+	due     []int64         // of each line, in their order
+	arrived []int64         // at the reader
+	late    measure.Samples // of the lines that were waited for: how late their program woke
 }
 
 func newSeen(p floor.Plan) *seen {
@@ -35,14 +37,17 @@ func newSeen(p floor.Plan) *seen {
 // check takes a line. Its number is to be the next one.
 func (s *seen) check(text string) error {
 	now := time.Now().UnixNano()
-	n, due, err := floor.ParseLine(text)
+	m, err := floor.ParseLine(text)
 	if err != nil {
 		return err
 	}
-	if n != len(s.due) {
-		return fmt.Errorf("line %d comes where line %d is due", n, len(s.due))
+	if m.N != len(s.due) {
+		return fmt.Errorf("line %d comes where line %d is due", m.N, len(s.due))
 	}
-	s.due, s.arrived = append(s.due, due), append(s.arrived, now)
+	s.due, s.arrived = append(s.due, m.Due), append(s.arrived, now)
+	if m.Late != floor.Unknown {
+		s.late = append(s.late, m.Late)
+	}
 	return nil
 }
 
@@ -60,6 +65,14 @@ func latencies(all []*seen, begin time.Time, warm time.Duration) measure.Samples
 	return out
 }
 
+// lateness is how late the programs woke for their lines.
+func lateness(all []*seen) (out measure.Samples) {
+	for _, s := range all {
+		out = append(out, s.late...)
+	}
+	return out
+}
+
 // print lets the agents of some sessions print by a plan, each its share of the rate, and reads until all lines are there.
 func (w *world) print(ctx context.Context, n int, p floor.Plan) (all []*seen, begin time.Time, err error) {
 	begin = time.Now().Add(lead)
@@ -69,7 +82,9 @@ func (w *world) print(ctx context.Context, n int, p floor.Plan) (all []*seen, be
 		all = append(all, s)
 		g.Go("session", func(ctx context.Context) error { return w.follow(ctx, fmt.Sprintf("s%d", i), own, s) })
 	}
-	return all, begin, g.Wait()
+	err = g.Wait()
+	w.b.Late = append(w.b.Late, lateness(all)...)
+	return all, begin, err
 }
 
 // shares are the plans of the sessions that print by one plan together. They are not due at the same moment.
@@ -91,9 +106,9 @@ func (w *world) follow(ctx context.Context, key string, p floor.Plan, s *seen) e
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(w.authorized(ctx))
+	ctx, cancel := context.WithCancel(w.Authorized(ctx))
 	defer cancel()
-	accepted, err := w.calls.Signal(ctx, &navev1.SignalRequest{Agent: "printer", Key: key, Payload: payload})
+	accepted, err := w.calls.Signal(ctx, &navev1.SignalRequest{Agent: rig.Agent, Key: key, Payload: payload})
 	if err != nil {
 		return err
 	}

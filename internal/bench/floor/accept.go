@@ -2,22 +2,11 @@ package floor
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"math/big"
-	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +16,6 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/nave-dev/nave/internal/run"
@@ -43,14 +31,14 @@ const (
 	acceptBytes = 8 << 20
 )
 
-// acceptProgram serves over TLS, by a certificate of its own that it writes as PEM to the file of --cert, and keeps signals in
-// an etcd in this process, or by --endpoints in one of its own. What waits is written in one transaction, which compares and
-// sets the head: as little as an owner that can lose its place may do.
+// acceptProgram serves over TLS, by a key that it leaves in --keys, and keeps signals in an etcd in this process, or by
+// --endpoints in one of its own. What waits is written in one transaction, which compares and sets the head: as little as an
+// owner that can lose its place may do. It prints its address and that of its profiles.
 func acceptProgram(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("accept", flag.ContinueOnError)
 	dir := f.String("dir", "", "data directory of the embedded etcd")
 	endpoints := f.String("endpoints", "", "of an etcd of its own, by commas")
-	cert := f.String("cert", "", "file for the certificate")
+	keys := f.String("keys", "", "folder for the key")
 	block := f.Int("block", 600, "bytes of a signal")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -60,29 +48,26 @@ func acceptProgram(ctx context.Context, args []string) error {
 		return err
 	}
 	defer stop()
-	pair, err := acceptCertificate(*cert)
-	if err != nil {
+	if err := makeKey(*keys); err != nil {
 		return err
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	creds, err := Mutual(*keys)
 	if err != nil {
 		return err
 	}
 	a := &accept{client: client, block: *block, in: make(chan acceptRequest, 1024)}
-	server := grpc.NewServer(grpc.MaxConcurrentStreams(4096),
-		grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}})))
+	server := grpc.NewServer(grpc.MaxConcurrentStreams(4096), grpc.Creds(creds))
 	server.RegisterService(&grpc.ServiceDesc{ServiceName: "floor.Accept", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{MethodName: "Put", Handler: a.handle}}}, a)
 	g := run.NewGroup(ctx)
 	g.Go("committer", a.commit)
-	g.Go("server", func(context.Context) error { return server.Serve(lis) })
-	g.Go("parent", func(context.Context) error { // its end is ours
-		_, err := io.Copy(io.Discard, os.Stdin)
-		server.Stop()
+	p, err := profiles(g)
+	if err == nil {
+		err = serve(g, server, p)
+	}
+	if err != nil {
 		g.Stop()
-		return err
-	})
-	fmt.Println(lis.Addr())
-	return g.Wait()
+	}
+	return errors.Join(err, g.Wait())
 }
 
 // acceptStore opens the etcd.
@@ -115,22 +100,6 @@ func acceptStore(ctx context.Context, dir, endpoints string) (*clientv3.Client, 
 	}
 	e.Close()
 	return nil, nil, err
-}
-
-// acceptCertificate makes a certificate for loopback and writes it to a file.
-func acceptCertificate(file string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "floor"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, os.WriteFile(filepath.Clean(file), der, 0o600)
 }
 
 // accept is the server and its committer.

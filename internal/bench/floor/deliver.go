@@ -3,16 +3,6 @@ package floor
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
-	"io"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,7 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -98,21 +87,12 @@ func deliverHub(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	srv := grpc.NewServer(grpc.Creds(creds))
 	srv.RegisterService(&relayDesc, &relay{log: log, link: make(chan []byte, 1024)})
 	g := run.NewGroup(ctx)
-	g.Go("serve", func(context.Context) error { return srv.Serve(l) })
-	g.Go("end", func(context.Context) error {
-		fmt.Println(l.Addr())
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		srv.Stop()
-		g.Stop()
-		return nil
-	})
+	if err := serve(g, srv); err != nil {
+		return err
+	}
 	return g.Wait()
 }
 
@@ -137,12 +117,7 @@ func deliverSpoke(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	g.Go("end", func(context.Context) error {
-		fmt.Println("ready")
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		g.Stop()
-		return nil
-	})
+	untilInputEnds(g, func() {}, "ready")
 	g.Go("receive", func(ctx context.Context) error {
 		for {
 			in := new(wrapperspb.BytesValue)
@@ -238,42 +213,4 @@ func (s *synced) add(b []byte) error {
 		return err
 	}
 	return syscall.Fdatasync(int(s.f.Fd()))
-}
-
-// makeKey leaves a key and its certificate in dir, which both sides use and trust.
-func makeKey(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	raw, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return err
-	}
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: raw})...)
-	return os.WriteFile(filepath.Join(dir, "key.pem"), text, 0o600)
-}
-
-// Mutual are the credentials of both sides, by the key that the floor's hub left in dir.
-func Mutual(dir string) (credentials.TransportCredentials, error) {
-	path := filepath.Join(dir, "key.pem")
-	pair, err := tls.LoadX509KeyPair(path, path)
-	if err != nil {
-		return nil, err
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(text)
-	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, RootCAs: pool, ClientCAs: pool,
-		ClientAuth: tls.RequireAndVerifyClientCert}), nil
 }

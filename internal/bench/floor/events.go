@@ -2,24 +2,11 @@ package floor
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"errors"
-	"fmt"
-	"io"
-	"math/big"
-	"net"
-	"os"
 	"path/filepath"
-	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/nave-dev/nave/internal/run"
 )
@@ -79,41 +66,22 @@ func Unpack(b []byte) (session string, items []Item, err error) {
 	return session, items, err
 }
 
-// eventsKey makes a key and its certificate in a folder.
-func eventsKey(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"floor"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, "cert"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
-		os.WriteFile(filepath.Join(dir, "key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
-}
-
 // EventsDial connects to the floor's hub.
 func EventsDial(dir, address string) (*grpc.ClientConn, error) {
-	creds, err := credentials.NewClientTLSFromFile(filepath.Join(dir, "cert"), "floor")
+	creds, err := Mutual(dir)
 	if err != nil {
 		return nil, err
 	}
 	return grpc.NewClient(address, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20), grpc.MaxCallSendMsgSize(64<<20)))
 }
 
-// eventsHub DIR: its certificate is in DIR afterwards. It prints its address.
+// eventsHub DIR: its key is in DIR afterwards. It prints its address and that of its profiles.
 func eventsHub(ctx context.Context, args []string) error {
 	dir := args[0]
-	if err := eventsKey(dir); err != nil {
+	if err := makeKey(dir); err != nil {
 		return err
 	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert"), filepath.Join(dir, "key"))
+	creds, err := Mutual(dir)
 	if err != nil {
 		return err
 	}
@@ -122,25 +90,20 @@ func eventsHub(ctx context.Context, args []string) error {
 		return err
 	}
 	defer table.close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	h := newShelf(table)
-	srv := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&pair)), grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20))
+	srv := grpc.NewServer(grpc.Creds(creds), grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20))
 	srv.RegisterService(&grpc.ServiceDesc{ServiceName: eventsService, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{
 		{StreamName: "Push", ServerStreams: true, ClientStreams: true, Handler: func(_ any, s grpc.ServerStream) error { return h.push(s) }},
 		{StreamName: "Follow", ServerStreams: true, ClientStreams: true, Handler: func(_ any, s grpc.ServerStream) error { return h.follow(s) }},
 	}}, h)
 	g := run.NewGroup(ctx)
-	g.Go("serve", func(context.Context) error { return srv.Serve(l) })
 	g.Go("write", h.write)
-	g.Go("end", func(context.Context) error {
-		fmt.Println(l.Addr())
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		srv.Stop()
+	p, err := profiles(g)
+	if err == nil {
+		err = serve(g, srv, p)
+	}
+	if err != nil {
 		g.Stop()
-		return nil
-	})
-	return g.Wait()
+	}
+	return errors.Join(err, g.Wait())
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -29,9 +31,18 @@ const (
 	batchItems  = 1024 // of a session in one message
 )
 
-// eventsSpoke DIR ADDRESS: it prints "ready", and "done" after each plan.
+// eventsSpoke DIR ADDRESS: it prints "ready" and the address of its profiles, and "done" after each plan.
 func eventsSpoke(ctx context.Context, args []string) error {
-	dir, address := args[0], args[1]
+	g := run.NewGroup(ctx)
+	p, err := profiles(g)
+	if err == nil {
+		err = produce(ctx, args[0], args[1], p)
+	}
+	g.Stop()
+	return errors.Join(err, g.Wait())
+}
+
+func produce(ctx context.Context, dir, address string, profiles net.Addr) error {
 	cc, err := EventsDial(dir, address)
 	if err != nil {
 		return err
@@ -46,7 +57,7 @@ func eventsSpoke(ctx context.Context, args []string) error {
 		return err
 	}
 	defer journal.Close()
-	fmt.Println("ready")
+	fmt.Println("ready", profiles)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var p EventsPlan
 		if err := json.Unmarshal(in.Bytes(), &p); err != nil {
@@ -109,13 +120,13 @@ func (p *producer) notify() {
 
 // print puts the lines of a session into its box.
 func (p *producer) print(ctx context.Context, session string, plan Plan) error {
-	err := plan.Print(ctx, func(n int, due int64) error {
+	err := plan.Print(ctx, func(m Moment) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for len(p.boxes[session]) >= outboxItems {
 			p.room.Wait()
 		}
-		p.boxes[session] = append(p.boxes[session], Item{uint64(n) + 1, plan.Line(nil, n, due)})
+		p.boxes[session] = append(p.boxes[session], Item{uint64(m.N) + 1, plan.Line(nil, m)})
 		if plan.Rate == 0 {
 			p.notify()
 		}

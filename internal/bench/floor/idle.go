@@ -2,20 +2,8 @@ package floor
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
-	"math/big"
-	"net"
-	"net/http"
-	"net/http/pprof"
-	"os"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -63,39 +51,13 @@ func idleLinks(ctx context.Context, _ []string) error {
 	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
 		ClientAuth: tls.RequireAnyClientCert, SessionTicketsDisabled: true})))
 	srv.RegisterService(&idleDesc, nil)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	p, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	profiles := &http.Server{Handler: pprof.Handler("heap"), ReadHeaderTimeout: time.Second}
 	g := run.NewGroup(ctx)
-	g.Go("serve", func(context.Context) error { return srv.Serve(l) })
-	g.Go("profiles", func(context.Context) error {
-		if err := profiles.Serve(p); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	g.Go("end", func(context.Context) error {
-		fmt.Println(l.Addr(), p.Addr())
-		_, _ = io.Copy(io.Discard, os.Stdin) // until it is told to end
-		srv.Stop()
-		return profiles.Close()
-	})
-	return g.Wait()
-}
-
-// Certificate is one that nobody vouches for: the cost of a handshake is that of any other.
-func Certificate() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
+	p, err := profiles(g)
+	if err == nil {
+		err = serve(g, srv, p)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	if err != nil {
+		g.Stop()
+	}
+	return errors.Join(err, g.Wait())
 }

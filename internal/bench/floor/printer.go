@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nave-dev/nave/internal/bench/measure"
 )
 
 // Printer is the name of the agent's program of the scenario events. It is no floor; floors print by the same plan.
@@ -35,13 +37,25 @@ func (p Plan) Due(n int) int64 {
 	return p.Begin + int64(float64(n/burst*burst)/p.Rate*1e9)
 }
 
-// Line is line n, without its end.
-func (p Plan) Line(b []byte, n int, due int64) []byte {
+// Moment is a line that is due.
+type Moment struct {
+	N    int
+	Due  int64         // in nanoseconds since 1970
+	Late time.Duration // who waited for it woke so much later; Unknown when nobody waited, because lines before took longer
+}
+
+// Unknown says that nothing is known of how late a line was.
+const Unknown = -1
+
+// Line is a line, without its end.
+func (p Plan) Line(b []byte, m Moment) []byte {
 	begin := len(b)
 	b = append(b, "line "...)
-	b = strconv.AppendInt(b, int64(n), 10)
+	b = strconv.AppendInt(b, int64(m.N), 10)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, due, 10)
+	b = strconv.AppendInt(b, m.Due, 10)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(m.Late), 10)
 	b = append(b, ' ')
 	for len(b)-begin < p.Bytes {
 		b = append(b, 'x')
@@ -49,34 +63,42 @@ func (p Plan) Line(b []byte, n int, due int64) []byte {
 	return b
 }
 
-// ParseLine reads a line: its number and when it was due.
-func ParseLine(text string) (n int, due int64, err error) {
-	f := strings.SplitN(text, " ", 4)
-	if len(f) < 3 || f[0] != "line" {
-		return 0, 0, fmt.Errorf("%.40q is no line of the plan", text)
+// ParseLine reads a line.
+func ParseLine(text string) (m Moment, err error) {
+	f := strings.SplitN(text, " ", 5)
+	if len(f) < 4 || f[0] != "line" {
+		return m, fmt.Errorf("%.40q is no line of the plan", text)
 	}
-	if n, err = strconv.Atoi(f[1]); err != nil {
-		return 0, 0, err
+	if m.N, err = strconv.Atoi(f[1]); err != nil {
+		return m, err
 	}
-	due, err = strconv.ParseInt(f[2], 10, 64)
-	return n, due, err
+	if m.Due, err = strconv.ParseInt(f[2], 10, 64); err != nil {
+		return m, err
+	}
+	late, err := strconv.ParseInt(f[3], 10, 64)
+	m.Late = time.Duration(late)
+	return m, err
 }
 
 // Print calls emit with the lines that are due, and lets it have them when no further one is.
-func (p Plan) Print(ctx context.Context, emit func(n int, due int64) error, flush func() error) error {
+func (p Plan) Print(ctx context.Context, emit func(Moment) error, flush func() error) error {
+	pace, err := measure.NewPacer(ctx)
+	if err != nil {
+		return err
+	}
+	defer pace.Close()
 	for n := 0; n < p.Lines; n++ {
-		due := p.Due(n)
-		if wait := time.Until(time.Unix(0, due)); wait > 0 {
+		m := Moment{N: n, Due: p.Due(n), Late: Unknown}
+		if due := time.Unix(0, m.Due); time.Until(due) > 0 {
 			if err := flush(); err != nil {
 				return err
 			}
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := pace.Until(due); err != nil {
+				return err
 			}
+			m.Late = max(0, time.Since(due))
 		}
-		if err := emit(n, due); err != nil {
+		if err := emit(m); err != nil {
 			return err
 		}
 	}
@@ -104,8 +126,8 @@ func printer(ctx context.Context, _ []string) error {
 			return err
 		}
 		var line []byte
-		err := p.Print(ctx, func(n int, due int64) error {
-			line = append(p.Line(line[:0], n, due), '\n')
+		err := p.Print(ctx, func(m Moment) error {
+			line = append(p.Line(line[:0], m), '\n')
 			_, err := out.Write(line)
 			return err
 		}, out.Flush)

@@ -8,7 +8,8 @@
 // Invariants:
 //
 //  1. A latency counts from the moment when the call was due, not from when it was sent: a generator that falls behind
-//     shows it in its latencies (coordinated omission is avoided).
+//     shows it in its latencies (coordinated omission is avoided). How late calls were made is part of the result, and a
+//     [Pacer] keeps that far below a millisecond.
 //  2. Percentiles are of all samples, not of buckets or of averages.
 //  3. A figure without a floor has no ratio and is never compared.
 //

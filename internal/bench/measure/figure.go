@@ -51,11 +51,20 @@ type Bench struct {
 	Dir    string       // empty folder of this scenario alone, absolute and short; removed afterwards
 	Self   string       // path of the program that runs, for floors in processes of their own
 	Seed   uint64       // for whatever is chosen
+	Only   []string     // parts of the scenario that are measured; empty: all
 	Quick  bool         // a short form, whose ratios are compared in CI: seconds instead of minutes, fewer sizes
 	Log    *slog.Logger // progress, for people
 	Folder string       // where profiles are kept; empty: none are wanted
 
 	Figures []Figure
+	Late    Samples // of all open loops: from when a call was due until it was made
+}
+
+// OpenLoop is [OpenLoop], and keeps how late its calls were.
+func (b *Bench) OpenLoop(ctx context.Context, rate float64, during time.Duration, call func(ctx context.Context, n int) error) (Result, error) {
+	r, err := OpenLoop(ctx, rate, during, call)
+	b.Late = append(b.Late, r.Late...)
+	return r, err
 }
 
 // Report adds a figure and shows it.
@@ -77,6 +86,9 @@ func (b *Bench) Latency(name string, run, floor Samples, p50, p99 time.Duration,
 	b.Report(Figure{Name: name + ", p50", Unit: "ms", Value: Ms(run.At(0.50)), Floor: Ms(floor.At(0.50)), Target: Ms(p50), Gate: gate})
 	b.Report(Figure{Name: name + ", p99", Unit: "ms", Value: Ms(run.At(0.99)), Floor: Ms(floor.At(0.99)), Target: Ms(p99)})
 }
+
+// Skips reports whether a part of the scenario is left out, for those who look at others alone.
+func (b *Bench) Skips(part string) bool { return len(b.Only) > 0 && !slices.Contains(b.Only, part) }
 
 // Long is a duration in the full form, or its short form.
 func (b *Bench) Long(full, quick time.Duration) time.Duration {

@@ -13,6 +13,7 @@ import (
 // Result is what a generator saw.
 type Result struct {
 	Samples Samples       // of calls that came back without an error, from when each was due
+	Late    Samples       // of an open loop: from when each call was due until it was made
 	Errors  int           // calls that failed
 	First   error         // the first failure
 	Elapsed time.Duration // from the first call's due time to the last answer
@@ -35,36 +36,41 @@ const maxOpen = 20000
 // OpenLoop makes calls at a steady rate per second for a time, whether earlier ones have come back or not. call gets the
 // number of the call, from 0. A latency counts from the time at which the call was due.
 func OpenLoop(ctx context.Context, rate float64, during time.Duration, call func(ctx context.Context, n int) error) (Result, error) {
+	p, err := NewPacer(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer p.Close()
+	return openLoop(ctx, rate, during, p.Until, call)
+}
+
+// openLoop makes each call when until has waited for its time. A wait that fails ends the run.
+func openLoop(ctx context.Context, rate float64, during time.Duration, until func(time.Time) error, call func(ctx context.Context, n int) error) (Result, error) {
 	var (
 		total = int(rate * during.Seconds())
 		gap   = time.Duration(float64(time.Second) / rate)
 		took  = make([]time.Duration, total) // negative: failed
+		late  = make(Samples, total)
 		open  atomic.Int64
 		once  sync.Once
 		res   Result
 		g     = run.NewGroup(ctx)
 		begin = time.Now()
-		tick  = time.NewTimer(0)
 	)
-	defer tick.Stop()
 	for n := range total {
 		due := begin.Add(time.Duration(n) * gap)
-		if wait := time.Until(due); wait > 0 {
-			tick.Reset(wait)
-			select {
-			case <-tick.C:
-			case <-g.Context().Done():
-				_ = g.Wait() // calls do not fail the group
-				return res, context.Cause(g.Context())
-			}
+		err := until(due)
+		if err == nil && open.Add(1) > maxOpen {
+			err = fmt.Errorf("%d calls are under way: %.0f/s is more than is served", maxOpen, rate)
 		}
-		if open.Add(1) > maxOpen {
+		if err != nil {
 			g.Stop()
 			_ = g.Wait() // calls do not fail the group
-			return res, fmt.Errorf("%d calls are under way: %.0f/s is more than is served", maxOpen, rate)
+			return res, err
 		}
 		g.Go("call", func(ctx context.Context) error {
 			defer open.Add(-1)
+			late[n] = time.Since(due)
 			if err := call(ctx, n); err != nil {
 				once.Do(func() { res.First = err })
 				took[n] = -1
@@ -77,7 +83,7 @@ func OpenLoop(ctx context.Context, rate float64, during time.Duration, call func
 	if err := g.Wait(); err != nil {
 		return res, err
 	}
-	res.Elapsed = time.Since(begin)
+	res.Elapsed, res.Late = time.Since(begin), late
 	res.take(took)
 	return res, nil
 }

@@ -58,26 +58,30 @@ func (b *Bench) Snapshot(ctx context.Context, name, address, kind string) error 
 	return nil
 }
 
+// fetch keeps what a program shows of itself in a file.
 func fetch(ctx context.Context, url, path string) error {
+	shown, err := Show(ctx, url)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, shown, 0o644)
+}
+
+// Show is what a program shows of itself at an address.
+func Show(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	req.Close = true // a connection that is kept would be counted next time
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, res.Status)
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, res.Status)
 	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(f, res.Body); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return text, err
 }

@@ -1,15 +1,11 @@
 package memory
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 
@@ -23,52 +19,13 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 )
 
-// program is the process of a floor.
-type program struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	says  string // its first line
-}
-
-// startFloor starts a floor and waits until it serves.
-func startFloor(ctx context.Context, name string, args ...string) (*program, error) {
-	p := &program{cmd: exec.CommandContext(ctx, name, args...)}
-	p.cmd.Stderr = os.Stderr
-	in, err := p.cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	p.stdin = in
-	if p.says, err = bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, errors.Join(fmt.Errorf("floor %s: %w", name, err), p.close())
-	}
-	return p, nil
-}
-
-func (p *program) pid() int { return p.cmd.Process.Pid }
-
-// close ends it.
-func (p *program) close() error {
-	p.stdin.Close()
-	return p.cmd.Wait()
-}
-
 // linksFloor is the floor of idle links, with its clients in this program.
 type linksFloor struct {
-	*program
-	address  string
-	profiles string
-	creds    credentials.TransportCredentials
-	conns    []*grpc.ClientConn
-	bytes    atomic.Int64
-	g        *run.Group
+	*floor.Child // says its address and that of its profiles
+	creds        credentials.TransportCredentials
+	conns        []*grpc.ClientConn
+	bytes        atomic.Int64
+	g            *run.Group
 }
 
 func startLinksFloor(ctx context.Context, b *measure.Bench) (*linksFloor, error) {
@@ -76,22 +33,18 @@ func startLinksFloor(ctx context.Context, b *measure.Bench) (*linksFloor, error)
 	if err != nil {
 		return nil, err
 	}
-	p, err := startFloor(ctx, b.Self, floor.Command, "idle-links")
+	c, err := floor.Start(ctx, b.Self, "idle-links")
 	if err != nil {
 		return nil, err
 	}
-	f := &linksFloor{program: p, g: run.NewGroup(ctx), creds: credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
-		InsecureSkipVerify: true})} // nobody vouches for the floor
-	if _, err := fmt.Sscan(p.says, &f.address, &f.profiles); err != nil {
-		return nil, errors.Join(err, p.close())
-	}
-	return f, nil
+	return &linksFloor{Child: c, g: run.NewGroup(ctx), creds: credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
+		InsecureSkipVerify: true})}, nil // nobody vouches for the floor
 }
 
 // to opens connections until there are n.
 func (f *linksFloor) to(n int) error {
 	for len(f.conns) < n {
-		cc, err := grpc.NewClient("passthrough:///"+f.address, grpc.WithTransportCredentials(f.creds), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		cc, err := grpc.NewClient("passthrough:///"+f.Says[0], grpc.WithTransportCredentials(f.creds), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 			return counted{c, &f.bytes}, err
 		}))
@@ -125,11 +78,11 @@ func (f *linksFloor) close() error {
 	for _, cc := range f.conns {
 		err = errors.Join(err, cc.Close())
 	}
-	return errors.Join(err, f.program.close())
+	return errors.Join(err, f.Child.Close())
 }
 
 // contextFloor starts the floor of a spoke's memory, as a member of the hub.
-func (w world) contextFloor(ctx context.Context) (*program, error) {
+func (w world) contextFloor(ctx context.Context) (*floor.Child, error) {
 	m, err := w.enroll(ctx, "floor")
 	if err != nil {
 		return nil, err
@@ -138,5 +91,5 @@ func (w world) contextFloor(ctx context.Context) (*program, error) {
 	if err := os.WriteFile(file, m.Identity, 0o600); err != nil {
 		return nil, err
 	}
-	return startFloor(ctx, filepath.Join(w.Bench.Bin, "bench-bare"), file, m.Service)
+	return floor.Wrapped(ctx, nil, filepath.Join(w.Bench.Bin, "bench-bare"), file, m.Service)
 }

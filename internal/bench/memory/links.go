@@ -25,7 +25,7 @@ const beat = 2 * time.Second
 func measureLinks(ctx context.Context, w world) (err error) {
 	counts := []int{0, 50, 100, 200}
 	if w.Bench.Quick {
-		counts = []int{0, 25, 50}
+		counts = []int{0, 40}
 	}
 	l := &links{g: run.NewGroup(ctx)}
 	defer func() { err = errors.Join(err, l.close()) }()
@@ -62,7 +62,7 @@ func measureLinks(ctx context.Context, w world) (err error) {
 		if err != nil {
 			return err
 		}
-		g, err := lookAt(ctx, f.pid(), f.profiles)
+		g, err := lookAt(ctx, f.ID(), f.Says[1])
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"time"
 
 	"github.com/nave-dev/nave/api/navev1"
 )
@@ -13,6 +14,11 @@ const Agent = "measured"
 
 // Apply defines the agent: a program that gets the signals of a turn on its standard input. Its sessions stay for an hour.
 func (r *Rig) Apply(ctx context.Context, command ...string) error {
+	return r.Define(ctx, time.Hour, command...)
+}
+
+// Define is [Rig.Apply] with the time after which sessions without work sleep.
+func (r *Rig) Define(ctx context.Context, idle time.Duration, command ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	args := []string{"apply"}
@@ -21,7 +27,7 @@ func (r *Rig) Apply(ctx context.Context, command ...string) error {
 		spec       map[string]any
 	}{
 		{"Environment", "local", map[string]any{"flavor": Flavor}},
-		{"Agent", Agent, map[string]any{"environment": "local", "idle_timeout": "1h", "harness": map[string]any{"protocol": "command", "command": command}}},
+		{"Agent", Agent, map[string]any{"environment": "local", "idle_timeout": idle.String(), "harness": map[string]any{"protocol": "command", "command": command}}},
 	} {
 		text, err := json.Marshal(map[string]any{"apiVersion": "nave.dev/v1", "kind": d.kind, "metadata": map[string]any{"name": d.name}, "spec": d.spec})
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
 	"github.com/nave-dev/nave/hub/client"
@@ -29,6 +31,10 @@ type Rig struct {
 	Client   *client.Client
 	Address  string // of the API
 	Profiles string // where the hub serves its own
+
+	profiles map[string]string // where programs serve theirs, by "hub" and the spokes' names
+	conns    []*grpc.ClientConn
+	token    string
 }
 
 // With runs a scenario beside a hub.
@@ -38,12 +44,15 @@ func With(ctx context.Context, b *measure.Bench, scenario func(context.Context, 
 		return err
 	}
 	ziti.RouteLog(slog.New(slog.DiscardHandler)) // also of what is done before a node is opened
-	r := &Rig{Bench: b}
+	r := &Rig{Bench: b, profiles: map[string]string{}}
 	if r.Federation, err = federation.New(federation.Config{Bin: b.Bin, Dir: dir}); err != nil {
 		return err
 	}
 	if err = r.up(ctx); err == nil {
 		err = scenario(ctx, r)
+	}
+	for _, c := range r.conns {
+		c.Close()
 	}
 	if r.Client != nil {
 		r.Client.Close()
@@ -57,6 +66,7 @@ func (r *Rig) up(ctx context.Context) (err error) {
 	if r.Profiles, err = FreePort(); err != nil {
 		return err
 	}
+	r.profiles["hub"] = r.Profiles
 	if r.Hub, err = r.StartHub(ctx, "--profiling-listen", r.Profiles); err != nil {
 		return err
 	}
@@ -83,6 +93,22 @@ func FreePort() (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
+}
+
+// Beside is [Rig.StartSpoke] with profiles, for a load; it ends the spoke and its workloads.
+func (r *Rig) Beside(ctx context.Context, name string, slots int, load func(context.Context) error) error {
+	address, err := FreePort()
+	if err != nil {
+		return err
+	}
+	p, err := r.StartSpoke(ctx, name, slots, "--profiling-listen", address)
+	if err != nil {
+		return err
+	}
+	r.profiles[name] = address
+	err = load(ctx)
+	delete(r.profiles, name)
+	return errors.Join(err, r.EndSpoke(name, p))
 }
 
 // StartSpoke lets a cluster join and waits until it is heard. Its workloads outlive the spoke: [Rig.EndSpoke] ends both.
