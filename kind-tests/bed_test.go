@@ -94,6 +94,10 @@ func TestABedHasTwoClusters(t *testing.T) {
 	h.grows(ctx, t, one.Name)
 	h.grows(ctx, t, two.Name)
 
+	// The address of a service and its name: the pod does not know the authority of who answers, and says so.
+	here.run(ctx, t, probe("service", "https://kubernetes.default.svc.cluster.local/"))
+	await(ctx, t, "a pod reaches a service", func() bool { return strings.Contains(strings.Join(here.says(ctx, t, "service"), "\n"), "x509:") })
+
 	// A partition: the pod says that it reaches nothing, the hub hears nothing of it, and the other cluster is not touched.
 	if err := one.Cut(ctx); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nave-dev/nave/internal/testcluster"
 )
@@ -29,6 +33,24 @@ func own() error {
 	bed, err := testcluster.Start(ctx, testcluster.Config{Clusters: 1, Bin: bin, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
+	}
+	client := bed.Clusters[0].Client.CoreV1().Pods(metav1.NamespaceDefault)
+	if _, err := client.Create(ctx, probe("probe", "http://"+testcluster.HubName+"/"), metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	limit, cancel := context.WithTimeout(ctx, waitLimit)
+	defer cancel()
+	tick := time.NewTicker(waitLook)
+	defer tick.Stop()
+	for {
+		pod, err := client.Get(limit, "probe", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if pod.Status.Phase == corev1.PodRunning {
+			break
+		}
+		<-tick.C
 	}
 	fmt.Println(bed.ID, bed.Keeper())
 	<-ctx.Done()
@@ -59,7 +81,7 @@ func TestWhatAKilledOwnerLeavesIsSwept(t *testing.T) {
 				await(ctx, t, "the keeper ends the processes", func() bool { return kinds(left(t, id))["process"] == 0 })
 			}
 			found := kinds(left(t, id))
-			want := []string{"mount", "network", "interface", "control", "folder"}
+			want := []string{"network", "interface", "control", "folder"}
 			if test.keeper {
 				want = append(want, "process")
 			}

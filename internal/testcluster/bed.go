@@ -83,7 +83,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 // found makes what the clusters stand on: folder, ownership, network, control groups, keeper. What it returns may be stopped,
 // with an error too.
 func found(ctx context.Context, cfg Config) (*Bed, error) {
-	b, release, err := claimBed(ctx, cfg.Root, cfg.Bin, cfg.Log)
+	b, release, err := claimBed(ctx, cfg.Root, cfg.Log)
 	if err != nil {
 		return b, err
 	}
@@ -95,6 +95,9 @@ func found(ctx context.Context, cfg Config) (*Bed, error) {
 		return b, err
 	}
 	if err := makeCgroups(b.names, cfg.Clusters); err != nil {
+		return b, err
+	}
+	if err := b.startKeeper(cfg.Bin, fixed); err != nil { // after the namespaces have names, which it sees from now on
 		return b, err
 	}
 	for i := range cfg.Clusters {
@@ -115,8 +118,8 @@ func (b *Bed) add(c *source) *source {
 	return c
 }
 
-// claimBed sweeps, takes an id, and starts the keeper. Until release is called no other bed is claimed or swept.
-func claimBed(ctx context.Context, root string, bin Bin, log *slog.Logger) (b *Bed, release func(), err error) {
+// claimBed sweeps and takes an id. Until release is called no other bed is claimed or swept.
+func claimBed(ctx context.Context, root string, log *slog.Logger) (b *Bed, release func(), err error) {
 	b = &Bed{log: log}
 	if err := openRoot(root); err != nil {
 		return b, nil, err
@@ -141,10 +144,6 @@ func claimBed(ctx context.Context, root string, bin Bin, log *slog.Logger) (b *B
 	}
 	b.names = names{root, id}
 	b.ID, b.Dir, b.owned = id, b.names.dir(), owned
-	env := []string{b.names.environment(), RunEnv + "=" + runLabel(id)}
-	if b.keeper, err = keeper.Start(bin.path("keeper"), env, filepath.Join(b.Dir, "keeper.log")); err != nil {
-		return b, nil, err
-	}
 	return b, func() { _ = begin.Close() }, nil
 }
 
@@ -156,11 +155,14 @@ func StartControlPlane(ctx context.Context, cfg Config) (*Bed, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	b, release, err := claimBed(ctx, cfg.Root, cfg.Bin, cfg.Log)
+	b, release, err := claimBed(ctx, cfg.Root, cfg.Log)
 	if err != nil {
 		return nil, errors.Join(err, b.Stop())
 	}
 	release()
+	if err := b.startKeeper(cfg.Bin, nil); err != nil {
+		return nil, errors.Join(err, b.Stop())
+	}
 	ports, err := freePorts(3)
 	if err != nil {
 		return nil, errors.Join(err, b.Stop())
@@ -174,6 +176,26 @@ func StartControlPlane(ctx context.Context, cfg Config) (*Bed, error) {
 		return nil, errors.Join(err, b.Stop())
 	}
 	return b, nil
+}
+
+// fixed are folders whose paths are written in the programs. A cluster that runs on this machine in earnest may use them, and
+// two clusters of a bed should not find each other's files there.
+var fixed = []string{"/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}
+
+// startKeeper starts the keeper. Its processes see empty folders of the bed in place of those that are to be hidden.
+func (b *Bed) startKeeper(bin Bin, hidden []string) error {
+	hide := make(map[string]string)
+	for _, path := range hidden {
+		own := filepath.Join(b.Dir, "hidden", path)
+		if err := errors.Join(os.MkdirAll(path, 0o755), os.MkdirAll(own, 0o755)); err != nil {
+			return err
+		}
+		hide[path] = own
+	}
+	env := []string{b.names.environment(), RunEnv + "=" + runLabel(b.ID)}
+	var err error
+	b.keeper, err = keeper.Start(bin.path("keeper"), env, filepath.Join(b.Dir, "keeper.log"), hide)
+	return err
 }
 
 // up brings one cluster up.

@@ -87,7 +87,7 @@ func (c *source) startControllers(ctx context.Context) error {
 			"--bind-address=127.0.0.1", "--leader-elect=false"}
 	}
 	if err := c.start("kube-controller-manager", append(access("controllers"),
-		"--use-service-account-credentials=true", "--controllers=*", "--controller-start-interval=0",
+		"--flex-volume-plugin-dir="+filepath.Join(c.Dir, "volumeplugins"), "--use-service-account-credentials=true", "--controllers=*", "--controller-start-interval=0",
 		"--kube-api-qps=500", "--kube-api-burst=1000", // the default service account comes six seconds later otherwise
 		"--service-account-private-key-file="+c.pki.path("sa.key"), "--root-ca-file="+c.pki.path("ca.crt"),
 		"--cluster-signing-cert-file="+c.pki.path("ca.crt"), "--cluster-signing-key-file="+c.pki.path("ca.key"),

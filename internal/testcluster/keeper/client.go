@@ -51,7 +51,10 @@ type Process struct {
 }
 
 // Start starts the keeper's program. env is all of its environment; log is the file that gets what it has to say.
-func Start(program string, env []string, log string) (*Keeper, error) {
+//
+// With hide, whose keys are folders that exist and whose values are what the keeper's processes see in their place, the keeper has
+// a mount namespace of its own: nothing that they mount is seen outside, and all of it goes with the last of them.
+func Start(program string, env []string, log string, hide map[string]string) (*Keeper, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -60,6 +63,10 @@ func Start(program string, env []string, log string) (*Keeper, error) {
 	cmd := exec.Command(program)
 	cmd.Env, cmd.Stderr = env, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the terminal's Ctrl-C is for the owner, who ends all in order
+	for at, with := range hide {
+		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // private, as the standard library makes it
+		cmd.Args = append(cmd.Args, with, at)
+	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

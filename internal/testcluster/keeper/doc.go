@@ -12,7 +12,8 @@
 //  1. When the keeper ends, no process is left that it started, nor any that these started.
 //  2. An owner that dies closes the input: the keeper ends. Only a keeper that is killed itself leaves processes behind.
 //  3. Only processes whose parent is the keeper are signalled: their ids cannot belong to others.
-//  4. A process inherits nothing of the owner's but what the request names.
+//  4. Mounts of its processes are seen by them alone, where the owner asked for that.
+//  5. A process inherits nothing of the owner's but what the request names.
 //
 // It must not import anything of ours but internal/run, and works without root where no namespace is named. The server's
 // goroutine reads its input and ends with it; the client's reads answers and ends with the keeper.

@@ -16,7 +16,7 @@ const serveEnv = "NAVE_TEST_KEEPER"
 // TestMain lets the test's own program be the keeper.
 func TestMain(m *testing.M) {
 	if os.Getenv(serveEnv) != "" {
-		if err := Serve(os.Stdin, os.Stdout); err != nil {
+		if err := Serve(os.Stdin, os.Stdout, os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 func begin(t *testing.T) *Keeper {
 	t.Helper()
-	k, err := Start(os.Args[0], []string{serveEnv + "=1"}, filepath.Join(t.TempDir(), "keeper.log"))
+	k, err := Start(os.Args[0], []string{serveEnv + "=1"}, filepath.Join(t.TempDir(), "keeper.log"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

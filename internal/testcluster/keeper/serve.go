@@ -33,8 +33,12 @@ type server struct {
 	mine map[int]bool // children that were asked for, not yet reaped
 }
 
-// Serve is the keeper's program: it reads requests until its input ends, then ends every process that descends from it.
-func Serve(in io.Reader, out io.Writer) error {
+// Serve is the keeper's program: it reads requests until its input ends, then ends every process that descends from it. args are
+// pairs of folders, the second of which is hidden under the first; then the process has been born in a mount namespace of its own.
+func Serve(in io.Reader, out io.Writer, args []string) error {
+	if err := hide(args); err != nil {
+		return err
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the parent of orphans: %w", err)
 	}
@@ -79,6 +83,22 @@ func Serve(in io.Reader, out io.Writer) error {
 		}
 	}
 	return errors.Join(g.Wait(), s.endAll())
+}
+
+func hide(pairs []string) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	// Shared among the processes of the namespace: volumes may ask that mounts reach them.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share mounts: %w", err)
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if err := unix.Mount(pairs[i], pairs[i+1], "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("hide %s under %s: %w", pairs[i+1], pairs[i], err)
+		}
+	}
+	return nil
 }
 
 func (s *server) answer(r Request) {

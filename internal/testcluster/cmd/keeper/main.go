@@ -9,7 +9,7 @@ import (
 )
 
 func main() {
-	if err := keeper.Serve(os.Stdin, os.Stdout); err != nil {
+	if err := keeper.Serve(os.Stdin, os.Stdout, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "keeper:", err)
 		os.Exit(1)
 	}
