@@ -5,7 +5,8 @@ SHELL := /bin/bash
 # A version by git where there is a repository, else "source". CI may not own the checkout: then git answers nothing.
 VERSION := $(or $(shell [ -e .git ] && git describe --tags --always --dirty 2>/dev/null),source)
 TOOL := go tool -modfile=tools/go.mod
-MODULES = $(shell find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -printf '%h\n' | sort)
+# Kubernetes and its like are not ours to check, and take minutes to compile: `make kind-tests` builds them.
+MODULES = $(shell find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -not -path './internal/testcluster/programs/*' -printf '%h\n' | sort)
 
 # Static programs, and one build cache for programs and tests. The race detector alone needs cgo.
 export CGO_ENABLED := $(if $(findstring -race,$(TESTFLAGS)),1,0)
@@ -67,6 +68,20 @@ leaks: build ## cut links and end sessions N times, and show that nothing is lef
 	@go build -buildvcs=false -o bin/leaks ./internal/leaks
 	@bin/leaks --n $(or $(N),1000) $(if $(ROUTERS),--routers $(ROUTERS)) $(if $(PLANT),--plant $(PLANT)) $(if $(PROFILES),--profiles $(PROFILES))
 
+.PHONY: kind-tests
+kind-tests: kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
+	@rm -rf .kind-tests
+	go test -tags kindtests -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./kind-tests
+
+.PHONY: kind-tests-build
+kind-tests-build: ## build the programs of the test clusters, unless they are in the cache: ten minutes, once
+	@go build -buildvcs=false -o bin/testcluster-programs ./internal/testcluster/cmd/programs
+	@nice -n 15 bin/testcluster-programs
+
+.PHONY: kind-tests-deps
+kind-tests-deps: ## get what the test clusters need of Debian
+	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
+
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted
 	@go build -buildvcs=false -o bin/demo ./internal/demo # go run would call Ctrl-C a failure
@@ -106,4 +121,4 @@ agents: ## get the agents that tests run, as examples/agents pins them (npm; 177
 
 .PHONY: clean
 clean: ## remove what was built and what the demo left
-	rm -rf bin .demo
+	rm -rf bin .demo .kind-tests

@@ -24,4 +24,4 @@ fi
 while read -r mod; do
 	echo "deps: modules of $mod"
 	go -C "$(dirname "$mod")" list -deps -test ./... >/dev/null
-done < <(find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' | sort)
+done < <(find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -not -path './internal/testcluster/programs/*' | sort)

@@ -11,7 +11,8 @@ bad=0
 # Programs that are asked more than once are built once; go run hides their exit codes.
 go build -buildvcs=false -o "$work/parts" ./internal/realpart/cmd/parts
 go -C tools build -buildvcs=false -o "$work/testall" ./testall
-mapfile -t modules < <(find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -printf '%h\n' | sort)
+# The programs of the test clusters are others' code, which takes minutes to compile: `make kind-tests` builds them.
+mapfile -t modules < <(find . -name go.mod -not -path './.*/*' -not -path '*/testdata/*' -not -path './internal/testcluster/programs/*' -printf '%h\n' | sort)
 
 "$work/parts"
 
@@ -24,6 +25,8 @@ for module in "${modules[@]}"; do
 	echo "test: go vet in $module"
 	go -C "$module" vet ./... || bad=1
 done
+echo "test: go vet of the tests on clusters, which run by make kind-tests"
+go vet -tags kindtests ./kind-tests || bad=1
 
 export NAVE_NOT_RUN=$work/not-run
 "$work/testall" -line "$work/line" "${modules[@]}" -- "${flags[@]}" || bad=1

@@ -33,6 +33,7 @@ var notFuzzed = []exemption{
 	{"internal/demo", "a demonstration: it reads what the programs that it started print"},
 	{"internal/etcdtest", "a test: it reads what its own process prints"},
 	{"internal/modelserver", "a test's model: it is asked by agents of tests alone"},
+	{"internal/testcluster", "a test: it reads what its own processes write to each other"},
 	{"tools/testall", "reads what the go command prints"},
 }
 
