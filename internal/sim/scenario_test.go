@@ -127,7 +127,7 @@ func atEach(t *testing.T, actors string, least int, f func(w *World, a *actor, w
 }
 
 func TestTheHubDiesAtEveryStep(t *testing.T) {
-	atEach(t, "hub", 100, func(*World, *actor, string) fate { return fateDie })
+	atEach(t, "hub", 90, func(*World, *actor, string) fate { return fateDie })
 }
 
 func TestTheSpokeDiesAtEveryStep(t *testing.T) {
@@ -141,7 +141,7 @@ func TestTheSpokeIsFrozenAtEveryStep(t *testing.T) {
 // TestTheHubIsFrozenAtEveryStep freezes the owner at each of its steps, among them after the archive's append; another one
 // takes over at once, and the first wakes 15 s later: whatever it says then comes after what the new one said.
 func TestTheHubIsFrozenAtEveryStep(t *testing.T) {
-	atEach(t, "hub", 100, func(w *World, a *actor, _ string) fate {
+	atEach(t, "hub", 90, func(w *World, a *actor, _ string) fate {
 		w.after(time.Millisecond, "another hub takes over", w.startOwner)
 		return fateSuspend
 	})
@@ -164,7 +164,7 @@ func TestTheJournalIsReplacedAtEveryStep(t *testing.T) {
 // it: an assignment that was decided before must not be made, and nothing may be lost.
 func TestTheLeaseComesBackWithTheCommit(t *testing.T) {
 	refused := 0
-	atEach(t, "hub", 100, func(w *World, _ *actor, what string) fate {
+	atEach(t, "hub", 90, func(w *World, _ *actor, what string) fate {
 		if what != "before commit" {
 			return fateGoOn
 		}
