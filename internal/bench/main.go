@@ -133,13 +133,13 @@ func program(ctx context.Context, args []string) error {
 		}
 		results = append(results, r)
 		fmt.Printf("\n%s\n", table(r))
-	}
-	fmt.Printf("%d scenarios in %s\n", len(results), time.Since(began).Round(time.Second))
-	if o.page != "" {
-		if err := writePage(o.page, facts, results); err != nil {
-			return err
+		if o.page != "" { // a later one may fail
+			if err := writePage(o.page, facts, []result{r}); err != nil {
+				return err
+			}
 		}
 	}
+	fmt.Printf("%d scenarios in %s\n", len(results), time.Since(began).Round(time.Second))
 	switch {
 	case o.keep:
 		return keepRatios(o.ratios, results)
