@@ -71,6 +71,16 @@ type Workload struct {
 	Exit  string // why it ended, for people
 
 	Failure api.StartFailure // what kind of failed start the end was; empty when it was none, or when nobody can tell
+
+	Waiting    string    // why it does not run yet, for people; empty when it runs, or when nothing holds it up
+	ObservedAt time.Time // when somebody saw it so, by the wall clock; zero: now
+}
+
+// Disruptable is a [Runtime] that can tell the platform when a workload should not be interrupted.
+type Disruptable interface {
+	// Busy says that a turn of the workload runs, or that none does. It returns at once; the last call wins. Of a workload that
+	// does not exist it is no error.
+	Busy(id WorkloadID, turn bool)
 }
 
 // WorkloadState is the state of a workload.
@@ -80,6 +90,7 @@ type WorkloadState string
 const (
 	WorkloadRunning WorkloadState = "Running" // its harness exists
 	WorkloadEnded   WorkloadState = "Ended"   // nothing of it runs any more
+	WorkloadLost    WorkloadState = "Lost"    // what it runs on does not answer: nobody can tell whether it runs
 )
 
 // Journal keeps what the spoke must not forget. Records are opaque to it.

@@ -50,7 +50,7 @@ var rooms = []room{
 	{folder: "hub/store/recordv1", ours: list("api/navev1"), others: generated},
 
 	{folder: "spoke", ours: list("api", "spoke/journalv1", shared)},
-	{folder: "spoke/*", ours: list("api", "api/navev1", "spoke", "spoke/harness/harnessv1", shared)},
+	{folder: "spoke/*", ours: list("api", "api/navev1", "spoke", "spoke/description", "spoke/harness/harnessv1", shared)},
 	{folder: "spoke/harness/acp", ours: list("api", "internal/run"), others: list("github.com/coder/acp-go-sdk")},
 	{folder: "spoke/harness/harnessv1", ours: list("api/navev1"), others: generated},
 	{folder: "spoke/harness/checkpoint", ours: list("api", "internal/run", "spoke/harness/checkpoint/manifestv1")},

@@ -22,10 +22,12 @@ import (
 // Config is what a door needs.
 type Config struct {
 	// Socket is the absolute path to listen on; its directory is made with mode 0700. At most 107 bytes. A socket that
-	// nobody serves is replaced.
+	// nobody serves is replaced. Empty: harnesses come from elsewhere alone, see Remote.
 	Socket string
-	// Verify confirms that the process is the harness of the workload. Required.
+	// Verify confirms that the process is the harness of the workload. Required with Socket.
 	Verify func(id spoke.WorkloadID, pid int) error
+	// Remote is for harnesses on other machines. Nil: there are none. One of Socket and Remote is given.
+	Remote *Remote
 	// Vault takes and gives checkpoints. Nil: there is none, and every transfer is refused as unavailable.
 	Vault spoke.Vault
 	// Messenger sends signals of sessions. Nil: there is none, and every one is refused as unavailable.

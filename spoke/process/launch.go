@@ -1,7 +1,6 @@
 package process
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,10 +9,9 @@ import (
 	"syscall"
 
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
+	"github.com/nave-dev/nave/spoke/description"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
 
@@ -91,41 +89,11 @@ func (r *Runtime) state(id spoke.WorkloadID, name string) string {
 	return filepath.Join(r.sessions(), strings.ToLower(string(id.Session)), name)
 }
 
-// describe renders what the harness needs to know, and nothing else of the revision.
+// describe renders what the harness needs to know.
 func (r *Runtime) describe(c claim, w spoke.WorkloadSpec) *harnessv1.Workload {
-	agent, env := w.Revision.Agent.WithDefaults(), w.Revision.Environment
-	d := &harnessv1.Workload{
-		Id: w.ID.String(), Organization: string(w.Org), Session: string(w.ID.Session), Key: w.Key,
-		Agent: w.Revision.AgentName, Cluster: r.c.Cluster(),
-		Protocol: string(agent.Harness.Protocol), Command: agent.Harness.Command,
-		Instructions: agent.Instructions, Model: agent.Model.Name,
-		TurnLimit: durationpb.New(agent.TurnLimit), OnSignal: string(agent.OnSignal),
-		Home: r.state(w.ID, "home"), Workspace: r.state(w.ID, "workspace"), Temp: c.path("temp"),
-		Path: r.c.Path, Socket: r.c.Socket, ExitFile: c.path("exit"), Flavor: flavor(env),
-		State: r.state(w.ID, "state"), StateLatest: string(w.State.Latest), StateSaved: string(w.State.Saved),
-		OnStateLoss: string(cmp.Or(w.State.OnLoss, agent.OnStateLoss)), CheckpointMode: string(cmp.Or(w.State.Mode, agent.Checkpoint.Mode)),
-		CheckpointInterval: durationpb.New(cmp.Or(w.State.Interval, agent.Checkpoint.Interval)),
-		ApprovalHold:       durationpb.New(agent.ApprovalHold), Env: variables(env.Env),
-	}
-	for _, m := range agent.MCPServers {
-		d.McpServers = append(d.McpServers, &harnessv1.McpServer{Name: m.Name, Command: m.Command, Env: variables(m.Env)})
-	}
-	for _, k := range agent.Skills {
-		d.Skills = append(d.Skills, &harnessv1.Skill{Name: k.Name, Description: k.Description, Body: k.Body})
-	}
-	for _, f := range env.Files {
-		d.Files = append(d.Files, &harnessv1.File{Path: f.Path, Content: f.Content, Mode: f.Mode})
-	}
-	for _, s := range env.InitScripts {
-		d.InitScripts = append(d.InitScripts, &harnessv1.InitScript{Name: s.Name, Script: s.Script})
-	}
+	d := description.Of(w)
+	d.Cluster, d.Path, d.Socket = r.c.Cluster(), r.c.Path, r.c.Socket
+	d.Home, d.Workspace, d.State = r.state(w.ID, "home"), r.state(w.ID, "workspace"), r.state(w.ID, "state")
+	d.Temp, d.ExitFile = c.path("temp"), c.path("exit")
 	return d
-}
-
-func variables(env []api.EnvVar) []*harnessv1.EnvVar {
-	var out []*harnessv1.EnvVar
-	for _, e := range env {
-		out = append(out, &harnessv1.EnvVar{Name: e.Name, Value: e.Value})
-	}
-	return out
 }

@@ -1503,8 +1503,8 @@ type Workload struct {
 	Home               string                 `protobuf:"bytes,16,opt,name=home,proto3" json:"home,omitempty"` // absolute directories and files
 	Workspace          string                 `protobuf:"bytes,17,opt,name=workspace,proto3" json:"workspace,omitempty"`
 	Temp               string                 `protobuf:"bytes,18,opt,name=temp,proto3" json:"temp,omitempty"`
-	Path               string                 `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`                                           // PATH of the agent
-	Socket             string                 `protobuf:"bytes,20,opt,name=socket,proto3" json:"socket,omitempty"`                                       // where the spoke listens
+	Path               string                 `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`                                           // PATH of the agent; empty: that of the harness, with all of its environment, which is the image's
+	Socket             string                 `protobuf:"bytes,20,opt,name=socket,proto3" json:"socket,omitempty"`                                       // where the spoke listens; empty where the harness was told an address by its environment
 	ExitFile           string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"`                   // where the harness leaves an Exit as JSON; beside it, with .turn appended, it leaves an empty file when a turn begins
 	Flavor             string                 `protobuf:"bytes,22,opt,name=flavor,proto3" json:"flavor,omitempty"`                                       // that the workload counts against
 	State              string                 `protobuf:"bytes,23,opt,name=state,proto3" json:"state,omitempty"`                                         // absolute; a directory of the session on this machine, for the chunks and the marker of its state
@@ -1770,8 +1770,9 @@ func (x *Workload) GetSkills() []*Skill {
 type McpServer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Command       []string               `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"`
+	Command       []string               `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"` // that the agent starts; empty when the server runs beside it
 	Env           []*EnvVar              `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty"`
+	Url           string                 `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"` // of a server that runs beside the agent and speaks streamable HTTP
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1825,6 +1826,13 @@ func (x *McpServer) GetEnv() []*EnvVar {
 		return x.Env
 	}
 	return nil
+}
+
+func (x *McpServer) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
 }
 
 type Skill struct {
@@ -1940,6 +1948,50 @@ func (x *Exit) GetFailure() string {
 	return ""
 }
 
+type DescribeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeRequest) Reset() {
+	*x = DescribeRequest{}
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeRequest) ProtoMessage() {}
+
+func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
+func (*DescribeRequest) Descriptor() ([]byte, []int) {
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DescribeRequest) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
 type EnvVar struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1950,7 +2002,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[25]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2014,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[25]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2027,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{25}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EnvVar) GetName() string {
@@ -2003,7 +2055,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[26]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2067,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[26]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2080,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{26}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *File) GetPath() string {
@@ -2062,7 +2114,7 @@ type InitScript struct {
 
 func (x *InitScript) Reset() {
 	*x = InitScript{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[27]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2126,7 @@ func (x *InitScript) String() string {
 func (*InitScript) ProtoMessage() {}
 
 func (x *InitScript) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[27]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2139,7 @@ func (x *InitScript) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitScript.ProtoReflect.Descriptor instead.
 func (*InitScript) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{27}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InitScript) GetName() string {
@@ -2117,7 +2169,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[28]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2181,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[28]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2194,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{28}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignalRequest) GetWorkload() string {
@@ -2192,7 +2244,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[29]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2256,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[29]
+	mi := &file_spoke_harness_harnessv1_harness_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2269,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{29}
+	return file_spoke_harness_harnessv1_harness_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SignalResponse) GetSignalId() string {
@@ -2398,18 +2450,21 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\rapproval_hold\x18\x1d \x01(\v2\x19.google.protobuf.DurationR\fapprovalHold\x12;\n" +
 	"\vmcp_servers\x18\x1e \x03(\v2\x1a.nave.harness.v1.McpServerR\n" +
 	"mcpServers\x12.\n" +
-	"\x06skills\x18\x1f \x03(\v2\x16.nave.harness.v1.SkillR\x06skills\"d\n" +
+	"\x06skills\x18\x1f \x03(\v2\x16.nave.harness.v1.SkillR\x06skills\"v\n" +
 	"\tMcpServer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12)\n" +
-	"\x03env\x18\x03 \x03(\v2\x17.nave.harness.v1.EnvVarR\x03env\"Q\n" +
+	"\x03env\x18\x03 \x03(\v2\x17.nave.harness.v1.EnvVarR\x03env\x12\x10\n" +
+	"\x03url\x18\x04 \x01(\tR\x03url\"Q\n" +
 	"\x05Skill\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\tR\x04body\"8\n" +
 	"\x04Exit\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\afailure\x18\x02 \x01(\tR\afailure\"2\n" +
+	"\afailure\x18\x02 \x01(\tR\afailure\"-\n" +
+	"\x0fDescribeRequest\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"H\n" +
@@ -2432,12 +2487,13 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
-	"\tduplicate\x18\x04 \x01(\bR\tduplicate2\xad\x02\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate2\xf6\x02\n" +
 	"\aHarness\x12F\n" +
 	"\x06Attach\x12\x1c.nave.harness.v1.FromHarness\x1a\x1a.nave.harness.v1.ToHarness(\x010\x01\x12E\n" +
 	"\x04Save\x12\x1c.nave.harness.v1.SaveRequest\x1a\x1d.nave.harness.v1.SaveResponse(\x01\x12H\n" +
 	"\x05Fetch\x12\x1d.nave.harness.v1.FetchRequest\x1a\x1e.nave.harness.v1.FetchResponse0\x01\x12I\n" +
-	"\x06Signal\x12\x1e.nave.harness.v1.SignalRequest\x1a\x1f.nave.harness.v1.SignalResponseB<Z:github.com/nave-dev/nave/spoke/harness/harnessv1;harnessv1b\x06proto3"
+	"\x06Signal\x12\x1e.nave.harness.v1.SignalRequest\x1a\x1f.nave.harness.v1.SignalResponse\x12G\n" +
+	"\bDescribe\x12 .nave.harness.v1.DescribeRequest\x1a\x19.nave.harness.v1.WorkloadB<Z:github.com/nave-dev/nave/spoke/harness/harnessv1;harnessv1b\x06proto3"
 
 var (
 	file_spoke_harness_harnessv1_harness_proto_rawDescOnce sync.Once
@@ -2451,7 +2507,7 @@ func file_spoke_harness_harnessv1_harness_proto_rawDescGZIP() []byte {
 	return file_spoke_harness_harnessv1_harness_proto_rawDescData
 }
 
-var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_spoke_harness_harnessv1_harness_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*FromHarness)(nil),           // 0: nave.harness.v1.FromHarness
 	(*ToHarness)(nil),             // 1: nave.harness.v1.ToHarness
@@ -2478,14 +2534,15 @@ var file_spoke_harness_harnessv1_harness_proto_goTypes = []any{
 	(*McpServer)(nil),             // 22: nave.harness.v1.McpServer
 	(*Skill)(nil),                 // 23: nave.harness.v1.Skill
 	(*Exit)(nil),                  // 24: nave.harness.v1.Exit
-	(*EnvVar)(nil),                // 25: nave.harness.v1.EnvVar
-	(*File)(nil),                  // 26: nave.harness.v1.File
-	(*InitScript)(nil),            // 27: nave.harness.v1.InitScript
-	(*SignalRequest)(nil),         // 28: nave.harness.v1.SignalRequest
-	(*SignalResponse)(nil),        // 29: nave.harness.v1.SignalResponse
-	nil,                           // 30: nave.harness.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*DescribeRequest)(nil),       // 25: nave.harness.v1.DescribeRequest
+	(*EnvVar)(nil),                // 26: nave.harness.v1.EnvVar
+	(*File)(nil),                  // 27: nave.harness.v1.File
+	(*InitScript)(nil),            // 28: nave.harness.v1.InitScript
+	(*SignalRequest)(nil),         // 29: nave.harness.v1.SignalRequest
+	(*SignalResponse)(nil),        // 30: nave.harness.v1.SignalResponse
+	nil,                           // 31: nave.harness.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
 }
 var file_spoke_harness_harnessv1_harness_proto_depIdxs = []int32{
 	2,  // 0: nave.harness.v1.FromHarness.hello:type_name -> nave.harness.v1.Hello
@@ -2498,34 +2555,36 @@ var file_spoke_harness_harnessv1_harness_proto_depIdxs = []int32{
 	13, // 7: nave.harness.v1.ToHarness.ack:type_name -> nave.harness.v1.Ack
 	15, // 8: nave.harness.v1.ToHarness.lease:type_name -> nave.harness.v1.Lease
 	5,  // 9: nave.harness.v1.Events.events:type_name -> nave.harness.v1.Event
-	31, // 10: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
-	30, // 11: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
+	32, // 10: nave.harness.v1.Event.time:type_name -> google.protobuf.Timestamp
+	31, // 11: nave.harness.v1.Event.attributes:type_name -> nave.harness.v1.Event.AttributesEntry
 	7,  // 12: nave.harness.v1.Deltas.deltas:type_name -> nave.harness.v1.Delta
 	11, // 13: nave.harness.v1.Orders.signals:type_name -> nave.harness.v1.Signal
 	10, // 14: nave.harness.v1.Orders.answers:type_name -> nave.harness.v1.ApprovalAnswer
-	31, // 15: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	32, // 15: nave.harness.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
 	12, // 16: nave.harness.v1.Signal.origin:type_name -> nave.harness.v1.Origin
-	32, // 17: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
+	33, // 17: nave.harness.v1.Lease.duration:type_name -> google.protobuf.Duration
 	17, // 18: nave.harness.v1.SaveRequest.header:type_name -> nave.harness.v1.CheckpointHeader
-	32, // 19: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
-	25, // 20: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
-	26, // 21: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
-	27, // 22: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
-	32, // 23: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
-	32, // 24: nave.harness.v1.Workload.approval_hold:type_name -> google.protobuf.Duration
+	33, // 19: nave.harness.v1.Workload.turn_limit:type_name -> google.protobuf.Duration
+	26, // 20: nave.harness.v1.Workload.env:type_name -> nave.harness.v1.EnvVar
+	27, // 21: nave.harness.v1.Workload.files:type_name -> nave.harness.v1.File
+	28, // 22: nave.harness.v1.Workload.init_scripts:type_name -> nave.harness.v1.InitScript
+	33, // 23: nave.harness.v1.Workload.checkpoint_interval:type_name -> google.protobuf.Duration
+	33, // 24: nave.harness.v1.Workload.approval_hold:type_name -> google.protobuf.Duration
 	22, // 25: nave.harness.v1.Workload.mcp_servers:type_name -> nave.harness.v1.McpServer
 	23, // 26: nave.harness.v1.Workload.skills:type_name -> nave.harness.v1.Skill
-	25, // 27: nave.harness.v1.McpServer.env:type_name -> nave.harness.v1.EnvVar
+	26, // 27: nave.harness.v1.McpServer.env:type_name -> nave.harness.v1.EnvVar
 	0,  // 28: nave.harness.v1.Harness.Attach:input_type -> nave.harness.v1.FromHarness
 	16, // 29: nave.harness.v1.Harness.Save:input_type -> nave.harness.v1.SaveRequest
 	19, // 30: nave.harness.v1.Harness.Fetch:input_type -> nave.harness.v1.FetchRequest
-	28, // 31: nave.harness.v1.Harness.Signal:input_type -> nave.harness.v1.SignalRequest
-	1,  // 32: nave.harness.v1.Harness.Attach:output_type -> nave.harness.v1.ToHarness
-	18, // 33: nave.harness.v1.Harness.Save:output_type -> nave.harness.v1.SaveResponse
-	20, // 34: nave.harness.v1.Harness.Fetch:output_type -> nave.harness.v1.FetchResponse
-	29, // 35: nave.harness.v1.Harness.Signal:output_type -> nave.harness.v1.SignalResponse
-	32, // [32:36] is the sub-list for method output_type
-	28, // [28:32] is the sub-list for method input_type
+	29, // 31: nave.harness.v1.Harness.Signal:input_type -> nave.harness.v1.SignalRequest
+	25, // 32: nave.harness.v1.Harness.Describe:input_type -> nave.harness.v1.DescribeRequest
+	1,  // 33: nave.harness.v1.Harness.Attach:output_type -> nave.harness.v1.ToHarness
+	18, // 34: nave.harness.v1.Harness.Save:output_type -> nave.harness.v1.SaveResponse
+	20, // 35: nave.harness.v1.Harness.Fetch:output_type -> nave.harness.v1.FetchResponse
+	30, // 36: nave.harness.v1.Harness.Signal:output_type -> nave.harness.v1.SignalResponse
+	21, // 37: nave.harness.v1.Harness.Describe:output_type -> nave.harness.v1.Workload
+	33, // [33:38] is the sub-list for method output_type
+	28, // [28:33] is the sub-list for method input_type
 	28, // [28:28] is the sub-list for extension type_name
 	28, // [28:28] is the sub-list for extension extendee
 	0,  // [0:28] is the sub-list for field type_name
@@ -2555,7 +2614,7 @@ func file_spoke_harness_harnessv1_harness_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spoke_harness_harnessv1_harness_proto_rawDesc), len(file_spoke_harness_harnessv1_harness_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,10 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Harness_Attach_FullMethodName = "/nave.harness.v1.Harness/Attach"
-	Harness_Save_FullMethodName   = "/nave.harness.v1.Harness/Save"
-	Harness_Fetch_FullMethodName  = "/nave.harness.v1.Harness/Fetch"
-	Harness_Signal_FullMethodName = "/nave.harness.v1.Harness/Signal"
+	Harness_Attach_FullMethodName   = "/nave.harness.v1.Harness/Attach"
+	Harness_Save_FullMethodName     = "/nave.harness.v1.Harness/Save"
+	Harness_Fetch_FullMethodName    = "/nave.harness.v1.Harness/Fetch"
+	Harness_Signal_FullMethodName   = "/nave.harness.v1.Harness/Signal"
+	Harness_Describe_FullMethodName = "/nave.harness.v1.Harness/Describe"
 )
 
 // HarnessClient is the client API for Harness service.
@@ -41,6 +42,8 @@ type HarnessClient interface {
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 	// Signal sends a signal to another session, as the caller's own session. It is answered when the hub has accepted it.
 	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
+	// Describe returns the description of the caller's own workload, to a harness that no runtime could write a file for.
+	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*Workload, error)
 }
 
 type harnessClient struct {
@@ -106,6 +109,16 @@ func (c *harnessClient) Signal(ctx context.Context, in *SignalRequest, opts ...g
 	return out, nil
 }
 
+func (c *harnessClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*Workload, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Workload)
+	err := c.cc.Invoke(ctx, Harness_Describe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HarnessServer is the server API for Harness service.
 // All implementations must embed UnimplementedHarnessServer
 // for forward compatibility.
@@ -120,6 +133,8 @@ type HarnessServer interface {
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	// Signal sends a signal to another session, as the caller's own session. It is answered when the hub has accepted it.
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
+	// Describe returns the description of the caller's own workload, to a harness that no runtime could write a file for.
+	Describe(context.Context, *DescribeRequest) (*Workload, error)
 	mustEmbedUnimplementedHarnessServer()
 }
 
@@ -141,6 +156,9 @@ func (UnimplementedHarnessServer) Fetch(*FetchRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedHarnessServer) Signal(context.Context, *SignalRequest) (*SignalResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Signal not implemented")
+}
+func (UnimplementedHarnessServer) Describe(context.Context, *DescribeRequest) (*Workload, error) {
+	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
 }
 func (UnimplementedHarnessServer) mustEmbedUnimplementedHarnessServer() {}
 func (UnimplementedHarnessServer) testEmbeddedByValue()                 {}
@@ -206,6 +224,24 @@ func _Harness_Signal_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Harness_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HarnessServer).Describe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Harness_Describe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HarnessServer).Describe(ctx, req.(*DescribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Harness_ServiceDesc is the grpc.ServiceDesc for Harness service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -216,6 +252,10 @@ var Harness_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Signal",
 			Handler:    _Harness_Signal_Handler,
+		},
+		{
+			MethodName: "Describe",
+			Handler:    _Harness_Describe_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
