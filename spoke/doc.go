@@ -10,7 +10,8 @@
 //  1. Persist before send: what the spoke promised (admission, attempts, events taken from a harness) is in the journal
 //     before anybody is told.
 //  2. An attempt's number is journaled before its workload is created, so that a number is never used twice.
-//  3. At most one workload of a session exists: the next is created only when the former is confirmed gone.
+//  3. At most one workload of a session exists: the next is created only when the former is confirmed gone, or
+//     when what it ran on does not answer and the lease of its harness, which is cut off, is over.
 //  4. An update with a lower position than one already seen for its shard is ignored.
 //  5. plan does no I/O, reads no clock and starts nothing.
 //  6. Nothing of a session acts here once its right has run out without an answer of the hub: see [right]. That is in the

@@ -22,6 +22,9 @@ func heldOf(d *desired, o *observed, now time.Duration) (api.Held, bool) {
 		h.State, h.Reason = api.HeldRunning, ""
 	default:
 		h.State = api.HeldAdmitted
+		if w, ok := find(o.Listed, d.workload()); ok && d.live() && w.Waiting != "" {
+			h.Reason = w.Waiting
+		}
 	}
 	return h, true
 }

@@ -52,6 +52,8 @@ type observed struct {
 	Sent      bool      // every event is queued on the present connection
 	Reported  *api.Held // queued on the present connection
 	Told      *Orders   // given to the door for the present attempt
+	Turned    bool      // the runtime was told whether a turn of the present attempt runs
+	TurnTold  bool      // what it was told
 }
 
 // said is what the hub tells of a session's epoch besides its signals. It is a level: each update that names the epoch
@@ -106,8 +108,8 @@ func (s *session) did(a action, now time.Duration) {
 		s.Stops[a.ID] = c
 	case end:
 		s.fresh()
-		if a.Outcome == api.OutcomeFailed {
-			s.RetryAt = now + retryPause(&s.desired, a)
+		if pause := retryPause(&s.desired, a); pause > 0 || a.Outcome == api.OutcomeFailed {
+			s.RetryAt = now + pause
 		}
 	case linger:
 		s.EndSeen, s.EndedAt = true, now
@@ -115,6 +117,8 @@ func (s *session) did(a action, now time.Duration) {
 		s.Told = &a.Orders
 	case lease:
 		s.Leased = a.Until
+	case busy:
+		s.Turned, s.TurnTold = true, a.Turn
 	case report:
 		s.Reported = &a.Held
 	}
@@ -123,7 +127,7 @@ func (s *session) did(a action, now time.Duration) {
 // fresh forgets what is of one attempt.
 func (o *observed) fresh() {
 	o.StartErr, o.Withdrawn, o.Attached, o.Heard, o.EndSeen, o.Told = "", false, false, false, false, nil
-	o.Leased, o.Holds, o.AskedAt = 0, 0, 0
+	o.Leased, o.Holds, o.AskedAt, o.Turned, o.TurnTold = 0, 0, 0, false, false
 }
 
 // started keeps the outcome of Start.

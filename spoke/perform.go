@@ -57,6 +57,10 @@ func (l *loop) planOne(id api.SessionID) (again bool) {
 			l.effects = append(l.effects, func() { l.cfg.Door.Tell(a.ID, a.Orders) })
 		case lease:
 			l.effects = append(l.effects, func() { l.cfg.Door.Lease(a.ID, a.Until) })
+		case busy:
+			if r, ok := l.cfg.Runtime.(Disruptable); ok {
+				l.effects = append(l.effects, func() { r.Busy(a.ID, a.Turn) })
+			}
 		case report:
 			l.held = append(l.held, a.Held)
 		case forget:
@@ -132,7 +136,7 @@ func (l *loop) end(s *session, a end) {
 		l.change(eventsRecord{s.Session, a.ID.Source(), first, events})
 	}
 	reason := a.Reason
-	if a.Outcome == api.OutcomeCut {
+	if a.Outcome == api.OutcomeCut && !a.Restart {
 		reason = ""
 	}
 	l.change(endedRecord{s.Session, a.ID.Source(), reason, a.Failure, a.Restart})

@@ -1,6 +1,7 @@
 package spoke
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,9 +12,10 @@ import (
 
 // Times of [plan].
 const (
-	stopGrace  = 30 * time.Second // what a workload gets to end by itself
-	stopAgain  = 10 * time.Second // a workload that exists still is asked again this long after the last time
-	lingerTime = 5 * time.Second  // how long the last words of an ended workload may take while its harness is connected
+	stopGrace      = 30 * time.Second // what a workload gets to end by itself
+	stopAgain      = 10 * time.Second // a workload that exists still is asked again this long after the last time
+	powerlessAfter = 2 * time.Second  // the clock of another machine may be slower than this one's by so much within a lease
+	lingerTime     = 5 * time.Second  // how long the last words of an ended workload may take while its harness is connected
 )
 
 // action is something to be done. The loop does what plan decided in its order: changes are journaled first.
@@ -45,6 +47,10 @@ type (
 		ID    WorkloadID
 		Until time.Duration
 	}
+	busy struct {
+		ID   WorkloadID
+		Turn bool // a turn runs
+	}
 	report struct{ Held api.Held }
 	forget struct{ Record forgottenRecord } // after Gone is queued
 )
@@ -56,6 +62,7 @@ func (end) action()    {}
 func (linger) action() {}
 func (tell) action()   {}
 func (lease) action()  {}
+func (busy) action()   {}
 func (report) action() {}
 func (forget) action() {}
 
@@ -93,6 +100,9 @@ func plan(d *desired, o *observed, now time.Duration) []action {
 		}
 		if orders := ordersOf(d, o); o.Told == nil || !sameOrders(still(d, *o.Told), orders) {
 			as = append(as, tell{d.workload(), orders})
+		}
+		if !o.Turned || d.TurnOpen != o.TurnTold {
+			as = append(as, busy{d.workload(), d.TurnOpen})
 		}
 	}
 	if held, ok := heldOf(d, o, now); ok && o.Connected && (o.Reported == nil || !sameHeld(*o.Reported, held)) { // Number is for a hello alone
@@ -142,6 +152,10 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 		return nil
 	case exists && w.State == WorkloadEnded:
 		e.Reason = w.Exit
+		e.disrupted(w.Disrupted)
+	case exists && w.State == WorkloadLost && powerless(o, now):
+		e.Reason = cmp.Or(w.Exit, "what the workload ran on does not answer any more")
+		e.disrupted(true)
 	case !exists && o.List > o.Evidence:
 		e.Reason = "the workload does not exist any more"
 	default:
@@ -155,6 +169,23 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 	}
 	return []action{e}
 }
+
+// disrupted makes the end one that the agent has no part in: it counts for the pause before the next attempt alone.
+func (e *end) disrupted(is bool) {
+	if is && e.Outcome == api.OutcomeFailed {
+		e.Outcome, e.Failure, e.Restart = api.OutcomeCut, "", true
+	}
+}
+
+// powerless reports that the agent of the present attempt cannot act any more, wherever it is: its harness is not connected, and
+// what it was last told of its lease is over.
+func powerless(o *observed, now time.Duration) bool {
+	return !o.Attached && now >= o.AskedAt+askWithin && (o.Holds == 0 || o.Holds < LeaseForever-powerlessAfter && now >= o.Holds+powerlessAfter)
+}
+
+// over reports that a workload other than the present attempt acts no more. One that is lost had no power left when its attempt
+// was closed, and its harness is not let in again.
+func over(w Workload) bool { return w.State != WorkloadRunning }
 
 // planStop stops every workload of the session that is not the present attempt, and that one when the session is to stop or
 // its harness is frozen.
@@ -177,9 +208,11 @@ func planStop(d *desired, o *observed, now time.Duration) []action {
 	return as
 }
 
-// gone reports that nothing of the session runs here: a list that began after every operation returned is without it.
+// gone reports that nothing of the session runs here: a list that began after every operation returned is without it, or
+// with what is lost alone.
 func gone(d *desired, o *observed) bool {
-	return !d.live() && o.Known && o.List > o.Evidence && len(o.Listed) == 0 && !o.Starting && !stopRuns(o)
+	return !d.live() && o.Known && o.List > o.Evidence && !o.Starting && !stopRuns(o) &&
+		!slices.ContainsFunc(o.Listed, func(w Workload) bool { return w.State != WorkloadLost })
 }
 
 func stopRuns(o *observed) bool {
@@ -195,7 +228,7 @@ func stopRuns(o *observed) bool {
 // there is work: signals, or turns that no durable checkpoint covers.
 func mayStart(d *desired, o *observed, now time.Duration) bool {
 	return d.Verdict == admitted && !d.stopping() && !d.live() && !o.Starting &&
-		o.Known && o.List > o.Evidence && !slices.ContainsFunc(o.Listed, func(w Workload) bool { return w.State != WorkloadEnded }) &&
+		o.Known && o.List > o.Evidence && !slices.ContainsFunc(o.Listed, func(w Workload) bool { return !over(w) }) &&
 		now >= o.RetryAt && mayAct(d, o, now) && (len(d.Uncovered) > 0 || len(d.deliverable()) > 0)
 }
 
@@ -245,6 +278,7 @@ func due(d *desired, o *observed, now time.Duration) time.Duration {
 	}
 	if d.live() && o.Holds > 0 && o.Holds != LeaseForever {
 		consider(max(o.Holds, o.AskedAt+askWithin))
+		consider(max(o.Holds+powerlessAfter, o.AskedAt+askWithin))
 	}
 	if o.EndSeen && o.Attached {
 		consider(o.EndedAt + lingerTime)

@@ -120,6 +120,19 @@ func parseObserved(t *testing.T, c *datadriven.TestData) observed {
 			o.Busy = true
 		case "retry":
 			o.RetryAt = time.Duration(number(t, a.Vals[0])) * time.Second
+		case "holds":
+			o.Holds = time.Duration(number(t, a.Vals[0])) * time.Second
+		case "forever":
+			o.Holds = LeaseForever
+		case "asked":
+			o.AskedAt = time.Duration(number(t, a.Vals[0])) * time.Second
+		case "disrupted", "waiting":
+			for i := range o.Listed { // comes behind "listed"
+				o.Listed[i].Disrupted = a.Key == "disrupted"
+				if a.Key == "waiting" {
+					o.Listed[i].Waiting = "no such image"
+				}
+			}
 		case "listed":
 			for _, v := range a.Vals {
 				attempt, state, _ := strings.Cut(v, "-")
@@ -147,7 +160,7 @@ func renderActions(as []action, due time.Duration) string {
 		case stop:
 			fmt.Fprintf(&b, "stop attempt %d, traces %v\n", a.ID.Attempt, a.Traces)
 		case end:
-			fmt.Fprintf(&b, "end attempt %d %s: %s\n", a.ID.Attempt, a.Outcome, a.Reason)
+			fmt.Fprintf(&b, "end attempt %d %s, failure %q, restart %v: %s\n", a.ID.Attempt, a.Outcome, a.Failure, a.Restart, a.Reason)
 		case linger:
 			fmt.Fprintf(&b, "let attempt %d say its last words\n", a.ID.Attempt)
 		case tell:
@@ -156,6 +169,8 @@ func renderActions(as []action, due time.Duration) string {
 				seqs = append(seqs, s.Sequence)
 			}
 			fmt.Fprintf(&b, "tell signals %v, single %v, stop %v\n", seqs, a.Orders.Single, a.Orders.Stop)
+		case busy:
+			fmt.Fprintf(&b, "turn runs %v\n", a.Turn)
 		case report:
 			fmt.Fprintf(&b, "report %s, seen %d %s\n", a.Held.State, a.Held.Seen, a.Held.Reason)
 		case forget:

@@ -72,6 +72,7 @@ type Workload struct {
 
 	Failure api.StartFailure // what kind of failed start the end was; empty when it was none, or when nobody can tell
 
+	Disrupted  bool      // the platform ended it (evicted, preempted, drained, its node lost): not the agent's doing
 	Waiting    string    // why it does not run yet, for people; empty when it runs, or when nothing holds it up
 	ObservedAt time.Time // when somebody saw it so, by the wall clock; zero: now
 }

@@ -58,6 +58,7 @@ func resumePause(d *desired) time.Duration {
 //
 //	the end                                   counts as
 //	asked for: released, lapsed, frozen       nothing
+//	the platform ended it, or lost its node   restart, the turn is cut
 //	withdrawn before the runtime was asked    nothing
 //	the runtime made no workload              failed start, runtime
 //	before a turn, the harness says the kind  failed start, that kind
