@@ -11,8 +11,8 @@ const (
 	Containerd = "containerd"
 )
 
-// backend is how one cluster was made, and how it is broken. There is one today, source. A second is meant for machines with a
-// container engine: kind, whose nodes are containers, where cut takes the node off the hub's network and kill acts inside it.
+// backend is how one cluster was made, and how it is broken: source, from programs built here, and kind, whose nodes are
+// containers.
 type backend interface {
 	// cut makes the partition of Cluster.Cut, heal undoes it. Both may be repeated.
 	cut(ctx context.Context) error

@@ -38,7 +38,8 @@ type Bed struct {
 	sources []*source
 	names   names
 	network network
-	owned   *os.File // its lock is the ownership
+	kindHub netip.Addr // where kind made the clusters
+	owned   *os.File   // its lock is the ownership
 	keeper  *keeper.Keeper
 	log     *slog.Logger
 	stop    sync.Once
@@ -51,10 +52,17 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if err := checkMachine(ctx); err != nil {
+	chosen, err := chooseBackend(ctx)
+	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
+	if chosen == BackendKind {
+		return startKind(ctx, cfg, began)
+	}
+	if err := checkMachine(ctx); err != nil {
+		return nil, err
+	}
 	b, err := found(ctx, cfg)
 	if err != nil {
 		return nil, errors.Join(err, b.Stop())
@@ -77,6 +85,20 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		return nil, errors.Join(err, ctx.Err(), b.Stop())
 	}
 	b.log.Info("the test bed is ready", "bed", b.ID, "clusters", len(b.Clusters), "ms", time.Since(began).Milliseconds())
+	return b, nil
+}
+
+// startKind is Start where kind makes the clusters.
+func startKind(ctx context.Context, cfg Config, began time.Time) (*Bed, error) {
+	b, release, err := claimBed(ctx, cfg.Root, cfg.Log)
+	if err != nil {
+		return nil, errors.Join(err, b.Stop())
+	}
+	release()
+	if err := b.startKind(ctx, cfg); err != nil {
+		return nil, errors.Join(err, b.Stop())
+	}
+	b.log.Info("the test bed is ready", "bed", b.ID, "backend", BackendKind, "clusters", len(b.Clusters), "ms", time.Since(began).Milliseconds())
 	return b, nil
 }
 
@@ -112,7 +134,7 @@ func found(ctx context.Context, cfg Config) (*Bed, error) {
 // add makes a source one of the bed's clusters.
 func (b *Bed) add(c *source) *source {
 	i := len(b.Clusters)
-	c.Cluster = &Cluster{Name: cloud(i), Dir: b.names.clusterDir(i), log: b.log, backend: c}
+	c.Cluster = &Cluster{Name: cloud(i), Dir: b.names.clusterDir(i), log: b.log, backend: c, node: cloud(i) + "-n1"}
 	c.names, c.keeper, c.running = b.names, b.keeper, make(map[string]*keeper.Process)
 	b.Clusters, b.sources = append(b.Clusters, c.Cluster), append(b.sources, c)
 	return c
@@ -214,7 +236,12 @@ func (c *source) up(ctx context.Context, images []string) error {
 
 // HubAddress is this machine's address on the bridge: what listens there is reached by the pods of every cluster at one
 // address, also called HubName. Loopback is not reached by them.
-func (b *Bed) HubAddress() netip.Addr { return b.network.hub() }
+func (b *Bed) HubAddress() netip.Addr {
+	if b.kindHub.IsValid() {
+		return b.kindHub
+	}
+	return b.network.hub()
+}
 
 // Stop ends every process and removes everything that carries the bed's id. It may be called again, and on a bed that did not
 // start.
@@ -238,5 +265,6 @@ func (b *Bed) Stop() error {
 	return b.stopErr
 }
 
-// Keeper is the id of the process that is the parent of all others, for tests that kill it.
+// Keeper is the id of the process that is the parent of all others, for tests that kill it. Where kind makes the clusters there
+// is none.
 func (b *Bed) Keeper() int { return b.keeper.Pid() }

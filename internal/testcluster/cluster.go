@@ -28,7 +28,7 @@ const (
 // Cluster is one running cluster. Its methods may be called by several goroutines, but those that kill and start the same
 // component are called one after the other.
 type Cluster struct {
-	// Name is c1, c2, …; the node's name is Name-n1.
+	// Name is c1, c2, ….
 	Name string
 	// Kubeconfig is the path of the administrator's configuration, good for every process of this machine.
 	Kubeconfig string
@@ -40,6 +40,7 @@ type Cluster struct {
 
 	log     *slog.Logger
 	backend backend
+	node    string
 }
 
 // source is the backend that makes a cluster from programs built from source, in a network namespace.
@@ -62,7 +63,7 @@ type source struct {
 }
 
 // Node is the name of the cluster's only node.
-func (c *Cluster) Node() string { return c.Name + "-n1" }
+func (c *Cluster) Node() string { return c.node }
 
 // start starts a component. Its output goes to log/NAME.log, a later start's too.
 func (c *source) start(name string, args ...string) error {

@@ -81,8 +81,15 @@ func Programs(ctx context.Context, log *slog.Logger) (Bin, error) {
 	if err != nil {
 		return Bin{}, fmt.Errorf("ask for the version of Go: %w", err)
 	}
+	chosen, err := chooseBackend(ctx)
+	if err != nil {
+		return Bin{}, err
+	}
 	var dirs []string
 	for _, p := range parts {
+		if chosen == BackendKind && p.name != "bed" {
+			continue // its nodes have the rest
+		}
 		dir, err := p.get(ctx, root, cache, string(version), log)
 		if err != nil {
 			return Bin{}, fmt.Errorf("build %s: %w", p.name, err)

@@ -62,7 +62,7 @@ func remove(ctx context.Context, n names) error {
 	if err := unmount(n); err != nil {
 		return err
 	}
-	if err := errors.Join(removeNetwork(ctx, n), removeCgroups(n, limit)); err != nil {
+	if err := errors.Join(removeNetwork(ctx, n), removeCgroups(n, limit), removeKind(ctx, n)); err != nil {
 		return err
 	}
 	return removeFolder(n)
@@ -198,8 +198,12 @@ func Left(root, id string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	engine, err := kindOf(context.Background(), n)
+	if err != nil {
+		return nil, err
+	}
 	for kind, names := range map[string][]string{
-		"mount": mounts, "network namespace": netnsOf(n), "interface": linksOf(n), "control group": cgroupsOf(n),
+		"mount": mounts, "network namespace": netnsOf(n), "interface": linksOf(n), "control group": cgroupsOf(n), "of the container engine": engine,
 	} {
 		for _, name := range names {
 			out = append(out, kind+" "+name)

@@ -1,0 +1,51 @@
+package testcluster
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A name of the hub comes before everything else that the first server of the cluster's DNS does.
+func TestTheHubGetsANameInTheDNSOfKind(t *testing.T) {
+	const before = ".:53 {\n    errors\n    kubernetes cluster.local in-addr.arpa {\n       pods insecure\n    }\n}\n"
+	const want = ".:53 {\n    hosts {\n        172.18.0.1 hub.federation.test\n        fallthrough\n    }\n    errors\n    kubernetes cluster.local in-addr.arpa {\n       pods insecure\n    }\n}\n"
+	got, err := withHost(before, netip.MustParseAddr("172.18.0.1"), HubName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if _, err := withHost("nothing of the kind", netip.MustParseAddr("172.18.0.1"), HubName); err == nil {
+		t.Error("a configuration without a server is taken")
+	}
+}
+
+// Heal removes the rules of cut, and no others.
+func TestOnlyOwnRulesAreRemoved(t *testing.T) {
+	const printed = `-P FORWARD ACCEPT
+-A FORWARD -s 172.18.0.1/32 -m comment --comment "nave cut" -j DROP
+-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
+-A FORWARD -d 172.18.0.1/32 -m comment --comment "nave cut" -j DROP
+`
+	want := [][]string{
+		{"FORWARD", "-s", "172.18.0.1/32", "-m", "comment", "--comment", "nave cut", "-j", "DROP"},
+		{"FORWARD", "-d", "172.18.0.1/32", "-m", "comment", "--comment", "nave cut", "-j", "DROP"},
+	}
+	if d := cmp.Diff(want, ownRules(printed)); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAnUnknownBackendIsRefused(t *testing.T) {
+	t.Setenv(BackendEnv, "minikube")
+	if _, err := chooseBackend(t.Context()); err == nil {
+		t.Error("minikube is taken for a backend")
+	}
+	t.Setenv(BackendEnv, BackendLocal)
+	if b, err := chooseBackend(t.Context()); err != nil || b != BackendLocal {
+		t.Errorf("backend %q, %v", b, err)
+	}
+}
