@@ -193,6 +193,7 @@ type planWorld struct {
 	ops     []Call
 	lists   uint64
 	started map[WorkloadID]bool
+	acts    map[WorkloadID]time.Duration // until when the agent of a lost workload may act, wherever it is
 	epoch   uint64
 	seq     uint64
 }
@@ -246,8 +247,8 @@ func (w *planWorld) plan() {
 					w.t.Fatalf("attempt %v is started a second time", a.Spec.ID)
 				}
 				for id, state := range w.runs {
-					if state == WorkloadRunning {
-						w.t.Fatalf("attempt %v is started while %v runs", a.Spec.ID, id)
+					if state == WorkloadRunning || state == WorkloadLost && w.now < w.acts[id] {
+						w.t.Fatalf("attempt %v is started while %v may act (%s)", a.Spec.ID, id, state)
 					}
 				}
 				w.started[a.Spec.ID] = true
@@ -259,9 +260,7 @@ func (w *planWorld) plan() {
 				}
 				w.ops = append(w.ops, Call{Stop: a.ID})
 			case forget:
-				if len(w.runs) > 0 {
-					w.t.Fatalf("forgotten while %v exist", w.runs)
-				}
+				w.remains("forgotten")
 				w.apply(a.Record)
 			}
 		}
@@ -331,7 +330,7 @@ func (w *planWorld) signal() {
 // released session is gone.
 func TestPlanKeepsItsInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &planWorld{t: t, st: newState(), now: time.Second, runs: map[WorkloadID]WorkloadState{}, started: map[WorkloadID]bool{}}
+		w := &planWorld{t: t, st: newState(), now: time.Second, runs: map[WorkloadID]WorkloadState{}, started: map[WorkloadID]bool{}, acts: map[WorkloadID]time.Duration{}}
 		w.want(false)
 		if rapid.Bool().Draw(t, "stray") { // of a life that the journal does not remember
 			w.runs[WorkloadID{planned, api.Epoch{Incarnation: 1}, 9}] = WorkloadRunning
@@ -360,6 +359,25 @@ func TestPlanKeepsItsInvariants(t *testing.T) {
 			"dies": func(t *rapid.T) {
 				for id := range w.runs {
 					w.runs[id] = WorkloadEnded
+				}
+			},
+			"machine lost": func(t *rapid.T) { // with the lease that its harness was told last
+				for id, state := range w.runs {
+					if s := w.session(); state == WorkloadRunning && s != nil && s.live() && s.workload() == id {
+						s.AskedAt = w.now
+						s.Holds = w.now + time.Duration(rapid.IntRange(1, 50).Draw(t, "lease"))*time.Second
+						w.runs[id], w.acts[id] = WorkloadLost, s.Holds
+					}
+				}
+				w.list(true)
+				w.now += askWithin + time.Second
+				w.plan()
+			},
+			"machine back": func(*rapid.T) { // its harness is not let in again, and ends
+				for id, state := range w.runs {
+					if state == WorkloadLost {
+						w.runs[id] = WorkloadEnded
+					}
 				}
 			},
 			"signal": func(*rapid.T) { w.signal() },
@@ -407,7 +425,14 @@ func (w *planWorld) settle() {
 		w.now += time.Minute
 		w.plan()
 	}
-	if len(w.runs) > 0 {
-		w.t.Fatalf("gone, and %v exist", w.runs)
+	w.remains("gone")
+}
+
+// remains checks that nothing exists but what was lost and acts no more: its traces are removed as those of an orphan.
+func (w *planWorld) remains(what string) {
+	for id, state := range w.runs {
+		if until, lost := w.acts[id]; !lost || state == WorkloadRunning || w.now < until {
+			w.t.Fatalf("%s, and %v exists (%s)", what, id, state)
+		}
 	}
 }
