@@ -12,6 +12,7 @@ import (
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/hub"
 	"github.com/nave-dev/nave/hub/store"
+	"github.com/nave-dev/nave/transport/ziti/local"
 )
 
 // config is the configuration of a hub. docs/configuration.md explains every field; a test compares the two. Fields that are
@@ -90,6 +91,8 @@ type bucketConfig struct {
 
 type overlayConfig struct {
 	Listen     string `yaml:"listen"`
+	Advertise  string `yaml:"advertise"`
+	Port       int    `yaml:"port"`
 	Program    string `yaml:"program"`
 	Controller string `yaml:"controller"`
 	CAFile     string `yaml:"ca_file"`
@@ -256,8 +259,17 @@ func (c *config) checkOverlay() error {
 		return err
 	}
 	if o.Controller == "" {
-		if ip, err := netip.ParseAddr(o.Listen); err != nil || ip.IsUnspecified() {
-			return api.Invalid("overlay.listen", "%q: want one IP address, which is advertised to spokes", o.Listen)
+		switch ip, err := netip.ParseAddr(o.Listen); {
+		case err != nil || ip.IsUnspecified() && o.Advertise == "":
+			return api.Invalid("overlay.listen", "%q: want one IP address, which is advertised to spokes, or overlay.advertise", o.Listen)
+		case o.Advertise != "" && !local.Near(ip):
+			return api.Invalid("overlay.listen", "%q: with overlay.advertise use 0.0.0.0 or ::, or loopback where something on this machine passes connections on", o.Listen)
+		}
+		if o.Advertise != "" && !local.IsHost(o.Advertise) {
+			return api.Invalid("overlay.advertise", "%.100q: want an IP address, or a DNS name in lower case", o.Advertise)
+		}
+		if o.Port != 0 && (o.Port < 1 || o.Port+local.Ports > 65536) {
+			return api.Invalid("overlay.port", "%d: it and the %d behind it must be from 1 to 65535", o.Port, local.Ports-1)
 		}
 		if o.CAFile != "" || o.Username != "" || o.Password.given() {
 			return api.Invalid("overlay.controller", "is missing, and ca_file, username and password are for one that is not embedded: name its address, or leave them out")
@@ -266,6 +278,9 @@ func (c *config) checkOverlay() error {
 	}
 	if u, err := url.Parse(o.Controller); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Path != "" && u.Path != "/" {
 		return api.Invalid("overlay.controller", "%.100q is not the address of a controller: use https://host:port", o.Controller)
+	}
+	if o.Advertise != "" || o.Port != 0 {
+		return api.Invalid("overlay.advertise", "and overlay.port are for the embedded overlay: leave them out where overlay.controller is named")
 	}
 	if o.Program != "" {
 		return api.Invalid("overlay.program", "is for the embedded overlay: leave it out where overlay.controller is named")

@@ -40,7 +40,7 @@ func newOverlay(c config, log *slog.Logger, say func(string, ...any)) (overlay, 
 	if err != nil {
 		return nil, api.Invalid("overlay.listen", "%w", err)
 	}
-	ov, err := local.New(local.Config{Dir: filepath.Join(c.DataDir, "overlay"), Binary: binary, Listen: ip, Log: log, Progress: func(line string) { say("%s", line) }})
+	ov, err := local.New(local.Config{Dir: filepath.Join(c.DataDir, "overlay"), Binary: binary, Listen: ip, Advertise: c.Overlay.Advertise, Port: c.Overlay.Port, Log: log, Progress: func(line string) { say("%s", line) }})
 	if err != nil {
 		return nil, err
 	}

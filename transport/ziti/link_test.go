@@ -8,7 +8,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -30,8 +32,43 @@ import (
 var request = &healthpb.HealthCheckRequest{}
 
 func TestUnaryAndStreamWithProvedIdentities(t *testing.T) {
-	// Another address than the default one, as clusters outside this machine's loopback need it.
-	n := zititest.StartConfig(t, local.Config{Listen: netip.MustParseAddr("127.0.0.2")})
+	for name, cfg := range map[string]local.Config{
+		"another address than the default one": {Listen: netip.MustParseAddr("127.0.0.2")},
+		"a name, and ports that were given":    {Advertise: "localhost", Port: freePorts(t, local.Ports)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := zititest.StartConfig(t, cfg)
+			if want := fmt.Sprintf("https://localhost:%d", cfg.Port); cfg.Advertise != "" && n.Controller != want {
+				t.Errorf("the controller is said to be at %s, want %s", n.Controller, want)
+			}
+			proved(t, n)
+		})
+	}
+}
+
+// freePorts finds so many ports in a row that nobody listens on, and returns the first.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	for first := 30000; first < 32000; first += n {
+		var taken error
+		for i := range n {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
+			if err != nil {
+				taken = err
+				break
+			}
+			defer l.Close()
+		}
+		if taken == nil {
+			return first
+		}
+	}
+	t.Fatal("no free ports in a row")
+	return 0
+}
+
+func proved(t *testing.T, n *zititest.Network) {
+	t.Helper()
 	hub, spoke := n.Node("hub-1", ziti.RoleHub), n.Node("spoke-1", ziti.RoleSpoke)
 	c := serve(t, hub, ziti.ServerCredentials(hub))
 	client := dial(t, spoke, ziti.ClientCredentials(spoke, ziti.AllowIDs(hub.ID())))

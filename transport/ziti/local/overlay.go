@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,7 +110,7 @@ func (o *Overlay) run(ctx context.Context) error {
 		return err
 	}
 	defer lease.Close()
-	s, err := loadSettings(o.cfg.Dir, o.cfg.Listen)
+	s, err := loadSettings(o.cfg)
 	if err != nil {
 		return err
 	}
@@ -259,7 +258,7 @@ func (o *Overlay) end(ctx context.Context, procs []*process) error {
 func (o *Overlay) processes(s settings) []*process {
 	c := childConfig{
 		Name: "controller", Home: filepath.Join(o.cfg.Dir, "controller"), Lease: filepath.Join(o.cfg.Dir, "hub.lock"),
-		GraceMS: o.cfg.Grace.Milliseconds(), Address: s.Address, Port: s.Controller, LogBytes: o.cfg.LogBytes,
+		GraceMS: o.cfg.Grace.Milliseconds(), Address: s.Address, Advertise: s.Advertise, Port: s.Controller, LogBytes: o.cfg.LogBytes,
 	}
 	procs := []*process{{role: "controller", binary: o.cfg.Binary, cfg: c}}
 	for _, r := range s.Routers {
@@ -301,7 +300,7 @@ func (o *Overlay) readEndpoint(s settings) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("read overlay authority: %w", err)
 	}
 	return Endpoint{
-		Controller: "https://" + netip.AddrPortFrom(s.Address, uint16(s.Controller)).String(),
+		Controller: "https://" + s.advertised(s.Controller),
 		User:       admin.User, Password: admin.Password, CA: ca,
 	}, nil
 }

@@ -307,6 +307,9 @@ func TestConfigIsChecked(t *testing.T) {
 		{"no directory", local.Config{Binary: "x"}, "Dir"},
 		{"no program", local.Config{Dir: "x"}, "Binary"},
 		{"every address", local.Config{Dir: "x", Binary: "x", Listen: netip.IPv4Unspecified()}, "Listen"},
+		{"an address behind a name", local.Config{Dir: "x", Binary: "x", Listen: netip.MustParseAddr("192.0.2.1"), Advertise: "overlay.example.com"}, "Listen"},
+		{"a name that is none", local.Config{Dir: "x", Binary: "x", Advertise: "Overlay_1"}, "Advertise"},
+		{"no room for ports", local.Config{Dir: "x", Binary: "x", Port: 65533}, "Port"},
 		{"short grace", local.Config{Dir: "x", Binary: "x", Grace: time.Millisecond}, "Grace"},
 		{"small log", local.Config{Dir: "x", Binary: "x", LogBytes: 1}, "LogBytes"},
 	} {

@@ -31,6 +31,7 @@ type childConfig struct {
 	Lease          string     `json:"lease"`
 	GraceMS        int64      `json:"graceMs"`
 	Address        netip.Addr `json:"address"`
+	Advertise      string     `json:"advertise,omitempty"`
 	Port           int        `json:"port"`
 	LinkPort       int        `json:"linkPort,omitempty"`
 	ControllerPort int        `json:"controllerPort,omitempty"`

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -19,6 +21,7 @@ import (
 // settings are chosen at the first start and kept, because certificates and enrolled identities name them.
 type settings struct {
 	Address    netip.Addr      `json:"address"`
+	Advertise  string          `json:"advertise,omitempty"` // empty: Address
 	Controller int             `json:"controllerPort"`
 	Routers    []routerSetting `json:"routers"`
 }
@@ -35,19 +38,37 @@ const settingsFile = "settings.json"
 // minute.
 const routers = 2
 
-// loadSettings reads the settings of dir, or chooses them.
-func loadSettings(dir string, listen netip.Addr) (settings, error) {
-	s, err := readSettings(dir)
+// Ports is how many ports an overlay listens on. Others need the first [PublicPorts] of them.
+const (
+	Ports       = 1 + 2*routers
+	PublicPorts = 1 + routers
+)
+
+// loadSettings reads the settings of the overlay's directory, or chooses them.
+func loadSettings(c Config) (settings, error) {
+	s, err := readSettings(c.Dir)
+	const fixed = "overlay: %s is %v, but the overlay in %s was made for %v, which certificates and identities name: use that one, or another directory"
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return makeSettings(filepath.Join(dir, settingsFile), listen)
+		return makeSettings(filepath.Join(c.Dir, settingsFile), c)
 	case err != nil:
 		return s, err
-	case s.Address != listen:
-		return s, fmt.Errorf("overlay: Listen is %s, but the overlay in %s was made for %s, which its certificates name: "+
-			"use that address, or another directory", listen, dir, s.Address)
+	case s.Advertise != c.Advertise:
+		return s, fmt.Errorf(fixed, "Advertise", orListen(c.Advertise), c.Dir, orListen(s.Advertise))
+	case s.Advertise == "" && s.Address != c.Listen:
+		return s, fmt.Errorf(fixed, "Listen", c.Listen, c.Dir, s.Address)
+	case c.Port != 0 && s.Controller != c.Port:
+		return s, fmt.Errorf(fixed, "Port", c.Port, c.Dir, s.Controller)
 	}
+	s.Address = c.Listen
 	return s, nil
+}
+
+func orListen(advertise string) string { return cmp.Or(advertise, "the address that it listens on") }
+
+// advertised is how others reach a port.
+func (s settings) advertised(port int) string {
+	return net.JoinHostPort(cmp.Or(s.Advertise, s.Address.String()), strconv.Itoa(port))
 }
 
 func readSettings(dir string) (settings, error) {
@@ -75,14 +96,22 @@ func readSettings(dir string) (settings, error) {
 	return s, nil
 }
 
-func makeSettings(path string, listen netip.Addr) (settings, error) {
-	ports, err := freePorts(listen, 1+2*routers)
-	if err != nil {
-		return settings{}, err
+// makeSettings chooses ports: free ones, or the given one and those behind it, in the order controller, routers for others,
+// routers for each other.
+func makeSettings(path string, c Config) (settings, error) {
+	var ports []int
+	for i := range Ports {
+		ports = append(ports, c.Port+i)
 	}
-	s := settings{Address: listen, Controller: ports[0]}
+	if c.Port == 0 {
+		var err error
+		if ports, err = freePorts(c.Listen, Ports); err != nil {
+			return settings{}, err
+		}
+	}
+	s := settings{Address: c.Listen, Advertise: c.Advertise, Controller: ports[0]}
 	for i := range routers {
-		s.Routers = append(s.Routers, routerSetting{Name: fmt.Sprintf("r%d", i+1), Edge: ports[1+2*i], Link: ports[2+2*i]})
+		s.Routers = append(s.Routers, routerSetting{Name: fmt.Sprintf("r%d", i+1), Edge: ports[1+i], Link: ports[1+routers+i]})
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

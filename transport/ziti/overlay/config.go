@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -17,8 +18,9 @@ type Config struct {
 	Lease   string `json:"lease"`   // absolute path of the file that a living parent holds a flock on
 	GraceMS int64  `json:"graceMs"` // how long to go on while nobody holds the lease, in milliseconds
 
-	Address string `json:"address"` // IP address to listen on and to advertise
-	Port    int    `json:"port"`    // the controller's API and control channel, or the router's edge listener
+	Address   string `json:"address"`   // IP address to listen on
+	Advertise string `json:"advertise"` // IP address or DNS name that others use; empty: Address
+	Port      int    `json:"port"`      // the controller's API and control channel, or the router's edge listener
 
 	// Of a router only.
 	LinkPort       int    `json:"linkPort,omitempty"`       // where other routers reach this one
@@ -46,8 +48,10 @@ func loadConfig(file string) (Config, error) {
 		return c, fmt.Errorf("configuration %s: name is missing", file)
 	case !filepath.IsAbs(c.Home) || !filepath.IsAbs(c.Lease):
 		return c, fmt.Errorf("configuration %s: home and lease must be absolute paths", file)
-	case net.ParseIP(c.Address) == nil || net.ParseIP(c.Address).IsUnspecified():
-		return c, fmt.Errorf("configuration %s: address %q must be one IP address, which is also advertised", file, c.Address)
+	case net.ParseIP(c.Address) == nil:
+		return c, fmt.Errorf("configuration %s: address %q must be an IP address", file, c.Address)
+	case net.ParseIP(c.Address).IsUnspecified() && c.Advertise == "":
+		return c, fmt.Errorf("configuration %s: address %q must be one IP address, because it is also advertised", file, c.Address)
 	case c.Port <= 0 || c.GraceMS <= 0 || c.LogBytes <= 0:
 		return c, fmt.Errorf("configuration %s: port, graceMs and logBytes must be positive", file)
 	case max(c.Port, c.LinkPort, c.ControllerPort) > 65535 || min(c.LinkPort, c.ControllerPort) < 0:
@@ -60,8 +64,26 @@ func loadConfig(file string) (Config, error) {
 
 func (c Config) grace() time.Duration    { return time.Duration(c.GraceMS) * time.Millisecond }
 func (c Config) path(name string) string { return filepath.Join(c.Home, name) }
-func (c Config) hostPort(port int) string {
-	return net.JoinHostPort(c.Address, strconv.Itoa(port))
+
+// bind is where to listen on a port.
+func (c Config) bind(port int) string { return net.JoinHostPort(c.Address, strconv.Itoa(port)) }
+
+// advertised is how others reach a port.
+func (c Config) advertised(port int) string {
+	return net.JoinHostPort(c.host(), strconv.Itoa(port))
+}
+
+// host is the IP address or DNS name that others use.
+func (c Config) host() string { return cmp.Or(c.Advertise, c.Address) }
+
+// near is how processes of this machine reach a port.
+func (c Config) near(port int) string {
+	if ip := net.ParseIP(c.Address); !ip.IsUnspecified() {
+		return c.bind(port)
+	} else if ip.To4() == nil {
+		return net.JoinHostPort(net.IPv6loopback.String(), strconv.Itoa(port))
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // writeFile makes path appear with its content at once or not at all, readable by its owner only.

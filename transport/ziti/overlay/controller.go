@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -28,7 +27,7 @@ identity:
   key: "{HOME}/pki/server.key"
   ca: "{HOME}/pki/root.cert"
 ctrl:
-  listener: tls:{ADDR}
+  listener: tls:{BIND}
   options:
     advertiseAddress: tls:{ADDR}
 edge:
@@ -44,7 +43,7 @@ edge:
 web:
   - name: all
     bindPoints:
-      - interface: {ADDR}
+      - interface: {BIND}
         address: {ADDR}
     options: {minTLSVersion: TLS1.2, maxTLSVersion: TLS1.3}
     apis:
@@ -63,14 +62,14 @@ type controllerServer struct {
 func newController(cfg Config) *controllerServer { return &controllerServer{cfg: cfg} }
 
 func (c *controllerServer) serve(ctx context.Context, ready func() error) error {
-	if err := ensurePKI(c.cfg.path("pki"), net.ParseIP(c.cfg.Address)); err != nil {
+	if err := ensurePKI(c.cfg.path("pki"), c.cfg.host()); err != nil {
 		return err
 	}
 	adm, err := ensureAdmin(c.cfg.path("admin.json"))
 	if err != nil {
 		return fmt.Errorf("make administrator: %w", err)
 	}
-	yaml := strings.NewReplacer("{HOME}", c.cfg.Home, "{ADDR}", c.cfg.hostPort(c.cfg.Port)).Replace(controllerYAML)
+	yaml := strings.NewReplacer("{HOME}", c.cfg.Home, "{ADDR}", c.cfg.advertised(c.cfg.Port), "{BIND}", c.cfg.bind(c.cfg.Port)).Replace(controllerYAML)
 	if err := writeFile(c.cfg.path("ctrl.yaml"), []byte(yaml)); err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func (c *controllerServer) serve(ctx context.Context, ready func() error) error 
 		if err != nil {
 			return err
 		}
-		if err := awaitController(ctx, client, c.cfg.hostPort(c.cfg.Port)); err != nil {
+		if err := awaitController(ctx, client, c.cfg.near(c.cfg.Port)); err != nil {
 			return err
 		}
 		return ready()
@@ -127,7 +126,7 @@ func (c *controllerServer) healthy(ctx context.Context) bool {
 		return false // there is no authority yet
 	}
 	client.Timeout = signEvery
-	return answers(ctx, client, c.cfg.hostPort(c.cfg.Port))
+	return answers(ctx, client, c.cfg.near(c.cfg.Port))
 }
 
 func pinnedClient(caFile string) (*http.Client, error) {

@@ -30,9 +30,9 @@ type authority struct {
 }
 
 // ensurePKI makes the authority of one overlay in dir, unless it is there: a root, a signer below it that signs enrolled
-// identities, and the controller's certificates. ca.pem holds what a client must trust. The name of the trust domain is
+// identities, and the controller's certificates for the host that others use. ca.pem holds what a client must trust. The name of the trust domain is
 // random, so that two overlays never look alike.
-func ensurePKI(dir string, ip net.IP) error {
+func ensurePKI(dir, host string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -45,13 +45,13 @@ func ensurePKI(dir string, ip net.IP) error {
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
 		return err
 	}
-	if err := makePKI(tmp, ip); err != nil {
+	if err := makePKI(tmp, host); err != nil {
 		return fmt.Errorf("make certificates: %w", err)
 	}
 	return os.Rename(tmp, dir)
 }
 
-func makePKI(dir string, ip net.IP) error {
+func makePKI(dir, host string) error {
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return err
@@ -79,7 +79,12 @@ func makePKI(dir string, ip net.IP) error {
 			URIs:        []*url.URL{{Scheme: "spiffe", Host: domain, Path: "/controller/" + controllerID}},
 		}
 		if use == x509.ExtKeyUsageServerAuth {
-			t.DNSNames, t.IPAddresses = []string{"localhost"}, []net.IP{ip, net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+			t.DNSNames, t.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+			if ip := net.ParseIP(host); ip != nil {
+				t.IPAddresses = append(t.IPAddresses, ip)
+			} else {
+				t.DNSNames = append(t.DNSNames, host)
+			}
 		}
 		return issue(signer, key, t)
 	}

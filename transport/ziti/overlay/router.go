@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,7 +43,7 @@ link:
       advertise: tls:{LINK}
 listeners:
   - binding: edge
-    address: tls:{EDGE}
+    address: tls:{BIND}
     options:
       advertise: {EDGE}
 edge:
@@ -51,8 +54,8 @@ edge:
     organization: nave
     organizationalUnit: nave
     sans:
-      dns: [localhost]
-      ip: ["{IP}"]
+      dns: [{NAMES}]
+      ip: [{IPS}]
 `
 
 // routerServer is one OpenZiti edge router.
@@ -64,8 +67,9 @@ type routerServer struct {
 func newRouter(cfg Config) *routerServer { return &routerServer{cfg: cfg} }
 
 func (r *routerServer) serve(ctx context.Context, ready func() error) error {
-	yaml := strings.NewReplacer("{HOME}", r.cfg.Home, "{IP}", r.cfg.Address, "{EDGE}", r.cfg.hostPort(r.cfg.Port),
-		"{LINK}", r.cfg.hostPort(r.cfg.LinkPort), "{CTRL}", r.cfg.hostPort(r.cfg.ControllerPort)).Replace(routerYAML)
+	names, ips := r.cfg.sans()
+	yaml := strings.NewReplacer("{HOME}", r.cfg.Home, "{NAMES}", quoted(names), "{IPS}", quoted(ips), "{BIND}", r.cfg.bind(r.cfg.Port),
+		"{EDGE}", r.cfg.advertised(r.cfg.Port), "{LINK}", r.cfg.near(r.cfg.LinkPort), "{CTRL}", r.cfg.near(r.cfg.ControllerPort)).Replace(routerYAML)
 	if err := writeFile(r.cfg.path("router.yaml"), []byte(yaml)); err != nil {
 		return err
 	}
@@ -101,6 +105,29 @@ func (r *routerServer) serve(ctx context.Context, ready func() error) error {
 	return nil
 }
 
+// sans are the names that the router's certificate is for.
+func (c Config) sans() (names, ips []string) {
+	names, ips = []string{"localhost"}, []string{"127.0.0.1"}
+	for _, h := range []string{c.Address, c.host()} {
+		switch ip := net.ParseIP(h); {
+		case ip == nil:
+			names = append(names, h)
+		case !ip.IsUnspecified() && !slices.Contains(ips, h):
+			ips = append(ips, h)
+		}
+	}
+	return names, ips
+}
+
+// quoted renders the items of a list of YAML.
+func quoted(items []string) string {
+	var out []string
+	for _, i := range items {
+		out = append(out, strconv.Quote(i))
+	}
+	return strings.Join(out, ", ")
+}
+
 // healthy implements server. It shows that the process runs: the router tells nothing of itself, and a look at its listener
 // from outside would be a complaint in its log each time.
 func (r *routerServer) healthy(context.Context) bool { return r.router.Load() != nil }
@@ -121,7 +148,7 @@ func (r *routerServer) enroll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	addr := r.cfg.hostPort(r.cfg.ControllerPort)
+	addr := r.cfg.near(r.cfg.ControllerPort)
 	if err := awaitController(ctx, client, addr); err != nil {
 		return err
 	}
