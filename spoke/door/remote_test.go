@@ -166,7 +166,7 @@ func (a *afar) config() *tls.Config {
 func (a *afar) dial(creds credentials.TransportCredentials, token, workload string, options ...grpc.DialOption) harnessv1.HarnessClient {
 	a.t.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+a.at, append([]grpc.DialOption{grpc.WithTransportCredentials(creds),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 20 * time.Second, Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}}),
 		grpc.WithPerRPCCredentials(headers{harnessv1.HeaderToken: token, harnessv1.HeaderWorkload: workload})}, options...)...)
 	if err != nil {
 		a.t.Fatal(err)
