@@ -19,8 +19,8 @@ import (
 	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
-// verbs are the calls of one resource, by the spoke's client.
-type verbs[T any] interface {
+// lifeVerbs are the calls of one resource, by the spoke's client.
+type lifeVerbs[T any] interface {
 	Create(context.Context, T, metav1.CreateOptions) (T, error)
 	Get(context.Context, string, metav1.GetOptions) (T, error)
 	Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (T, error)
@@ -28,7 +28,7 @@ type verbs[T any] interface {
 }
 
 // lives goes once through the life of an object named x.
-func lives[T any](ctx context.Context, client verbs[T], object T) (string, error) {
+func lives[T any](ctx context.Context, client lifeVerbs[T], object T) (string, error) {
 	if _, err := client.Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return "create", err
 	}
@@ -174,7 +174,7 @@ func TestTheSelfTestOfNamespaces(t *testing.T) {
 			tenant.Unknown, "nobody says that network policies are enforced", "network_policies: enforced"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := acme()
+			s := acmeSpec()
 			s.Manage, s.Namespace = false, s.Namespace+"-"+string(rune('a'+i))
 			objects, err := tenant.Objects(s)
 			p.make(ctx, t, objects, err)

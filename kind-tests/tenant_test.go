@@ -53,7 +53,7 @@ func newTenants(ctx context.Context, t testing.TB) *tenants {
 	return p
 }
 
-func acme() tenant.Spec {
+func acmeSpec() tenant.Spec {
 	return tenant.Spec{
 		Organization: "acme", Namespace: "nave-acme", Manage: true, PoliciesEnforced: true,
 		SpokeNamespace: spokeNamespace, SpokeServiceAccount: spokeAccount, SpokePort: 7443,
@@ -64,8 +64,8 @@ func acme() tenant.Spec {
 	}
 }
 
-// resources are where the objects of tenant lie.
-var resources = map[string]schema.GroupVersionResource{
+// tenantResources are where the objects of tenant lie.
+var tenantResources = map[string]schema.GroupVersionResource{
 	"Namespace":                        {Version: "v1", Resource: "namespaces"},
 	"ServiceAccount":                   {Version: "v1", Resource: "serviceaccounts"},
 	"ResourceQuota":                    {Version: "v1", Resource: "resourcequotas"},
@@ -81,14 +81,14 @@ var resources = map[string]schema.GroupVersionResource{
 
 // at is an object's place, for the administrator.
 func (p *tenants) at(u *unstructured.Unstructured) dynamic.ResourceInterface {
-	r := p.admin.Resource(resources[u.GetKind()])
+	r := p.admin.Resource(tenantResources[u.GetKind()])
 	if u.GetNamespace() != "" {
 		return r.Namespace(u.GetNamespace())
 	}
 	return r
 }
 
-func plain(t testing.TB, o runtime.Object) *unstructured.Unstructured {
+func asUnstructured(t testing.TB, o runtime.Object) *unstructured.Unstructured {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
@@ -104,7 +104,7 @@ func (p *tenants) make(ctx context.Context, t testing.TB, objects []runtime.Obje
 		t.Fatal(err)
 	}
 	for _, o := range objects {
-		u := plain(t, o)
+		u := asUnstructured(t, o)
 		if _, err := p.at(u).Create(ctx, u, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
 			t.Fatalf("make %s %s: %v", u.GetKind(), u.GetName(), err)
 		}
@@ -131,7 +131,7 @@ func (p *tenants) versions(ctx context.Context, t testing.TB, s tenant.Spec) map
 	}
 	out := make(map[string]string)
 	for _, o := range objects {
-		u := plain(t, o)
+		u := asUnstructured(t, o)
 		is, err := p.at(u).Get(ctx, u.GetName(), metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -163,7 +163,7 @@ func (p *tenants) clean(ctx context.Context, t testing.TB, s tenant.Spec) {
 func TestASpokeManagesNamespaces(t *testing.T) {
 	ctx := limited(t)
 	p := newTenants(ctx, t)
-	s := acme()
+	s := acmeSpec()
 	if err := p.keeper.Apply(ctx, s); api.CodeOf(err) != api.CodeDenied || !strings.Contains(err.Error(), "cluster role of a spoke that manages namespaces") {
 		t.Errorf("apply without rights: %v, want %s with the remedy", err, api.CodeDenied)
 	}
@@ -182,7 +182,7 @@ func TestASpokeManagesNamespaces(t *testing.T) {
 		p.apply(ctx, t, less)
 		for _, name := range []string{"ResourceQuota nave-session spec hard", "LimitRange nave-session spec limits", "NetworkPolicy allow-egress spec egress"} {
 			f := strings.Fields(name)
-			is, err := p.admin.Resource(resources[f[0]]).Namespace(s.Namespace).Get(ctx, f[1], metav1.GetOptions{})
+			is, err := p.admin.Resource(tenantResources[f[0]]).Namespace(s.Namespace).Get(ctx, f[1], metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +212,7 @@ func (p *tenants) drift(ctx context.Context, t *testing.T, s tenant.Spec) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			kind, object, _ := strings.Cut(name, " ")
-			at := p.admin.Resource(resources[kind]).Namespace(s.Namespace)
+			at := p.admin.Resource(tenantResources[kind]).Namespace(s.Namespace)
 			if kind == "Namespace" {
 				at = p.at(&unstructured.Unstructured{Object: map[string]any{"kind": kind}}).(dynamic.NamespaceableResourceInterface)
 			}
@@ -373,7 +373,7 @@ func (p *tenants) guarded(ctx context.Context, t *testing.T, s tenant.Spec) {
 		}
 	}
 	// Without the policy the first one succeeds: it is the policy that holds the spoke.
-	if err := p.admin.Resource(resources["ValidatingAdmissionPolicyBinding"]).Delete(ctx, "nave-spoke-managing", metav1.DeleteOptions{}); err != nil {
+	if err := p.admin.Resource(tenantResources["ValidatingAdmissionPolicyBinding"]).Delete(ctx, "nave-spoke-managing", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	await(ctx, t, "the policy counts no more", func() bool { return tries["its role in kube-system"].try() == nil })
@@ -383,7 +383,7 @@ func (p *tenants) guarded(ctx context.Context, t *testing.T, s tenant.Spec) {
 func TestTheRightsOfASpoke(t *testing.T) {
 	ctx := limited(t)
 	p := newTenants(ctx, t)
-	s := acme()
+	s := acmeSpec()
 	s.Manage = false
 	objects, err := tenant.Objects(s)
 	p.make(ctx, t, objects, err)
