@@ -39,9 +39,8 @@ const (
 )
 
 const (
-	sessions   = "nave-default" // namespace of sessions
-	podUser    = 65532
-	stateClass = "by-hand" // storage class of volumes that a test makes
+	sessions = "nave-default" // namespace of sessions
+	podUser  = 65532
 )
 
 // TestRuntime is the conformance suite over pods, with the harness brought by an init container and by an image volume.
@@ -127,13 +126,14 @@ func (b *runtimeBed) config(ctx context.Context, t *testing.T, d kube.Delivery) 
 		t.Fatal(err)
 	}
 	cluster := fmt.Sprintf("01TEST%d", b.n.Add(1))
+	class := strings.ToLower(cluster) // of volumes that are gone with the test
 	c := kube.Config{
 		Rest: b.Rest, Authority: authority.PEM(), Cluster: func() string { return cluster }, Log: logger(t),
 		Settings: kube.Settings{
 			Service: at, Namespaces: kube.Namespaces{Organizations: map[api.OrgID]string{api.DefaultOrg: sessions}},
 			Harness: kube.Harness{Image: harnessImage, Delivery: d}, Pods: kube.Pods{User: podUser, PullPolicy: corev1.PullNever},
 			Flavors:        map[string]kube.Flavor{api.DefaultFlavor: {CPU: quantity("10m"), Memory: quantity("128Mi"), Count: 20}},
-			StorageClasses: []string{stateClass},
+			StorageClasses: []string{class},
 		},
 	}
 	rt := b.runtime(ctx, t, c)
@@ -144,11 +144,11 @@ func (b *runtimeBed) config(ctx context.Context, t *testing.T, d kube.Delivery) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.volumes(ctx, t, cluster, 2)
+	b.volumes(ctx, t, class, 2)
 	return runtimetest.Config{
 		Runtime: rt, Door: dr, Again: func() spoke.Runtime { return b.runtime(ctx, t, c) },
 		KillHarness: killHarness, Running: runningInPods, Image: agentImage,
-		Volumes: []api.Volume{{Name: "state", Mount: "/nave/state", SizeBytes: 1 << 20, Class: stateClass}},
+		Volumes: []api.Volume{{Name: "state", Mount: "/nave/state", SizeBytes: 1 << 20, Class: class}},
 	}
 }
 
@@ -172,7 +172,7 @@ func (b *runtimeBed) runtime(ctx context.Context, t *testing.T, c kube.Config) *
 }
 
 // volumes makes volumes by hand: the clusters have nobody who does.
-func (b *runtimeBed) volumes(ctx context.Context, t *testing.T, name string, n int) {
+func (b *runtimeBed) volumes(ctx context.Context, t *testing.T, class string, n int) {
 	t.Helper()
 	for i := range n {
 		dir := t.TempDir()
@@ -180,10 +180,10 @@ func (b *runtimeBed) volumes(ctx context.Context, t *testing.T, name string, n i
 			t.Fatal(err)
 		}
 		v := &corev1.PersistentVolume{
-			ObjectMeta: metav1.ObjectMeta{Name: strings.ToLower(fmt.Sprintf("%s-%d", name, i))},
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", class, i)},
 			Spec: corev1.PersistentVolumeSpec{
 				Capacity:    corev1.ResourceList{corev1.ResourceStorage: *quantity("1Mi")},
-				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: stateClass,
+				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: class,
 				PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
 			},
 		}

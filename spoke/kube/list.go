@@ -164,8 +164,8 @@ func (r *Runtime) saw(o any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.memoryLocked(id)
-	m.pod, m.last, m.since, m.absent, m.trouble = nil, nil, time.Time{}, false, ""
-	r.countLocked(pod)
+	m.pod, m.last, m.since, m.again, m.absent, m.trouble = nil, nil, time.Time{}, time.Time{}, false, ""
+	r.pinLocked(pod)
 }
 
 // vanished keeps what a pod was that is not shown any more.

@@ -17,6 +17,9 @@ import (
 // which alone knows, does not say that it ended.
 const overdue = time.Minute
 
+// unknownEnd is the reason of an end that the kubelet did not see; the exit code 137 that comes with it means nothing.
+const unknownEnd = "ContainerStatusUnknown"
+
 // lastLines is how many lines of its log tell why a harness ended without a word.
 const lastLines = 20
 
@@ -99,6 +102,7 @@ func lastWords(message string) (words last, log string) {
 //	it                                          is                    failed start
 //	was taken away by the cluster               why, and its words    no
 //	was asked to end, or deleted by somebody    its words, or killed  no
+//	ended unseen                                that                  no
 //	had too little memory                       the limit             crash, unless a turn had begun
 //	left a note                                 the note              as the note says, unless a turn had begun
 //	ended without one                           exit code, log        crash
@@ -126,6 +130,8 @@ func ended(pod *corev1.Pod, asked bool) ending {
 		return ending{Exit: endAsked(end, words, asked)}
 	case end == nil:
 		return neverRan(pod)
+	case end.Reason == unknownEnd:
+		return ending{Exit: "its node lost track of it: " + orText(clean(end.Message), "nobody saw how it ended")}
 	case end.Reason == "OOMKilled":
 		return ending{"out of memory: the container had " + memoryOf(pod), failed(api.StartFailureCrash)}
 	case words.Reason != "" && words.Failure != "":
@@ -142,7 +148,7 @@ func ended(pod *corev1.Pod, asked bool) ending {
 
 func endAsked(end *corev1.ContainerStateTerminated, words last, asked bool) string {
 	switch {
-	case end != nil && end.ExitCode == 128+9:
+	case end != nil && end.ExitCode == 128+9 && end.Reason != unknownEnd:
 		return "killed: it had not ended within its grace"
 	case words.Reason != "":
 		return words.Reason
