@@ -68,7 +68,7 @@ func (it item) observe(now time.Time) spoke.Workload {
 		}
 		return w
 	case it.last != nil && terminal(it.last), it.absent && it.last != nil:
-		return gone(ended(it.last, asked || !terminal(it.last)))
+		return gone(ended(it.last, asked, !terminal(it.last)))
 	case it.absent:
 		return gone(neverMade(it.memory))
 	}

@@ -36,7 +36,7 @@ const lastLines = 20
 func observe(pod *corev1.Pod, asked bool, now time.Time) spoke.Workload {
 	var w spoke.Workload
 	if terminal(pod) {
-		e := ended(pod, asked)
+		e := ended(pod, asked, false)
 		return spoke.Workload{State: spoke.WorkloadEnded, Exit: e.Exit, Failure: e.Failure}
 	}
 	w.State = spoke.WorkloadRunning
@@ -97,7 +97,7 @@ func lastWords(message string) (words last, log string) {
 	return last{}, strings.Join(lines[max(0, len(lines)-lastLines):], "\n")
 }
 
-// ended says why a pod ended that is terminal, or that was last seen so. What counts first comes first:
+// ended says why a pod ended that is terminal, or that was last seen so and is gone. What counts first comes first:
 //
 //	it                                          is                    failed start
 //	was taken away by the cluster               why, and its words    no
@@ -107,7 +107,7 @@ func lastWords(message string) (words last, log string) {
 //	left a note                                 the note              as the note says, unless a turn had begun
 //	ended without one                           exit code, log        crash
 //	never ran                                   why                   runtime, or as the container's reason says
-func ended(pod *corev1.Pod, asked bool) ending {
+func ended(pod *corev1.Pod, asked, gone bool) ending {
 	end := harnessEnd(pod)
 	words, log := last{}, ""
 	if end != nil {
@@ -126,7 +126,7 @@ func ended(pod *corev1.Pod, asked bool) ending {
 		return ending{Exit: why}
 	}
 	switch {
-	case asked || pod.DeletionTimestamp != nil:
+	case asked || gone || pod.DeletionTimestamp != nil:
 		return ending{Exit: endAsked(end, words, asked)}
 	case end == nil:
 		return neverRan(pod)
