@@ -25,6 +25,16 @@ help: ## list the targets
 build: ## build the programs into bin/
 	@VERSION='$(VERSION)' tools/build.sh
 
+# The commit and its time, for images: the same commit makes the same images, whenever.
+REVISION = $(shell [ -e .git ] && git rev-parse HEAD 2>/dev/null)
+CREATED = $(or $(shell [ -e .git ] && git log -1 --format=%ct 2>/dev/null),0)
+
+.PHONY: images
+images: ## make images of hub, spoke and harness in bin/images (ARCH="amd64 arm64" IMAGES=nave-spoke REGISTRY=host/path)
+	@go build -buildvcs=false -o bin/make-images ./internal/images/cmd/images
+	@bin/make-images --out bin/images --version '$(VERSION)' --revision '$(REVISION)' --created $(CREATED) \
+		$(if $(ARCH),--arch '$(ARCH)') $(if $(IMAGES),--images '$(IMAGES)') $(if $(REGISTRY),--registry '$(REGISTRY)')
+
 .PHONY: test
 test: ## check format, vet, and run the tests of every module (TESTFLAGS="-run X -race")
 	@tools/test.sh
