@@ -1,5 +1,6 @@
-// Command nave-harness is the supervisor inside a workload. A runtime starts it with the path of the workload's description.
-// The agent's programs start it with a command: it then calls the supervisor of the workload that it runs in.
+// Command nave-harness is the supervisor inside a workload. A runtime starts it with the path of the workload's description, or in
+// a pod with the word pod, where it asks the spoke for the description. The agent's programs start it with a command: it then
+// calls the supervisor of the workload that it runs in.
 package main
 
 import (
@@ -21,10 +22,13 @@ import (
 )
 
 const usageText = `usage: nave-harness DESCRIPTION
+       nave-harness pod
+       nave-harness install PATH
        nave-harness COMMAND ...
 
-The first form supervises the workload that a file describes; a runtime starts it. The commands are for programs of an
-agent, inside a turn:
+The first form supervises the workload that a file describes; a runtime starts it. In a pod the second one asks the spoke
+that its environment names for the description, and the third one copies this program to where another container of the
+pod finds it. The commands are for programs of an agent, inside a turn:
 
   signal AGENT --key KEY -m TEXT | -f FILE | -   send a signal to another session
          [--idempotency-key K] [-o json]
@@ -37,7 +41,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 unava
 `
 
 func main() {
-	if args := os.Args[1:]; len(args) == 1 && !isCommand(args[0]) {
+	switch args := os.Args[1:]; {
+	case len(args) == 1 && args[0] == "pod":
+		os.Exit(harness.Pod(os.Getenv, version.Version, os.Stderr))
+	case len(args) == 1 && !isCommand(args[0]):
 		os.Exit(harness.Main(args[0], version.Version, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -48,7 +55,7 @@ func main() {
 	os.Exit(code)
 }
 
-var commands = []string{"signal", "emit", "state", "version", "help", "--help", "-h"}
+var commands = []string{"signal", "emit", "state", "version", "pod", "install", "help", "--help", "-h"}
 
 // isCommand tells a command from a description, which is a path.
 func isCommand(arg string) bool { return slices.Contains(commands, arg) }
@@ -97,6 +104,10 @@ func (p *program) command(ctx context.Context, args []string) error {
 		return p.emit(ctx, args[1:])
 	case "state":
 		return p.state(ctx, args[1:])
+	case "install":
+		return p.install(args[1:])
+	case "pod":
+		return usage("pod: want no argument")
 	case "version":
 		_, err := fmt.Fprintln(p.out, version.Version)
 		return err

@@ -93,11 +93,17 @@ func (s *server) verified(ctx context.Context, hello *harnessv1.Hello) (spoke.Wo
 	return s.caller(ctx, hello.Workload)
 }
 
-// caller confirms that the calling process is the harness of the workload that it names.
+// caller confirms that who calls is the harness of the workload that it names.
 func (s *server) caller(ctx context.Context, workload string) (spoke.WorkloadID, error) {
 	id, err := spoke.ParseWorkloadID(workload)
 	if err != nil {
 		return id, status.Errorf(codes.InvalidArgument, "workload: %v", err)
+	}
+	if known, remote := ctx.Value(callerKey{}).(spoke.WorkloadID); remote { // its token was verified
+		if id != known {
+			return id, status.Errorf(codes.PermissionDenied, "permission denied: this is the harness of workload %s, and it speaks for no other", known)
+		}
+		return id, nil
 	}
 	pid, ok := pidOf(ctx)
 	if !ok {

@@ -2,8 +2,8 @@ package door
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -39,11 +39,25 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	if c.Verify == nil || c.Log == nil {
-		return api.Invalid("Verify", "and Log are required")
+	switch {
+	case c.Log == nil:
+		return api.Invalid("Log", "is required")
+	case c.Socket == "" && c.Remote == nil:
+		return api.Invalid("Socket", "is missing, and Remote is: one of them is required")
+	case c.Socket != "" && c.Verify == nil:
+		return api.Invalid("Verify", "is required with Socket")
 	}
-	if err := unixsocket.Check("Socket", c.Socket); err != nil {
-		return err
+	if c.Socket != "" {
+		if err := unixsocket.Check("Socket", c.Socket); err != nil {
+			return err
+		}
+	}
+	if c.Remote != nil {
+		r := *c.Remote
+		if err := r.validate(); err != nil {
+			return err
+		}
+		c.Remote = &r
 	}
 	if c.Clock == nil {
 		c.Clock = boottime.Now
@@ -56,6 +70,9 @@ type Door struct {
 	c         Config
 	transfers *queue // of checkpoints
 	signals   *queue // of sessions
+	describes *queue // to harnesses
+	refusals  *refusals
+	at        address
 
 	mu    sync.Mutex
 	rooms map[spoke.WorkloadID]*room // guarded by mu
@@ -69,16 +86,56 @@ func New(c Config) (*Door, error) {
 		return nil, err
 	}
 	return &Door{c: c, transfers: newQueue("transfers of checkpoints", transfersAtOnce, transfersWaiting),
-		signals: newQueue("signals", signalsAtOnce, signalsWaiting), rooms: make(map[spoke.WorkloadID]*room)}, nil
+		signals:   newQueue("signals", signalsAtOnce, signalsWaiting),
+		describes: newQueue("descriptions", describesAtOnce, describesWaiting), refusals: newRefusals(), rooms: make(map[spoke.WorkloadID]*room)}, nil
 }
 
 // Run implements [spoke.Door].
 func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
-	l, err := unixsocket.Listen("Socket", d.c.Socket)
-	if err != nil {
+	g := run.NewGroup(ctx)
+	s := &server{d: d, h: h, g: g}
+	serve := func(name string, srv *grpc.Server, l net.Listener) {
+		g.Go("serve "+name, serveOn(srv, l))
+		g.Go("close "+name, func(ctx context.Context) error {
+			<-ctx.Done()
+			srv.Stop() // waits for the handlers, so that none starts a task after this one has ended
+			return nil
+		})
+	}
+	var local, remote net.Listener
+	if d.c.Socket != "" {
+		l, err := unixsocket.Listen("Socket", d.c.Socket)
+		if err != nil {
+			return err
+		}
+		local = l
+	}
+	if d.c.Remote != nil {
+		gs, err := d.listenRemote()
+		if err != nil {
+			if local != nil {
+				local.Close()
+			}
+			return err
+		}
+		remote = gs
+		defer d.at.set("")
+		g.Go("guests", func(ctx context.Context) error { return watch(ctx, gs) })
+	}
+	if local != nil {
+		serve("socket", newLocalServer(s), local)
+	}
+	if remote != nil {
+		serve("address", newRemoteServer(d, s), remote)
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	g := run.NewGroup(ctx)
+	return ctx.Err()
+}
+
+// newLocalServer makes a server for harnesses on this machine.
+func newLocalServer(s *server) *grpc.Server {
 	srv := grpc.NewServer(
 		grpc.Creds(peers{uid: uint32(os.Getuid())}),
 		grpc.MaxRecvMsgSize(4<<20),
@@ -86,22 +143,8 @@ func (d *Door) Run(ctx context.Context, h spoke.DoorHandler) error {
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.WaitForHandlers(true),
 	)
-	harnessv1.RegisterHarnessServer(srv, &server{d: d, h: h, g: g})
-	g.Go("serve", func(context.Context) error {
-		if err := srv.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
-			return err
-		}
-		return nil
-	})
-	g.Go("close", func(ctx context.Context) error {
-		<-ctx.Done()
-		srv.Stop() // waits for the handlers, so that none starts a task after this one has ended
-		return nil
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return ctx.Err()
+	harnessv1.RegisterHarnessServer(srv, s)
+	return srv
 }
 
 // Tell implements [spoke.Door].

@@ -446,7 +446,8 @@ func TestConfig(t *testing.T) {
 		{"Socket", func(c *door.Config) { c.Socket = "d.sock" }},
 		{"Socket", func(c *door.Config) { c.Socket = "/" + strings.Repeat("d", 107) }},
 		{"Verify", func(c *door.Config) { c.Verify = nil }},
-		{"Verify", func(c *door.Config) { c.Log = nil }},
+		{"Log", func(c *door.Config) { c.Log = nil }},
+		{"Socket", func(c *door.Config) { c.Socket = "" }},
 	} {
 		c := fine
 		tt.change(&c)

@@ -249,7 +249,7 @@ func (a *agent) failure(ctx context.Context, err error) error {
 func servers(w *harnessv1.Workload) []acp.Server {
 	var out []acp.Server
 	for _, s := range w.McpServers {
-		server := acp.Server{Name: s.Name, Command: s.Command}
+		server := acp.Server{Name: s.Name, Command: s.Command, URL: s.Url}
 		for _, e := range s.Env {
 			server.Env = append(server.Env, api.EnvVar{Name: e.Name, Value: e.Value})
 		}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/unixsocket"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
@@ -32,6 +34,7 @@ type backend struct {
 	send func(context.Context, *harnessv1.SignalRequest) (*harnessv1.SignalResponse, error) // to the spoke, once
 	dir  string                                                                             // of the socket
 	path string                                                                             // of the socket
+	pod  bool                                                                               // the exit file is not among files of the harness's own
 
 	mu   sync.Mutex
 	task string                    // that runs; guarded by mu
@@ -42,14 +45,17 @@ type backend struct {
 
 var _ local.Backend = (*backend)(nil)
 
-// prepare makes the directory of the socket: beside the exit file, which is the harness's own place, unless the address would
-// be too long for a socket there.
+// prepare makes the directory of the socket: beside the exit file, which is the harness's own place, or below the directory
+// for temporary files in a pod, unless the address would be too long for a socket there.
 func (b *backend) prepare() error {
 	var err error
 	b.dir = filepath.Join(filepath.Dir(b.w.ExitFile), "api")
-	if b.w.ExitFile == "" || unixsocket.Check("", filepath.Join(b.dir, "s")) != nil {
+	switch tooLong := func(dir string) bool { return unixsocket.Check("", filepath.Join(dir, "s")) != nil }; {
+	case b.pod && !tooLong(filepath.Join(b.w.Temp, "nave-0123456789")):
+		b.dir, err = os.MkdirTemp(b.w.Temp, "nave-")
+	case b.pod || b.w.ExitFile == "" || tooLong(b.dir):
 		b.dir, err = os.MkdirTemp("", "nave-")
-	} else {
+	default:
 		err = os.MkdirAll(b.dir, 0o700)
 	}
 	if err != nil {
@@ -174,9 +180,9 @@ func (b *backend) State(context.Context) local.State {
 func attemptOf(w *harnessv1.Workload) string { return w.Id[strings.LastIndexByte(w.Id, '-')+1:] }
 
 // sendSignal hands a signal to the spoke, on a connection of its own: leases do not wait behind it.
-func sendSignal(socket string) func(context.Context, *harnessv1.SignalRequest) (*harnessv1.SignalResponse, error) {
+func sendSignal(dial func() (*grpc.ClientConn, error)) func(context.Context, *harnessv1.SignalRequest) (*harnessv1.SignalResponse, error) {
 	return func(ctx context.Context, r *harnessv1.SignalRequest) (*harnessv1.SignalResponse, error) {
-		cc, err := dial(socket)
+		cc, err := dial()
 		if err != nil {
 			return nil, err
 		}

@@ -155,14 +155,19 @@ func lineEvent(t api.EventType, text string, continued bool) *harnessv1.Event {
 	return e
 }
 
-// env is the whole environment of the agent. What the definition says comes last and counts.
+// env is the whole environment of the agent. What the definition says comes last and counts. Where the workload has no path, that
+// of the image is what it begins with.
 func (h *Harness) env(lost bool) []string {
 	w := h.w
-	env := []string{
-		"PATH=" + w.Path, "HOME=" + w.Home, "TMPDIR=" + w.Temp,
-		"NAVE_WORKLOAD=" + w.Id, "NAVE_SESSION=" + w.Session, "NAVE_KEY=" + w.Key, "NAVE_AGENT=" + w.Agent,
-		"NAVE_ORGANIZATION=" + w.Organization, "NAVE_WORKSPACE=" + w.Workspace, "NAVE_API=" + h.backend.path,
+	var env []string
+	if w.Path != "" {
+		env = append(env, "PATH="+w.Path)
 	}
+	env = append(env,
+		"HOME="+w.Home, "TMPDIR="+w.Temp,
+		"NAVE_WORKLOAD="+w.Id, "NAVE_SESSION="+w.Session, "NAVE_KEY="+w.Key, "NAVE_AGENT="+w.Agent,
+		"NAVE_ORGANIZATION="+w.Organization, "NAVE_WORKSPACE="+w.Workspace, "NAVE_API="+h.backend.path,
+	)
 	if w.Model != "" {
 		env = append(env, "NAVE_MODEL="+w.Model)
 	}
@@ -175,20 +180,29 @@ func (h *Harness) env(lost bool) []string {
 	if lost {
 		env = append(env, "NAVE_STATE_LOST=1") // the state of before could not be restored
 	}
-	at := make(map[string]int, len(env))
-	for i, kv := range env {
-		name, _, _ := strings.Cut(kv, "=")
-		at[name] = i
-	}
 	for _, e := range w.Env {
-		kv := e.Name + "=" + e.Value
-		if i, ok := at[e.Name]; ok {
-			env[i] = kv
+		env = append(env, e.Name+"="+e.Value)
+	}
+	if w.Path == "" {
+		env = append(ofImage(h.c.Environ), env...)
+	}
+	return lastOfEach(env)
+}
+
+// lastOfEach leaves of each variable the last value, in the place of the first.
+func lastOfEach(env []string) []string {
+	at := make(map[string]int, len(env))
+	out := env[:0]
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		if i, ok := at[name]; ok {
+			out[i] = kv
 			continue
 		}
-		env = append(env, kv)
+		at[name] = len(out)
+		out = append(out, kv)
 	}
-	return env
+	return out
 }
 
 // unnamedFile holds data for reading and vanishes when it is closed. It is in memory: what a turn is given is bounded, and a

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/boottime"
@@ -26,6 +28,9 @@ type Config struct {
 	Patience  time.Duration       // between SIGTERM and SIGKILL for an agent that is to end; default 2 s
 	Flush     time.Duration       // how long an ending harness waits for the spoke to take its last events; default 30 s
 	Stall     time.Duration       // how long the transfer of a checkpoint may stand still while work waits; default 20 s
+	Spoke     Spoke               // default: the workload's socket
+	InPod     bool                // the exit file is written in place, and nothing is put beside it
+	Environ   []string            // of the harness, where it is what the image says; for a workload without a path. Default os.Environ()
 
 	// Clock counts leases. Default the boot-time clock, which goes on while the machine sleeps.
 	Clock func() time.Duration
@@ -36,7 +41,7 @@ func (c *Config) validate() error {
 	switch {
 	case w == nil || c.Log == nil:
 		return api.Invalid("Workload", "and Log are required")
-	case w.Id == "" || w.Session == "" || w.Socket == "":
+	case w.Id == "" || w.Session == "" || w.Socket == "" && c.Spoke.Address == "":
 		return api.Invalid("Workload", "has no id, session or socket: use the file that the runtime wrote")
 	case w.Protocol != string(api.ProtocolCommand) && w.Protocol != string(api.ProtocolACP):
 		return &api.Error{Code: api.CodeUnsupported, Field: "spec.harness.protocol", Err: fmt.Errorf("%q: this harness speaks %q and %q", w.Protocol, api.ProtocolACP, api.ProtocolCommand)}
@@ -48,6 +53,15 @@ func (c *Config) validate() error {
 		return api.Invalid("Workload", "has no state, home or workspace: use the file that the runtime wrote")
 	case c.MaxEvents < 0 || c.MaxBytes < 0 || c.Patience < 0 || c.Flush < 0 || c.Stall < 0:
 		return api.Invalid("MaxEvents", "MaxBytes, Patience, Flush and Stall are not negative")
+	}
+	if c.Spoke.Address == "" {
+		c.Spoke = Spoke{Socket: w.Socket}
+	}
+	if err := c.Spoke.validate(); err != nil {
+		return err
+	}
+	if c.Environ == nil && w.Path == "" {
+		c.Environ = os.Environ()
 	}
 	c.MaxEvents = orDefault(c.MaxEvents, 4096)
 	c.MaxBytes = orDefault(c.MaxBytes, 8<<20)
@@ -77,6 +91,8 @@ type Harness struct {
 	lease    *lease
 	vault    *vault
 	backend  *backend
+	dial     func() (*grpc.ClientConn, error) // to the spoke
+	exit     exitFile
 	attached chan struct{} // closed by the first welcome
 	welcome  sync.Once
 
@@ -89,11 +105,13 @@ func New(c Config) (*Harness, error) {
 		return nil, err
 	}
 	in, attached := newInbox(), make(chan struct{})
-	v := &vault{w: c.Workload, now: c.Clock, stall: c.Stall}
+	dial := func() (*grpc.ClientConn, error) { return c.Spoke.dial(c.Workload.Id) }
+	v := &vault{w: c.Workload, dial: dial, now: c.Clock, stall: c.Stall}
 	out := newOutbox(c.MaxEvents, c.MaxBytes)
 	return &Harness{
 		c: c, w: c.Workload, out: out, in: in, deltas: newDeltas(), lease: newLease(c.Clock, c.Patience, in.notify),
-		vault: v, attached: attached, backend: &backend{w: c.Workload, out: out, send: sendSignal(c.Workload.Socket)},
+		vault: v, dial: dial, exit: exitFile{path: c.Workload.ExitFile, inPlace: c.InPod},
+		attached: attached, backend: &backend{w: c.Workload, pod: c.InPod, out: out, send: sendSignal(dial)},
 		work: work{
 			failed: make(map[uint64]uint32), began: c.Clock(),
 			state: &state{w: c.Workload, session: api.SessionID(c.Workload.Session), vault: v, attached: attached, log: c.Log},

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
@@ -55,24 +53,9 @@ func (h *Harness) link(ctx context.Context) error {
 	}
 }
 
-// dial makes a connection to the spoke. It is opened with the first call.
-func dial(socket string) (*grpc.ClientConn, error) {
-	cc, err := grpc.NewClient("passthrough:///spoke",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // the spoke checks the credentials of the peer process
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)))
-	if err != nil {
-		return nil, fmt.Errorf("dial the spoke: %w", err)
-	}
-	return cc, nil
-}
-
 // attach serves one connection. It reports whether the spoke welcomed the harness, and why the connection ended.
 func (h *Harness) attach(ctx context.Context) (welcome bool, err error) {
-	cc, err := dial(h.w.Socket)
+	cc, err := h.dial()
 	if err != nil {
 		return false, err
 	}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -44,7 +43,7 @@ func Main(description, version string, log *os.File) int {
 		fmt.Fprintln(log, err)
 		exit, code = &harnessv1.Exit{Reason: err.Error(), Failure: string(FailureOf(err))}, 1
 	}
-	if err := writeExit(w.ExitFile, exit); err != nil {
+	if err := (exitFile{path: w.ExitFile}).ended(exit); err != nil {
 		fmt.Fprintln(log, err)
 	}
 	return code
@@ -62,22 +61,6 @@ func Load(path string) (*harnessv1.Workload, error) {
 		return nil, fmt.Errorf("decode the workload's description: %w", err)
 	}
 	return w, nil
-}
-
-// writeExit replaces the file at once, so that a reader sees all of it or nothing.
-func writeExit(path string, e *harnessv1.Exit) error {
-	if path == "" {
-		return nil
-	}
-	text, err := protojson.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encode the exit: %w", err)
-	}
-	tmp := filepath.Join(filepath.Dir(path), ".exit")
-	if err := os.WriteFile(tmp, text, 0o600); err != nil {
-		return fmt.Errorf("write the exit file: %w", err)
-	}
-	return os.Rename(tmp, path)
 }
 
 // cappedLog keeps a log file below maxLog by emptying it.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -21,6 +22,7 @@ const sendBytes = 256 << 10
 // vault hands checkpoints to the spoke and gets them back, on connections of their own: leases do not wait behind them.
 type vault struct {
 	w     *harnessv1.Workload
+	dial  func() (*grpc.ClientConn, error)
 	now   func() time.Duration
 	stall time.Duration // without a byte for so long a fetch ends
 
@@ -37,7 +39,7 @@ func (v *vault) save(ctx context.Context, h api.CheckpointHeader, content io.Rea
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	v.progress()
-	cc, err := dial(v.w.Socket)
+	cc, err := v.dial()
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (v *vault) fetch(ctx context.Context, id api.CheckpointID, part api.Checkpo
 		cancel(api.Errorf(api.CodeUnavailable, "nothing came from the spoke for %v", v.stall))
 	})
 	defer late.Stop()
-	cc, err := dial(v.w.Socket)
+	cc, err := v.dial()
 	if err != nil {
 		return err
 	}

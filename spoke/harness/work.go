@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -189,9 +188,9 @@ func (h *Harness) begin(t task) error {
 		if err := h.work.state.disturb(); err != nil {
 			return err
 		}
-		if !h.work.turned && h.w.ExitFile != "" {
-			if err := os.WriteFile(h.w.ExitFile+".turn", nil, 0o600); err != nil {
-				return fmt.Errorf("leave the trace of a turn: %w", err)
+		if !h.work.turned {
+			if err := h.exit.began(); err != nil {
+				return err
 			}
 		}
 		h.work.turned, h.work.dirty = true, true

@@ -16,7 +16,7 @@ type Config struct {
 	In      io.WriteCloser // the agent's standard input; Close closes it, which must end a write that blocks
 	Out     io.ReadCloser  // the agent's standard output; Close closes it, which must end a read that blocks
 	Dir     string         // working directory that the session is told; absolute
-	Servers []Server       // MCP servers that the agent is to start
+	Servers []Server       // MCP servers that the agent is to use
 	Version string         // of Nave, for the agent's logs
 	Prefix  string         // begins the name of every stream, so that turns of one attempt do not share names
 	Start   time.Duration  // how long Open may take; default 2 min
@@ -24,11 +24,12 @@ type Config struct {
 	Log     *slog.Logger // default: nothing is logged
 }
 
-// Server is an MCP server that talks over its standard input and output.
+// Server is an MCP server that the agent starts and that talks over its standard input and output, or one that runs already.
 type Server struct {
 	Name    string
-	Command []string // program and arguments
+	Command []string // program and arguments; nil: URL is given
 	Env     []api.EnvVar
+	URL     string // of one that speaks streamable HTTP
 }
 
 // Sink takes what the agent says. It is called by one goroutine at a time, in order. It may block; then the agent's output is
@@ -122,8 +123,8 @@ func (c *Config) validate() error {
 		return api.Invalid("start", "%v: want a duration, or 0 for %v", c.Start, defaultStart)
 	}
 	for _, s := range c.Servers {
-		if len(s.Command) == 0 {
-			return api.Invalid("servers", "%q has no command", s.Name)
+		if (len(s.Command) == 0) == (s.URL == "") {
+			return api.Invalid("servers", "%q has no command or URL, or both", s.Name)
 		}
 	}
 	if c.Start == 0 {

@@ -17,6 +17,9 @@ type greeting struct {
 	Version      json.RawMessage `json:"protocolVersion"`
 	Capabilities struct {
 		LoadSession bool `json:"loadSession"`
+		MCP         struct {
+			HTTP bool `json:"http"`
+		} `json:"mcpCapabilities"`
 	} `json:"agentCapabilities"`
 	Info struct {
 		Name    string `json:"name"`
@@ -58,6 +61,9 @@ func (c *Conversation) begin(ctx context.Context, session string) error {
 		return &StartError{api.StartFailureConfig, fmt.Errorf(
 			"the agent speaks version %s of the Agent Client Protocol, Nave speaks version %d: use a version of the agent that speaks it",
 			cut(v, maxName), sdk.ProtocolVersionNumber)}
+	}
+	if err := c.reachable(); err != nil {
+		return err
 	}
 	if session != "" && c.CanLoad() {
 		return c.load(ctx, session)
@@ -111,10 +117,26 @@ func (c *Conversation) became(session string, loaded bool) {
 	c.session, c.loaded = session, loaded
 }
 
+// reachable refuses MCP servers that the agent did not say it can use.
+func (c *Conversation) reachable() error {
+	for i, s := range c.c.Servers {
+		if s.URL != "" && !c.greeted.Capabilities.MCP.HTTP {
+			return &StartError{api.StartFailureConfig, fmt.Errorf(
+				"spec.mcp_servers[%d]: %q runs beside the agent, and the agent does not announce that it can use MCP servers over HTTP (mcpCapabilities.http): "+
+					"give the server a command that the agent starts, or use an agent that can", i, s.Name)}
+		}
+	}
+	return nil
+}
+
 // servers is the list of MCP servers as the protocol has it: never missing.
 func (c *Conversation) servers() []sdk.McpServer {
 	list := make([]sdk.McpServer, 0, len(c.c.Servers))
 	for _, s := range c.c.Servers {
+		if s.URL != "" {
+			list = append(list, sdk.McpServer{Http: &sdk.McpServerHttpInline{Name: s.Name, Type: "http", Url: s.URL, Headers: []sdk.HttpHeader{}}})
+			continue
+		}
 		m := &sdk.McpServerStdio{Name: s.Name, Command: s.Command[0], Args: append([]string{}, s.Command[1:]...), Env: []sdk.EnvVariable{}}
 		for _, e := range s.Env {
 			m.Env = append(m.Env, sdk.EnvVariable{Name: e.Name, Value: e.Value})

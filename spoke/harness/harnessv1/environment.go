@@ -14,3 +14,10 @@ const ServerName = "nave-spoke"
 
 // Audience is whom the token of a harness is for.
 const Audience = "nave-spoke"
+
+// Headers of every call of a harness in a pod. They come before anything of the call is decoded: who bears the token is the
+// harness of the workload, or the call is refused.
+const (
+	HeaderToken    = "authorization" // "Bearer " and the token
+	HeaderWorkload = "nave-workload" // id of the workload; what a message names must be the same
+)

@@ -1505,7 +1505,7 @@ type Workload struct {
 	Temp               string                 `protobuf:"bytes,18,opt,name=temp,proto3" json:"temp,omitempty"`
 	Path               string                 `protobuf:"bytes,19,opt,name=path,proto3" json:"path,omitempty"`                                           // PATH of the agent; empty: that of the harness, with all of its environment, which is the image's
 	Socket             string                 `protobuf:"bytes,20,opt,name=socket,proto3" json:"socket,omitempty"`                                       // where the spoke listens; empty where the harness was told an address by its environment
-	ExitFile           string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"`                   // where the harness leaves an Exit as JSON; beside it, with .turn appended, it leaves an empty file when a turn begins
+	ExitFile           string                 `protobuf:"bytes,21,opt,name=exit_file,json=exitFile,proto3" json:"exit_file,omitempty"`                   // where the harness leaves an Exit as JSON; beside it, with .turn appended, it leaves an empty file when a turn begins; in a pod the environment says where, and one file serves both
 	Flavor             string                 `protobuf:"bytes,22,opt,name=flavor,proto3" json:"flavor,omitempty"`                                       // that the workload counts against
 	State              string                 `protobuf:"bytes,23,opt,name=state,proto3" json:"state,omitempty"`                                         // absolute; a directory of the session on this machine, for the chunks and the marker of its state
 	StateLatest        string                 `protobuf:"bytes,24,opt,name=state_latest,json=stateLatest,proto3" json:"state_latest,omitempty"`          // checkpoint after the last turn; it may be nowhere but here
@@ -1900,6 +1900,7 @@ type Exit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`   // for people
 	Failure       string                 `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"` // configuration, restore, crash: kind of failed start; empty when it did not fail, or a turn had begun
+	Turn          bool                   `protobuf:"varint,3,opt,name=turn,proto3" json:"turn,omitempty"`      // a turn had begun; where the file is written in place it is left so from then on, so that a kill later on is no failed start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1946,6 +1947,13 @@ func (x *Exit) GetFailure() string {
 		return x.Failure
 	}
 	return ""
+}
+
+func (x *Exit) GetTurn() bool {
+	if x != nil {
+		return x.Turn
+	}
+	return false
 }
 
 type DescribeRequest struct {
@@ -2459,10 +2467,11 @@ const file_spoke_harness_harnessv1_harness_proto_rawDesc = "" +
 	"\x05Skill\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\"8\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\"L\n" +
 	"\x04Exit\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\afailure\x18\x02 \x01(\tR\afailure\"-\n" +
+	"\afailure\x18\x02 \x01(\tR\afailure\x12\x12\n" +
+	"\x04turn\x18\x03 \x01(\bR\x04turn\"-\n" +
 	"\x0fDescribeRequest\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
