@@ -236,7 +236,25 @@ esac
 echo "done $n"
 `
 
-// apply defines an agent that runs the script in an image, on a flavor, with requirements on the cluster's label "cloud".
+// applyAt is apply for one cluster.
+func (w *federated) applyAt(c *testcluster.Cluster, agent, image, flavor string) {
+	w.t.Helper()
+	w.define(agent, "PlacementPolicy", map[string]any{"requirements": []any{map[string]any{"key": "cloud", "operator": "In", "values": []string{c.Name}}}})
+	w.apply(agent, image, flavor, map[string]any{"placement_policy": agent})
+}
+
+// define applies one definition.
+func (w *federated) define(name, kind string, spec map[string]any) {
+	w.t.Helper()
+	text, err := json.Marshal(map[string]any{"apiVersion": "nave.dev/v1", "kind": kind, "metadata": map[string]any{"name": name}, "spec": spec})
+	w.must(err)
+	file := w.Path(name + "-" + kind + ".json")
+	w.must(os.WriteFile(file, text, 0o600))
+	_, err = w.Nave(w.ctx, "apply", "-f", file)
+	w.must(err)
+}
+
+// apply defines an agent that runs the script in an image, on a flavor.
 func (w *federated) apply(agent, image, flavor string, more map[string]any) {
 	w.t.Helper()
 	spec := map[string]any{"environment": agent, "harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", script}},
@@ -244,17 +262,8 @@ func (w *federated) apply(agent, image, flavor string, more map[string]any) {
 	for k, v := range more {
 		spec[k] = v
 	}
-	for i, d := range []map[string]any{
-		{"apiVersion": "nave.dev/v1", "kind": "Environment", "metadata": map[string]any{"name": agent}, "spec": map[string]any{"flavor": flavor, "image": image}},
-		{"apiVersion": "nave.dev/v1", "kind": "Agent", "metadata": map[string]any{"name": agent}, "spec": spec},
-	} {
-		text, err := json.Marshal(d)
-		w.must(err)
-		file := w.Path(fmt.Sprintf("%s-%d.json", agent, i))
-		w.must(os.WriteFile(file, text, 0o600))
-		_, err = w.Nave(w.ctx, "apply", "-f", file)
-		w.must(err)
-	}
+	w.define(agent, "Environment", map[string]any{"flavor": flavor, "image": image})
+	w.define(agent, "Agent", spec)
 }
 
 // signal sends a signal, says which session has it, and when the hub had taken it.

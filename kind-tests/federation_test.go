@@ -23,6 +23,27 @@ func TestASessionIsAPod(t *testing.T) {
 	w.life(c, "counter")
 }
 
+// TestTwoCloudsRunTheirSessions has the spoke in each of two clusters, as its operator would: everything between hub and spoke goes over
+// OpenZiti, and everything between spoke and pods inside the cluster.
+func TestTwoCloudsRunTheirSessions(t *testing.T) {
+	w := federate(limited(t), t, 2)
+	for _, c := range w.bed.Clusters {
+		w.inside(c)
+	}
+	w.live(w.bed.Clusters...)
+	for _, c := range w.bed.Clusters {
+		w.applyAt(c, "counter-"+c.Name, agentImage, "small")
+	}
+	t.Run("at once", func(t *testing.T) {
+		for _, c := range w.bed.Clusters {
+			t.Run(c.Name, func(t *testing.T) {
+				t.Parallel()
+				w.at(t).life(c, "counter-"+c.Name)
+			})
+		}
+	})
+}
+
 // life shows in a cluster that an agent's session is a pod while there is work, and how long it takes.
 func (w *federated) life(c *testcluster.Cluster, agent string) {
 	w.t.Helper()
