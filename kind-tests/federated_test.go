@@ -211,12 +211,19 @@ func (w *federated) live(clusters ...*testcluster.Cluster) {
 	}
 }
 
-// await waits for a condition, and gives up when a program of the federation has ended.
+// await waits for a condition, and gives up when a program of the federation has ended. The error says what is there instead; with the
+// condition it says nothing.
 func (w *federated) await(what string, is func() (bool, error)) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeoutCause(w.ctx, waitLimit, fmt.Errorf("not within %v", waitLimit))
 	defer cancel()
-	if err := w.Await(ctx, what, is); err != nil {
+	if err := w.Await(ctx, what, func() (bool, error) {
+		good, err := is()
+		if good {
+			err = nil
+		}
+		return good, err
+	}); err != nil {
 		w.t.Fatal(err)
 	}
 }
