@@ -81,13 +81,13 @@ func (d *Door) tap(ctx context.Context, info *tap.Info) (context.Context, error)
 type callerKey struct{}
 
 // authenticate verifies who calls before anything of the call is read.
-func (d *Door) authenticate(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (d *Door) authenticate(stream grpc.ServerStream) (grpc.ServerStream, error) {
 	ctx := stream.Context()
 	id, err := d.bears(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return handler(srv, authenticated{stream, context.WithValue(ctx, callerKey{}, id)})
+	return authenticated{stream, context.WithValue(ctx, callerKey{}, id)}, nil
 }
 
 // authenticated is a call of a harness that is known.
@@ -111,7 +111,8 @@ func (d *Door) bears(ctx context.Context) (spoke.WorkloadID, error) {
 	defer cancel()
 	_, err = run.Bounded(vctx, func() (struct{}, error) { return struct{}{}, d.c.Remote.Verify(vctx, b.id, b.token) }, nil)
 	if err != nil {
-		d.refusals.say(d.c.Log, b, g, err)
+		why := strings.ReplaceAll(err.Error(), b.token, "[token]") // whoever made the error: a token is in no log
+		d.sayer.say(slog.LevelWarn, "harness refused", "workload", b.id, "address", g.from, "err", why)
 		g.refuse()
 		return b.id, refusal(b.id, err)
 	}
@@ -129,27 +130,28 @@ func refusal(id spoke.WorkloadID, err error) error {
 	return status.Errorf(codes.PermissionDenied, "permission denied: the token does not speak for workload %s", id)
 }
 
-// refusals says in the log who was refused, now and then.
-type refusals struct {
+// sayer logs what callers cause, now and then: who calls often does not fill the log.
+type sayer struct {
+	log *slog.Logger
+
 	mu     sync.Mutex
 	rate   *rate.Limiter // guarded by mu
-	silent int           // refusals since the last one that was said; guarded by mu
+	silent int           // what was not said since the last time; guarded by mu
 }
 
-func newRefusals() *refusals { return &refusals{rate: rate.NewLimiter(1, 20)} }
+func newSayer(log *slog.Logger) *sayer { return &sayer{log: log, rate: rate.NewLimiter(1, 20)} }
 
-func (r *refusals) say(log *slog.Logger, b bearer, g *guest, err error) {
-	r.mu.Lock()
-	if !r.rate.Allow() {
-		r.silent++
-		r.mu.Unlock()
+func (s *sayer) say(level slog.Level, message string, args ...any) {
+	s.mu.Lock()
+	if !s.rate.Allow() {
+		s.silent++
+		s.mu.Unlock()
 		return
 	}
-	silent := r.silent
-	r.silent = 0
-	r.mu.Unlock()
-	why := strings.ReplaceAll(err.Error(), b.token, "[token]") // whoever made the error: a token is in no log
-	log.Warn("harness refused", "workload", b.id, "address", g.from, "err", why, "others", silent)
+	silent := s.silent
+	s.silent = 0
+	s.mu.Unlock()
+	s.log.Log(context.Background(), level, message, append(args, "others", silent)...)
 }
 
 // guestOf is the connection of a call that came over TLS; nil when it did not.

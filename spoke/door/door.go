@@ -71,7 +71,7 @@ type Door struct {
 	transfers *queue // of checkpoints
 	signals   *queue // of sessions
 	describes *queue // to harnesses
-	refusals  *refusals
+	sayer     *sayer // of refusals
 	at        address
 
 	mu    sync.Mutex
@@ -87,7 +87,7 @@ func New(c Config) (*Door, error) {
 	}
 	return &Door{c: c, transfers: newQueue("transfers of checkpoints", transfersAtOnce, transfersWaiting),
 		signals:   newQueue("signals", signalsAtOnce, signalsWaiting),
-		describes: newQueue("descriptions", describesAtOnce, describesWaiting), refusals: newRefusals(), rooms: make(map[spoke.WorkloadID]*room)}, nil
+		describes: newQueue("descriptions", describesAtOnce, describesWaiting), sayer: newSayer(c.Log), rooms: make(map[spoke.WorkloadID]*room)}, nil
 }
 
 // Run implements [spoke.Door].

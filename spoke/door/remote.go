@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -70,9 +71,8 @@ const (
 // newRemoteServer makes a server for callers that nothing is known of yet.
 func newRemoteServer(d *Door, s *server) *grpc.Server {
 	srv := grpc.NewServer(
-		grpc.Creds(remoteCredentials{d.c.Remote.Certificate}),
+		grpc.Creds(remoteCredentials{d.certificate}),
 		grpc.InTapHandle(d.tap),
-		grpc.StreamInterceptor(d.authenticate),
 		grpc.MaxRecvMsgSize(4<<20), // of those who are known
 		grpc.MaxConcurrentStreams(4),
 		grpc.MaxHeaderListSize(maxHeaders),
@@ -86,23 +86,46 @@ func newRemoteServer(d *Door, s *server) *grpc.Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: aliveLeast, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	)
-	srv.RegisterService(asStreams(harnessv1.Harness_ServiceDesc), s)
+	srv.RegisterService(d.guarded(harnessv1.Harness_ServiceDesc), s)
 	return srv
 }
 
-// asStreams makes every method a stream: gRPC decodes the request of any other method before an interceptor sees the call. On
-// the wire they are the same.
-func asStreams(in grpc.ServiceDesc) *grpc.ServiceDesc {
+// certificate is the door's own.
+func (d *Door) certificate() (*tls.Certificate, error) {
+	c, err := d.c.Remote.Certificate()
+	if err != nil {
+		d.sayer.say(slog.LevelError, "the door has no certificate", "err", err)
+	}
+	return c, err
+}
+
+// guarded makes every method a stream whose caller is verified before anything of it is read: gRPC decodes the request of other
+// methods before anybody sees the call, and lets no interceptor of streams see a stream of one request and one answer. On the
+// wire they are the same.
+func (d *Door) guarded(in grpc.ServiceDesc) *grpc.ServiceDesc {
 	out := in
-	out.Methods, out.Streams = nil, append([]grpc.StreamDesc(nil), in.Streams...)
+	out.Methods, out.Streams = nil, nil
+	guard := func(desc grpc.StreamDesc, handler grpc.StreamHandler) {
+		desc.Handler = func(srv any, stream grpc.ServerStream) error {
+			known, err := d.authenticate(stream)
+			if err != nil {
+				return err
+			}
+			return handler(srv, known)
+		}
+		out.Streams = append(out.Streams, desc)
+	}
+	for _, s := range in.Streams {
+		guard(s, s.Handler)
+	}
 	for _, m := range in.Methods {
-		out.Streams = append(out.Streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: func(srv any, stream grpc.ServerStream) error {
+		guard(grpc.StreamDesc{StreamName: m.MethodName}, func(srv any, stream grpc.ServerStream) error {
 			answer, err := m.Handler(srv, stream.Context(), stream.RecvMsg, nil)
 			if err != nil {
 				return err
 			}
 			return stream.SendMsg(answer)
-		}})
+		})
 	}
 	return &out
 }

@@ -64,6 +64,8 @@ type agent struct {
 	conn    *sdk.AgentSideConnection
 	prompt  func(ctx context.Context, p sdk.PromptRequest) (sdk.PromptResponse, error)
 	load    func(p sdk.LoadSessionRequest) error // nil: not announced
+	http    bool                                 // MCP servers over HTTP are announced
+	servers []acp.Server                         // nil: one that the agent starts
 	opened  chan sdk.NewSessionRequest
 	cancels chan string
 }
@@ -71,7 +73,7 @@ type agent struct {
 func (a *agent) Initialize(context.Context, sdk.InitializeRequest) (sdk.InitializeResponse, error) {
 	return sdk.InitializeResponse{
 		ProtocolVersion:   sdk.ProtocolVersionNumber,
-		AgentCapabilities: sdk.AgentCapabilities{LoadSession: a.load != nil},
+		AgentCapabilities: sdk.AgentCapabilities{LoadSession: a.load != nil, McpCapabilities: sdk.McpCapabilities{Http: a.http}},
 		AgentInfo:         &sdk.Implementation{Name: "tester", Version: "3"},
 		AuthMethods:       []sdk.AuthMethod{},
 	}, nil
@@ -134,9 +136,12 @@ func open(t *testing.T, a *agent, session string) (*acp.Conversation, *record, e
 	a.conn = sdk.NewAgentSideConnection(a, outW, inR)
 	a.conn.SetLogger(slog.New(slog.DiscardHandler))
 	rec := &record{}
+	if a.servers == nil {
+		a.servers = []acp.Server{{Name: "tools", Command: []string{"serve", "-v"}, Env: []api.EnvVar{{Name: "A", Value: "b"}}}}
+	}
 	c, err := acp.Open(limited(t), acp.Config{
 		In: inW, Out: outR, Dir: "/work", Version: "1", Sink: rec, Prefix: "7.",
-		Servers: []acp.Server{{Name: "tools", Command: []string{"serve", "-v"}, Env: []api.EnvVar{{Name: "A", Value: "b"}}}},
+		Servers: a.servers,
 	}, session)
 	if err == nil {
 		t.Cleanup(func() {
@@ -312,5 +317,31 @@ func TestStartErrors(t *testing.T) {
 	c, _, err := open(t, &a, "gone")
 	if err != nil || c.Loaded() || c.Session() != "made" {
 		t.Errorf("Open of an agent that cannot load = %v", err)
+	}
+}
+
+// A server that runs beside the agent is told to an agent that can use it, when its session is made and when it is loaded.
+func TestServersOverHTTP(t *testing.T) {
+	servers := []acp.Server{{Name: "tools", Command: []string{"serve"}}, {Name: "index", URL: "http://127.0.0.1:7001/mcp"}}
+	_, _, err := open(t, &agent{servers: servers}, "")
+	var start *acp.StartError
+	if !errors.As(err, &start) || start.Kind != api.StartFailureConfig || !strings.Contains(err.Error(), "spec.mcp_servers[1]") {
+		t.Errorf("an agent that cannot: %v", err)
+	}
+	want := sdk.McpServerHttpInline{Name: "index", Type: "http", Url: "http://127.0.0.1:7001/mcp", Headers: []sdk.HttpHeader{}}
+	told := func(servers []sdk.McpServer) {
+		t.Helper()
+		if len(servers) != 2 || servers[0].Stdio == nil || servers[1].Http == nil || !cmp.Equal(*servers[1].Http, want) {
+			t.Errorf("the agent was told %+v", servers)
+		}
+	}
+	a := agent{servers: servers, http: true}
+	if _, _, err := open(t, &a, ""); err != nil {
+		t.Fatal(err)
+	}
+	told((<-a.opened).McpServers)
+	a = agent{servers: servers, http: true, load: func(p sdk.LoadSessionRequest) error { told(p.McpServers); return nil }}
+	if c, _, err := open(t, &a, "made"); err != nil || !c.Loaded() {
+		t.Errorf("loaded: %v", err)
 	}
 }
