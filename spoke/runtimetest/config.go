@@ -33,6 +33,8 @@ type Config struct {
 	Running func(token string) (int, error)
 	// Image is what agents need to find /bin/sh, sleep and setsid; empty when the runtime takes no images.
 	Image string
+	// Volumes are what keeps the state of a session over its workloads, where these alone do not.
+	Volumes []api.Volume
 }
 
 // NoCheckpoints is a vault that has none and takes none.

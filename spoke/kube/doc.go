@@ -1,0 +1,36 @@
+// Package kube runs sessions as pods of the spoke's own cluster.
+//
+// The way of a workload: [Runtime.Start] makes its claim, an immutable ConfigMap of the workload's name that a second start
+// collides with and that holds the description, then the pod of the same name, which the claim owns; informers show
+// [Runtime.List] both; the harness in the pod asks the spoke's door for the description ([Runtime.Describe]) and works;
+// [Runtime.Stop] deletes the pod with a grace; when the pod is terminal, or confirmed absent, the workload is Ended, until Stop
+// removes what is left, the claim last. These are four writes a life.
+//
+//	in the pod              what it is
+//	/nave/bin               the program nave-harness: of an image volume, or put there by an init container
+//	/nave/state             home, workspace and chunks of checkpoints; a volume of the session when its environment mounts one there
+//	/nave/identity/token    says which pod it is, for the spoke alone
+//	/tmp                    temporary files
+//	/dev/termination-log    why the harness ended
+//
+// Volumes of an environment that are not ephemeral are claims of the session, which outlive its pods; [Runtime.Run] asks the hub
+// which sessions are over for good and deletes theirs after their time to live.
+//
+// Invariants:
+//
+//  1. The claim is made before the pod and deleted after nothing of the pod is left.
+//  2. Ended is reported of a pod that was seen terminal, or of one that is confirmed absent: the informer ceased to show it, and
+//     after that both a complete list and a question for it by its name, both answered by the storage and not by a cache,
+//     were without it.
+//  3. While an informer has not synced, or its last list or watch failed, [Runtime.List] returns an error, never less than there is.
+//  4. What does not carry the label of this cluster is neither seen nor deleted, and every list and watch selects by that label.
+//     What is deleted is deleted by its UID.
+//  5. Nothing secret is in a claim or a pod.
+//  6. What a container says of its end is bounded and is never trusted for more than a text and the kind of a failed start.
+//  7. The end of a pod that the cluster took away (eviction, preemption, drain, loss of a node) is no failed start.
+//  8. Claims of volumes are deleted only on the hub's word that their session is over, and not before their time to live.
+//
+// What is decided is decided by functions of their arguments: podOf, claimOf, observe, ended, giveUp. The package uses the typed
+// clients of single API groups and no factory of informers, which would cost 40 MB of code. It must not import the hub or the
+// door. Its goroutines belong to [Runtime.Run].
+package kube

@@ -1,0 +1,45 @@
+package kube
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// sidecarPrefix is what the container of a tool server is called, before its name.
+const sidecarPrefix = "mcp-"
+
+// sidecarsOf renders the tool servers that have an image of their own: containers that start before the harness and end after
+// it. They have their own environment and temporary files, and neither the pod's token nor the session's state.
+func sidecarsOf(servers []api.MCPServer, s Settings) (containers []corev1.Container, volumes []corev1.Volume) {
+	always := corev1.ContainerRestartPolicyAlways
+	for _, m := range servers {
+		if m.Image == "" {
+			continue
+		}
+		c := corev1.Container{
+			Name: sidecarPrefix + m.Name, Image: m.Image, ImagePullPolicy: s.Pods.PullPolicy, Command: literals(m.Command), RestartPolicy: &always,
+			Resources: s.Sidecar.resources(), SecurityContext: restricted(),
+			VolumeMounts: []corev1.VolumeMount{{Name: sidecarPrefix + m.Name, MountPath: dirTemp}},
+		}
+		for _, e := range m.Env {
+			c.Env = append(c.Env, corev1.EnvVar{Name: e.Name, Value: literal(e.Value)})
+		}
+		containers = append(containers, c)
+		volumes = append(volumes, corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{EmptyDir: new(corev1.EmptyDirVolumeSource)}})
+	}
+	return containers, volumes
+}
+
+// literal keeps the kubelet from replacing $(NAME) in a value.
+func literal(s string) string { return strings.ReplaceAll(s, "$", "$$") }
+
+func literals(in []string) []string {
+	out := make([]string, 0, len(in))
+	for _, s := range in {
+		out = append(out, literal(s))
+	}
+	return out
+}

@@ -1,0 +1,9 @@
+package kube
+
+import "context"
+
+// tidy is not here yet.
+func (r *Runtime) tidy(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
