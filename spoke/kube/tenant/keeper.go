@@ -1,0 +1,121 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/nave-dev/nave/api"
+)
+
+// Limits of waits.
+const (
+	callLimit  = 15 * time.Second // of one question to the API server
+	rightLimit = 10 * time.Second // until a right that was just given is known to every API server
+	applyLimit = 2 * time.Minute  // of all of an Apply
+)
+
+// Config configures a [Keeper].
+type Config struct {
+	// Rest is how the API server is reached, with the spoke's own credential. Required.
+	Rest *rest.Config
+	// Log gets what is made. Required.
+	Log *slog.Logger
+}
+
+// Keeper makes and checks namespaces. Its methods may be called by several goroutines.
+type Keeper struct {
+	client dynamic.Interface
+	log    *slog.Logger
+}
+
+// New makes a keeper. It asks nobody yet.
+func New(cfg Config) (*Keeper, error) {
+	switch {
+	case cfg.Rest == nil:
+		return nil, api.Invalid("rest", "is required: the configuration by which the API server is reached")
+	case cfg.Log == nil:
+		return nil, api.Invalid("log", "is required")
+	}
+	own := rest.CopyConfig(cfg.Rest)
+	own.Timeout = callLimit
+	client, err := dynamic.NewForConfig(own)
+	if err != nil {
+		return nil, fmt.Errorf("prepare to keep namespaces: %w", err)
+	}
+	return &Keeper{client, cfg.Log}, nil
+}
+
+// resources are the paths of the kinds in [Objects], and of what Check asks.
+var resourceOf = map[string]schema.GroupVersionResource{
+	"Namespace":               {Version: "v1", Resource: "namespaces"},
+	"ServiceAccount":          {Version: "v1", Resource: "serviceaccounts"},
+	"ResourceQuota":           {Version: "v1", Resource: "resourcequotas"},
+	"LimitRange":              {Version: "v1", Resource: "limitranges"},
+	"NetworkPolicy":           {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+	"RoleBinding":             {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+	"Pod":                     {Version: "v1", Resource: "pods"},
+	"SelfSubjectRulesReview":  {Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectrulesreviews"},
+	"SelfSubjectAccessReview": {Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"},
+}
+
+// at is where an object lies.
+func (k *Keeper) at(u *unstructured.Unstructured) dynamic.ResourceInterface {
+	r := k.client.Resource(resourceOf[u.GetKind()])
+	if u.GetNamespace() == "" {
+		return r
+	}
+	return r.Namespace(u.GetNamespace())
+}
+
+// configuration is an object as it is applied: what it does not say is not ours.
+func configuration(o runtime.Object) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", o.GetObjectKind().GroupVersionKind().Kind, err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	unstructured.RemoveNestedField(content, "status")
+	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
+	if u.GetKind() == "NetworkPolicy" { // said even where it is nothing, so that nobody else's rule stands there
+		for _, direction := range []string{"ingress", "egress"} {
+			if _, ok, _ := unstructured.NestedFieldNoCopy(content, "spec", direction); !ok {
+				if err := unstructured.SetNestedSlice(content, []any{}, "spec", direction); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return u, nil
+}
+
+// failed turns what an API server says into an error with a code and a remedy.
+func failed(op string, err error, remedy string) error {
+	var status apierrors.APIStatus
+	code := api.CodeUnavailable
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case !errors.As(err, &status):
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		code = api.CodeDenied
+	case apierrors.IsConflict(err):
+		code = api.CodeConflict
+	case apierrors.IsInvalid(err), status.Status().Code == http.StatusBadRequest:
+		code = api.CodeFailed
+	}
+	if remedy != "" && code != api.CodeUnavailable {
+		err = fmt.Errorf("%w; %s", err, remedy)
+	}
+	return &api.Error{Code: code, Op: op, Err: err}
+}
