@@ -28,11 +28,13 @@ type platform struct {
 	Namespace    string        // of the spoke itself; empty: see access
 	DoorListen   string        // host:port for harnesses in pods
 
+	ServiceAccount string // of the spoke itself
+
 	given func(flag string) bool
 }
 
 // podFlags say something of pods alone.
-var podFlags = []string{"kubernetes", "kubeconfig", "namespace", "door-listen"}
+var podFlags = []string{"kubernetes", "kubeconfig", "namespace", "door-listen", "service-account"}
 
 func (p *platform) bind(f *pflag.FlagSet) {
 	p.given = f.Changed
@@ -40,6 +42,7 @@ func (p *platform) bind(f *pflag.FlagSet) {
 	f.StringVar(&p.settingsFile, "kubernetes", "", "with --runtime kubernetes: file of what the operator says of the cluster")
 	f.StringVar(&p.Kubeconfig, "kubeconfig", "", "with --runtime kubernetes: file of the access to the cluster (default: that of the pod that this program runs in)")
 	f.StringVar(&p.Namespace, "namespace", "", "with --runtime kubernetes: namespace of the spoke itself (default: that of its pod, or of the kubeconfig's context)")
+	f.StringVar(&p.ServiceAccount, "service-account", "nave-spoke", "with --runtime kubernetes: service account of the spoke itself, which gets the rights in namespaces that it makes")
 	f.StringVar(&p.DoorListen, "door-listen", ":7443", "with --runtime kubernetes: address that the harnesses in pods connect to")
 }
 

@@ -66,6 +66,7 @@ func TestPlatformsAreNotMixed(t *testing.T) {
 		"a kubeconfig for processes":  {"--kubeconfig", []string{h, "--kubeconfig=x"}},
 		"a namespace for processes":   {"--namespace", []string{h, "--namespace=x"}},
 		"a door for processes":        {"--door-listen", []string{h, "--door-listen=:1"}},
+		"an account for processes":    {"--service-account", []string{h, "--service-account=x"}},
 		"pods without settings":       {"--kubernetes", []string{"--runtime=kubernetes"}},
 		"pods with a program":         {"--harness", []string{"--runtime=kubernetes", k, h}},
 		"pods with flavors of ours":   {"--flavor", []string{"--runtime=kubernetes", k, "--flavor=small=1"}},

@@ -65,12 +65,16 @@ func (p *parts) wirePods(o options, m *membership, hub *transport.Link, log *slo
 	if err != nil {
 		return err
 	}
+	manage, err := o.managing(access, namespace, log)
+	if err != nil {
+		return err
+	}
 	authority, err := door.OpenAuthority(filepath.Join(o.DataDir, "authority"))
 	if err != nil {
 		return err
 	}
 	rt, err := kube.New(kube.Config{Rest: access, Settings: o.Settings, Authority: authority.PEM(), Cluster: func() string { return string(m.Cluster) },
-		Namespace: namespace, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery})
+		Namespace: namespace, Tenant: manage, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery})
 	if err != nil {
 		return err
 	}
