@@ -11,13 +11,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
@@ -25,12 +28,13 @@ import (
 	"github.com/nave-dev/nave/internal/federation"
 	"github.com/nave-dev/nave/internal/images"
 	"github.com/nave-dev/nave/internal/testcluster"
+	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
 // Names of what the tests put on clusters.
 const (
-	spokeNamespace = "nave-system"
-	orgNamespace   = "nave-default"
+	namespaceOfSpoke = "nave-system"
+	namespaceOfOrg   = "nave-default"
 	agentImage     = testcluster.Registry + "/test/agent:1"
 )
 
@@ -127,7 +131,7 @@ func (w *federated) load() {
 	for _, name := range []string{"nave-harness", "nave-spoke"} {
 		i, err := images.Named(name)
 		w.must(err)
-		packed, err := i.Pack(runtime.GOARCH, map[string]string{name: w.Bin(name)}, stamp, scratch)
+		packed, err := i.Pack(goruntime.GOARCH, map[string]string{name: w.Bin(name)}, stamp, scratch)
 		w.must(err)
 		file := filepath.Join(scratch, name+".tar")
 		w.must(packed.WriteArchive(file, stamp, scratch))
@@ -135,7 +139,7 @@ func (w *federated) load() {
 	}
 	agent := testcluster.Image{Name: agentImage, Files: map[string]string{}}
 	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id"} {
-		agent.Files["/bin/"+applet] = busybox
+		agent.Files["/bin/"+applet] = busyboxProgram
 	}
 	file := filepath.Join(scratch, "agent.tar")
 	w.must(agent.WriteArchive(file))
@@ -146,22 +150,45 @@ func (w *federated) load() {
 	}
 }
 
-// busybox is Debian's static one: `make kind-tests-deps` gets it.
-const busybox = "/bin/busybox"
+// busyboxProgram is Debian's static one: `make kind-tests-deps` gets it.
+const busyboxProgram = "/bin/busybox"
 
-// furnish makes in a cluster what a spoke expects of its operator.
+// furnish makes in a cluster what a spoke expects of its operator: the objects that the chart makes too.
 func (w *federated) furnish(c *testcluster.Cluster) {
 	w.t.Helper()
-	for name, labels := range map[string]map[string]string{
-		spokeNamespace: nil,
-		orgNamespace:   {"pod-security.kubernetes.io/enforce": "restricted"},
-	} {
-		_, err := c.Client.CoreV1().Namespaces().Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
-		w.must(err)
+	_, err := c.Client.CoreV1().Namespaces().Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOfSpoke}}, metav1.CreateOptions{})
+	w.must(err)
+	objects, err := tenant.Objects(tenant.Spec{Organization: api.DefaultOrg, Namespace: namespaceOfOrg, SpokeNamespace: namespaceOfSpoke, SpokeServiceAccount: spokeName,
+		SpokePort: doorPort, SpokeLabels: spokeLabels})
+	w.must(err)
+	for _, o := range objects {
+		w.create(c, o)
 	}
-	no := false
-	_, err := c.Client.CoreV1().ServiceAccounts(orgNamespace).Create(w.ctx, &corev1.ServiceAccount{
-		ObjectMeta: metav1.ObjectMeta{Name: "nave-session"}, AutomountServiceAccountToken: &no}, metav1.CreateOptions{})
+}
+
+// create makes an object of a kind that a spoke's operator makes.
+func (w *federated) create(c *testcluster.Cluster, o runtime.Object) {
+	w.t.Helper()
+	var err error
+	core, rights := c.Client.CoreV1(), c.Client.RbacV1()
+	switch o := o.(type) {
+	case *corev1.Namespace:
+		_, err = core.Namespaces().Create(w.ctx, o, metav1.CreateOptions{})
+	case *corev1.ServiceAccount:
+		_, err = core.ServiceAccounts(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	case *corev1.ResourceQuota:
+		_, err = core.ResourceQuotas(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	case *corev1.LimitRange:
+		_, err = core.LimitRanges(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	case *networkingv1.NetworkPolicy:
+		_, err = c.Client.NetworkingV1().NetworkPolicies(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	case *rbacv1.Role:
+		_, err = rights.Roles(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	case *rbacv1.RoleBinding:
+		_, err = rights.RoleBindings(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	default:
+		err = fmt.Errorf("nobody knows how to make a %T", o)
+	}
 	w.must(err)
 }
 
@@ -175,22 +202,22 @@ flavors:
   small: {cpu: 50m, memory: 128Mi, count: 20}
   huge: {cpu: "1000", memory: 128Mi, count: 1}
 start_limit: 15s
-`, service, orgNamespace, ofTests(w.t).Reference("nave-harness"))
+`, service, namespaceOfOrg, ofTests(w.t).Reference("nave-harness"))
 }
 
 // outside starts a cluster's spoke on the host: its door is on the bridge, where pods reach it.
 func (w *federated) outside(c *testcluster.Cluster) {
 	w.t.Helper()
-	door := free(w.t, w.bed.HubAddress())
+	door := freePort(w.t, w.bed.HubAddress())
 	file := w.Path(c.Name + ".settings.yaml")
 	w.must(os.WriteFile(file, w.settings(door), 0o600))
-	p, err := w.StartSpoke(c.Name, "--runtime", "kubernetes", "--kubernetes", file, "--kubeconfig", c.Kubeconfig, "--namespace", spokeNamespace, "--door-listen", door)
+	p, err := w.StartSpoke(c.Name, "--runtime", "kubernetes", "--kubernetes", file, "--kubeconfig", c.Kubeconfig, "--namespace", namespaceOfSpoke, "--door-listen", door)
 	w.must(err)
 	w.spokes[c.Name] = p
 }
 
-// free is a port on an address that nobody listens on now.
-func free(t testing.TB, at netip.Addr) string {
+// freePort is a port on an address that nobody listens on now.
+func freePort(t testing.TB, at netip.Addr) string {
 	t.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
 	if err != nil {
@@ -228,8 +255,8 @@ func (w *federated) await(what string, is func() (bool, error)) {
 	}
 }
 
-// script is the agent: it counts its turns in its home, says what it sees, and does what the first word of the payload asks.
-const script = `set -eu
+// agentScript is the agent: it counts its turns in its home, says what it sees, and does what the first word of the payload asks.
+const agentScript = `set -eu
 in=$(cat)
 n=0; if [ -e "$HOME/turns" ]; then n=$(cat "$HOME/turns"); fi
 n=$((n+1)); echo $n > "$HOME/turns"
@@ -264,7 +291,7 @@ func (w *federated) define(name, kind string, spec map[string]any) {
 // apply defines an agent that runs the script in an image, on a flavor.
 func (w *federated) apply(agent, image, flavor string, more map[string]any) {
 	w.t.Helper()
-	spec := map[string]any{"environment": agent, "harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", script}},
+	spec := map[string]any{"environment": agent, "harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", agentScript}},
 		"idle_timeout": "1s", "turn_limit": "300s", "max_deliveries": 3, "stop_after": "120s"}
 	for k, v := range more {
 		spec[k] = v
@@ -282,11 +309,11 @@ func (w *federated) signal(agent, key, payload string) (session string, accepted
 }
 
 // log reads a session's log from its beginning, and fails when it has gaps or doubles.
-func (w *federated) log(session string) events {
+func (w *federated) log(session string) eventLog {
 	w.t.Helper()
 	stream, err := w.client.Sessions.Events(w.ctx, &navev1.EventsRequest{SessionId: session})
 	w.must(err)
-	var out events
+	var out eventLog
 	for stream.Receive() {
 		e := stream.Msg()
 		if out = append(out, e); e.GetNumber() != uint64(len(out)) {
@@ -327,7 +354,7 @@ func (w *federated) phase(session string, want api.Phase) *navev1.Session {
 // pods are those of a session that exist in a cluster.
 func (w *federated) pods(c *testcluster.Cluster, session string) []corev1.Pod {
 	w.t.Helper()
-	list, err := c.Client.CoreV1().Pods(orgNamespace).List(w.ctx, metav1.ListOptions{})
+	list, err := c.Client.CoreV1().Pods(namespaceOfOrg).List(w.ctx, metav1.ListOptions{})
 	w.must(err)
 	var out []corev1.Pod
 	for _, p := range list.Items {
@@ -343,7 +370,7 @@ func (w *federated) sleeps(c *testcluster.Cluster, session string) {
 	w.t.Helper()
 	w.phase(session, api.PhaseDormant)
 	w.await("nothing is left of session "+session, func() (bool, error) {
-		claims, err := c.Client.CoreV1().ConfigMaps(orgNamespace).List(w.ctx, metav1.ListOptions{})
+		claims, err := c.Client.CoreV1().ConfigMaps(namespaceOfOrg).List(w.ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err
 		}
@@ -357,10 +384,10 @@ func (w *federated) sleeps(c *testcluster.Cluster, session string) {
 	})
 }
 
-// events is a log.
-type events []*navev1.Event
+// eventLog is a log.
+type eventLog []*navev1.Event
 
-func (es events) messages() (out []string) {
+func (es eventLog) messages() (out []string) {
 	for _, e := range es {
 		if e.GetType() == string(api.EventMessage) {
 			out = append(out, e.GetText())
@@ -370,7 +397,7 @@ func (es events) messages() (out []string) {
 }
 
 // of returns the events of a type.
-func (es events) of(typ api.EventType) (out events) {
+func (es eventLog) of(typ api.EventType) (out eventLog) {
 	for _, e := range es {
 		if e.GetType() == string(typ) {
 			out = append(out, e)
@@ -380,7 +407,7 @@ func (es events) of(typ api.EventType) (out events) {
 }
 
 // outcomes lists the turn records: signals and how each turn ended.
-func (es events) outcomes() (out []string) {
+func (es eventLog) outcomes() (out []string) {
 	for _, e := range es.of(api.EventTurnDone) {
 		out = append(out, fmt.Sprint(e.GetSignals(), " ", e.GetOutcome()))
 	}
@@ -388,7 +415,7 @@ func (es events) outcomes() (out []string) {
 }
 
 // String shows a log, one line an event.
-func (es events) String() string {
+func (es eventLog) String() string {
 	var b bytes.Buffer
 	for _, e := range es {
 		fmt.Fprintf(&b, "%4d %-6s/%d %-18s %-6s %v %.200s\n", e.GetNumber(), e.GetSource(), e.GetSourceNumber(), e.GetType(), e.GetOutcome(), e.GetSignals(), e.GetText())

@@ -23,6 +23,9 @@ const (
 	probePort = 7480
 )
 
+// spokeLabels are those of the spoke's pods.
+var spokeLabels = map[string]string{"app.kubernetes.io/name": spokeName}
+
 // spokePod is the pod of a cluster's spoke.
 const spokePod = spokeName + "-0"
 
@@ -35,25 +38,25 @@ func (w *federated) inside(c *testcluster.Cluster) {
 	token, err := os.ReadFile(w.Path(c.Name + ".token"))
 	w.must(err)
 	core := c.Client.CoreV1()
-	meta := metav1.ObjectMeta{Name: spokeName, Namespace: spokeNamespace}
-	_, err = core.Secrets(spokeNamespace).Create(w.ctx, &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"token": token}}, metav1.CreateOptions{})
+	meta := metav1.ObjectMeta{Name: spokeName, Namespace: namespaceOfSpoke}
+	_, err = core.Secrets(namespaceOfSpoke).Create(w.ctx, &corev1.Secret{ObjectMeta: meta, Data: map[string][]byte{"token": token}}, metav1.CreateOptions{})
 	w.must(err)
 	settings := string(w.settings("nave-spoke.nave-system.svc:7443"))
-	_, err = core.ConfigMaps(spokeNamespace).Create(w.ctx, &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"settings.yaml": settings}}, metav1.CreateOptions{})
+	_, err = core.ConfigMaps(namespaceOfSpoke).Create(w.ctx, &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"settings.yaml": settings}}, metav1.CreateOptions{})
 	w.must(err)
-	labels := map[string]string{"app.kubernetes.io/name": spokeName}
-	_, err = core.Services(spokeNamespace).Create(w.ctx, &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Selector: labels, PublishNotReadyAddresses: true,
+	labels := spokeLabels
+	_, err = core.Services(namespaceOfSpoke).Create(w.ctx, &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Selector: labels, PublishNotReadyAddresses: true,
 		Ports: []corev1.ServicePort{{Name: "door", Port: doorPort, TargetPort: intstr.FromInt32(doorPort)}}}}, metav1.CreateOptions{})
 	w.must(err)
 	one, grace := int32(1), int64(10)
 	set := &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: &one, ServiceName: spokeName, Selector: &metav1.LabelSelector{MatchLabels: labels},
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{
-			ServiceAccountName: spokeName, TerminationGracePeriodSeconds: &grace, SecurityContext: restrictedPod(images.User),
+			ServiceAccountName: spokeName, TerminationGracePeriodSeconds: &grace, SecurityContext: podSecurity(images.User),
 			Containers: []corev1.Container{{
-				Name: "spoke", Image: ofTests(w.t).Reference("nave-spoke"), ImagePullPolicy: corev1.PullNever, SecurityContext: restricted(),
+				Name: "spoke", Image: ofTests(w.t).Reference("nave-spoke"), ImagePullPolicy: corev1.PullNever, SecurityContext: containerSecurity(),
 				Args: []string{"run", "--runtime", "kubernetes", "--kubernetes", "/etc/nave/settings.yaml", "--data-dir", "/var/lib/nave", "--join-token-file", "/etc/nave-token/token",
 					"--metrics-listen", ":7480", "--log-level", "debug"},
-				ReadinessProbe: &corev1.Probe{ProbeHandler: get("/readyz"), PeriodSeconds: 2}, LivenessProbe: &corev1.Probe{ProbeHandler: get("/healthz"), InitialDelaySeconds: 30},
+				ReadinessProbe: &corev1.Probe{ProbeHandler: probeOf("/readyz"), PeriodSeconds: 2}, LivenessProbe: &corev1.Probe{ProbeHandler: probeOf("/healthz"), InitialDelaySeconds: 30},
 				VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/var/lib/nave"}, {Name: "settings", MountPath: "/etc/nave"}, {Name: "token", MountPath: "/etc/nave-token"}},
 			}},
 			Volumes: []corev1.Volume{
@@ -62,7 +65,7 @@ func (w *federated) inside(c *testcluster.Cluster) {
 				{Name: "token", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: spokeName}}},
 			},
 		}}}}
-	_, err = c.Client.AppsV1().StatefulSets(spokeNamespace).Create(w.ctx, set, metav1.CreateOptions{})
+	_, err = c.Client.AppsV1().StatefulSets(namespaceOfSpoke).Create(w.ctx, set, metav1.CreateOptions{})
 	w.must(err)
 }
 
@@ -71,7 +74,7 @@ func (w *federated) spokeReady(c *testcluster.Cluster) *corev1.Pod {
 	w.t.Helper()
 	var pod *corev1.Pod
 	w.await("the spoke of "+c.Name+" is ready", func() (ok bool, err error) {
-		if pod, err = c.Client.CoreV1().Pods(spokeNamespace).Get(w.ctx, spokePod, metav1.GetOptions{}); err != nil {
+		if pod, err = c.Client.CoreV1().Pods(namespaceOfSpoke).Get(w.ctx, spokePod, metav1.GetOptions{}); err != nil {
 			return false, err
 		}
 		for _, is := range pod.Status.Conditions {
@@ -84,18 +87,18 @@ func (w *federated) spokeReady(c *testcluster.Cluster) *corev1.Pod {
 	return pod
 }
 
-func get(path string) corev1.ProbeHandler {
+func probeOf(path string) corev1.ProbeHandler {
 	return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(probePort)}}
 }
 
-// restrictedPod and restricted are what the restricted pod security standard asks for.
-func restrictedPod(user int64) *corev1.PodSecurityContext {
+// podSecurity and containerSecurity are what the restricted pod security standard asks for.
+func podSecurity(user int64) *corev1.PodSecurityContext {
 	yes := true
 	return &corev1.PodSecurityContext{RunAsNonRoot: &yes, RunAsUser: &user, RunAsGroup: &user, FSGroup: &user,
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 }
 
-func restricted() *corev1.SecurityContext {
+func containerSecurity() *corev1.SecurityContext {
 	yes, no := true, false
 	return &corev1.SecurityContext{AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}
 }
@@ -111,32 +114,20 @@ func (w *federated) volume(c *testcluster.Cluster) {
 		Capacity: size, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}, PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
 	}}, metav1.CreateOptions{})
 	w.must(err)
-	_, err = c.Client.CoreV1().PersistentVolumeClaims(spokeNamespace).Create(w.ctx, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: spokeName}, Spec: corev1.PersistentVolumeClaimSpec{
+	_, err = c.Client.CoreV1().PersistentVolumeClaims(namespaceOfSpoke).Create(w.ctx, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: spokeName}, Spec: corev1.PersistentVolumeClaimSpec{
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}, Resources: corev1.VolumeResourceRequirements{Requests: size}, StorageClassName: &class, VolumeName: spokeName,
 	}}, metav1.CreateOptions{})
 	w.must(err)
 }
 
-// rights gives the spoke's service account what the spoke needs.
+// rights makes the spoke's service account, and gives it what it needs beside the namespaces of organizations.
 func (w *federated) rights(c *testcluster.Cluster) {
 	w.t.Helper()
-	_, err := c.Client.CoreV1().ServiceAccounts(spokeNamespace).Create(w.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spokeName}}, metav1.CreateOptions{})
+	_, err := c.Client.CoreV1().ServiceAccounts(namespaceOfSpoke).Create(w.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spokeName}}, metav1.CreateOptions{})
 	w.must(err)
-	who := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: spokeName, Namespace: spokeNamespace}}
-	for namespace, rules := range map[string][]rbacv1.PolicyRule{
-		metav1.NamespaceSystem: {{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}}},
-		orgNamespace:           orgRules,
-	} {
-		_, err := c.Client.RbacV1().Roles(namespace).Create(w.ctx, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: spokeName}, Rules: rules}, metav1.CreateOptions{})
-		w.must(err)
-		_, err = c.Client.RbacV1().RoleBindings(namespace).Create(w.ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: spokeName},
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: spokeName}, Subjects: who}, metav1.CreateOptions{})
-		w.must(err)
-	}
-}
-
-// orgRules are the rights of a spoke in the namespace of an organization.
-var orgRules = []rbacv1.PolicyRule{
-	{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch", "create", "delete", "patch"}},
-	{APIGroups: []string{""}, Resources: []string{"configmaps", "persistentvolumeclaims"}, Verbs: []string{"get", "list", "watch", "create", "delete", "patch"}},
+	w.create(c, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}}}})
+	w.create(c, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: spokeName},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: spokeName, Namespace: namespaceOfSpoke}}})
 }

@@ -52,9 +52,9 @@ func (w *federated) losesItsSpoke(c *testcluster.Cluster) {
 	was := w.onlyPod(c, session)
 	former := w.spokeReady(c)
 	began := time.Now()
-	w.must(c.Client.CoreV1().Pods(spokeNamespace).Delete(w.ctx, spokePod, metav1.DeleteOptions{}))
+	w.must(c.Client.CoreV1().Pods(namespaceOfSpoke).Delete(w.ctx, spokePod, metav1.DeleteOptions{}))
 	w.await("another pod of the spoke", func() (bool, error) {
-		pod, err := c.Client.CoreV1().Pods(spokeNamespace).Get(w.ctx, spokePod, metav1.GetOptions{})
+		pod, err := c.Client.CoreV1().Pods(namespaceOfSpoke).Get(w.ctx, spokePod, metav1.GetOptions{})
 		return err == nil && pod.UID != former.UID, nil
 	})
 	w.spokeReady(c)
@@ -109,7 +109,7 @@ func (w *federated) losesItsPod(c *testcluster.Cluster) {
 	session, _ := w.signal("counter", "pod", "once")
 	w.said(session, "waits")
 	was := w.onlyPod(c, session)
-	w.must(c.Client.CoreV1().Pods(orgNamespace).Delete(w.ctx, was.Name, metav1.DeleteOptions{}))
+	w.must(c.Client.CoreV1().Pods(namespaceOfOrg).Delete(w.ctx, was.Name, metav1.DeleteOptions{}))
 	deleted := time.Now()
 	w.await("the signal is done", func() (bool, error) {
 		log := w.log(session)
@@ -164,17 +164,17 @@ func TestWhyASessionDoesNotStartIsSeen(t *testing.T) {
 			agent := strings.ReplaceAll(test.name, " ", "-")
 			w.apply(agent, test.image, test.flavor, map[string]any{"max_deliveries": 1})
 			session, accepted := w.signal(agent, "why", test.payload)
-			var log events
+			var log eventLog
 			w.await("the reason is in the log", func() (bool, error) {
 				log = w.log(session)
 				ended := log.of(api.EventEnded)
-				return len(ended) > 0 && contains(ended[0].GetText(), test.says), fmt.Errorf("the log:\n%s", log)
+				return len(ended) > 0 && saysAll(ended[0].GetText(), test.says), fmt.Errorf("the log:\n%s", log)
 			})
 			w.t.Logf("seen %v after the signal: %s", time.Since(accepted).Round(time.Millisecond), log.of(api.EventEnded)[0].GetText())
 			shown, err := w.Quiet(w.ctx, "sessions", "get", session)
 			w.must(err)
 			w.t.Logf("nave sessions get:\n%s", shown)
-			if test.payload != "eat" && !contains(shown, test.says) { // that one has ended: its signal is a dead letter
+			if test.payload != "eat" && !saysAll(shown, test.says) { // that one has ended: its signal is a dead letter
 				w.t.Errorf("nave sessions get does not say %q", test.says)
 			}
 			_, err = w.Quiet(w.ctx, "terminate", session, "--yes")
@@ -184,7 +184,7 @@ func TestWhyASessionDoesNotStartIsSeen(t *testing.T) {
 	}
 }
 
-func contains(text string, all []string) bool {
+func saysAll(text string, all []string) bool {
 	for _, s := range all {
 		if !strings.Contains(text, s) {
 			return false
