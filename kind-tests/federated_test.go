@@ -35,7 +35,7 @@ import (
 const (
 	namespaceOfSpoke = "nave-system"
 	namespaceOfOrg   = "nave-default"
-	agentImage     = testcluster.Registry + "/test/agent:1"
+	agentImage       = testcluster.Registry + "/test/agent:1"
 )
 
 // ofTests is the stamp of the images that tests make of the programs in bin/.

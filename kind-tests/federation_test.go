@@ -3,6 +3,9 @@
 package kindtests
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +24,13 @@ func TestASessionIsAPod(t *testing.T) {
 	w.live(c)
 	w.apply("counter", agentImage, "small", nil)
 	w.life(c, "counter")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.spokes[c.Name].ID()))
+	w.must(err)
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "VmRSS") || strings.HasPrefix(line, "RssAnon") {
+			t.Logf("the spoke, at rest: %s", strings.Join(strings.Fields(line), " "))
+		}
+	}
 }
 
 // TestTwoCloudsRunTheirSessions has the spoke in each of two clusters, as its operator would: everything between hub and spoke goes over

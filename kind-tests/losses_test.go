@@ -151,37 +151,61 @@ func TestWhyASessionDoesNotStartIsSeen(t *testing.T) {
 	w.outside(c)
 	w.live(c)
 	for _, test := range []struct {
-		name, image, flavor, payload string
-		says                         []string
+		name, image, flavor string
+		says                []string
 	}{
-		{"an image that is nowhere", testcluster.Registry + "/test/nowhere:1", "small", "hello", []string{"image", "nowhere:1"}},
-		{"an image without the command", testcluster.ProbeImage, "small", "hello", []string{"/bin/sh"}},
-		{"a flavor that no node has room for", agentImage, "huge", "hello", []string{"Insufficient cpu"}},
-		{"more memory than the flavor has", agentImage, "small", "eat", []string{"out of memory", "128Mi"}},
+		{"an image that is nowhere", testcluster.Registry + "/test/nowhere:1", "small", []string{"ImagePullBackOff", "nowhere:1"}},
+		{"an image without the command", testcluster.ProbeImage, "small", []string{"/bin/sh", "no such file"}},
+		{"a flavor that no node has room for", agentImage, "huge", []string{"Insufficient cpu"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := w.at(t)
 			agent := strings.ReplaceAll(test.name, " ", "-")
-			w.apply(agent, test.image, test.flavor, map[string]any{"max_deliveries": 1})
-			session, accepted := w.signal(agent, "why", test.payload)
-			var log eventLog
-			w.await("the reason is in the log", func() (bool, error) {
-				log = w.log(session)
-				ended := log.of(api.EventEnded)
-				return len(ended) > 0 && saysAll(ended[0].GetText(), test.says), fmt.Errorf("the log:\n%s", log)
+			w.apply(agent, test.image, test.flavor, nil)
+			session, accepted := w.signal(agent, "why", "hello")
+			var shown string
+			w.await("people see why", func() (ok bool, err error) {
+				shown, err = w.Quiet(w.ctx, "sessions", "get", session)
+				return err == nil && saysAll(shown, test.says), fmt.Errorf("%v: they see:\n%s", err, shown)
 			})
-			w.t.Logf("seen %v after the signal: %s", time.Since(accepted).Round(time.Millisecond), log.of(api.EventEnded)[0].GetText())
-			shown, err := w.Quiet(w.ctx, "sessions", "get", session)
-			w.must(err)
-			w.t.Logf("nave sessions get:\n%s", shown)
-			if test.payload != "eat" && !saysAll(shown, test.says) { // that one has ended: its signal is a dead letter
-				w.t.Errorf("nave sessions get does not say %q", test.says)
+			t.Logf("seen %v after the signal:\n%s", time.Since(accepted).Round(time.Millisecond), shown)
+			if ended := w.log(session).of(api.EventEnded); len(ended) == 0 || !saysAll(ended[0].GetText(), test.says) {
+				t.Errorf("the session's log does not say it: %v", ended)
 			}
-			_, err = w.Quiet(w.ctx, "terminate", session, "--yes")
+			_, err := w.Quiet(w.ctx, "terminate", session, "--yes")
 			w.must(err)
 			w.await("nothing is left of the session", func() (bool, error) { return len(w.pods(c, session)) == 0, nil })
 		})
 	}
+}
+
+// TestAnAgentThatEatsItsMemoryHarmsNobodyElse: what the flavor gives is all that there is, the signal is a dead letter that says why,
+// and the session goes on with the next one. Where control groups are of version 1 the kernel ends the agent alone, else all of the pod.
+func TestAnAgentThatEatsItsMemoryHarmsNobodyElse(t *testing.T) {
+	w := federate(limited(t), t, 1)
+	c := w.bed.Clusters[0]
+	w.outside(c)
+	w.live(c)
+	w.apply("eater", agentImage, "small", map[string]any{"max_deliveries": 1})
+	session, _ := w.signal("eater", "memory", "eat")
+	neighbour, _ := w.signal("eater", "neighbour", "count")
+	var log eventLog
+	w.await("the signal is dead", func() (bool, error) {
+		log = w.log(session)
+		return len(log.of(api.EventDead)) > 0, fmt.Errorf("the log:\n%s", log)
+	})
+	t.Logf("the log:\n%s", log)
+	why := ""
+	for _, e := range append(log.of(api.EventTurnDone), log.of(api.EventEnded)...) {
+		why += e.GetText() + "\n"
+	}
+	if !strings.Contains(why, "exit status 137") && !strings.Contains(why, "out of memory") {
+		t.Errorf("the log does not say what became of the agent: %q", why)
+	}
+	again, _ := w.signal("eater", "memory", "hello")
+	w.said(again, "done 2")
+	w.said(neighbour, "done 1")
+	w.once(neighbour)
 }
 
 func saysAll(text string, all []string) bool {
