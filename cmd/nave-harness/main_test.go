@@ -170,9 +170,53 @@ func TestExitCodes(t *testing.T) {
 
 // A path is a description, also one that is called like a command in its folder.
 func TestDescriptionsAreNotCommands(t *testing.T) {
-	for arg, want := range map[string]bool{"state": true, "/run/x/workload.json": false, "./state": false, "signals": false} {
+	for arg, want := range map[string]bool{"state": true, "pod": true, "install": true, "/run/x/workload.json": false, "./state": false, "signals": false} {
 		if isCommand(arg) != want {
 			t.Errorf("%s: %v", arg, !want)
 		}
+	}
+}
+
+// The program is copied as a whole, over an older one too, and may be executed by everybody.
+func TestInstall(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "nave-harness")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range []string{"", "an older one"} {
+		if before != "" {
+			if err := os.WriteFile(path, []byte(before), 0o400); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var errOut strings.Builder
+		if code := (&program{errOut: &errOut}).run(t.Context(), []string{"install", path}); code != 0 {
+			t.Fatalf("exit %d: %s", code, errOut.String())
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != string(want) {
+			t.Errorf("%d bytes of %d were copied, %v", len(got), len(want), err)
+		}
+		if fi, err := os.Stat(path); err != nil || fi.Mode() != 0o755 {
+			t.Errorf("%v, %v", fi.Mode(), err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+			t.Errorf("beside it there is %v, %v", entries, err)
+		}
+	}
+	for args, want := range map[string]int{"install": 2, "install relative": 2, "install /a /b": 2, "install " + dir + "/none/x": 1, "install " + dir: 1, "pod now": 2} {
+		var errOut strings.Builder
+		if code := (&program{errOut: &errOut}).run(t.Context(), strings.Fields(args)); code != want {
+			t.Errorf("%s: exit %d, %s", args, code, errOut.String())
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".nave-harness-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(harness.Main(os.Args[1], "test", os.Stderr))
 	}
+	if len(os.Args) == 2 && (os.Args[1] == "pod" || os.Args[1] == "first") {
+		os.Exit(mainOfPod(os.Args[1] == "first"))
+	}
 	if len(os.Args) == 2 && os.Args[1] == "agent" {
 		os.Exit(runTestAgent())
 	}
@@ -240,6 +243,7 @@ type handler struct {
 	mu      sync.Mutex
 	events  []api.Event
 	deltas  []api.Delta
+	gone    int // harnesses that were detached
 	changed chan struct{}
 }
 
@@ -262,7 +266,11 @@ func (h *handler) Events(ctx context.Context, _ spoke.WorkloadID, events []api.E
 	return nil
 }
 
-func (h *handler) Detached(spoke.WorkloadID) {}
+func (h *handler) Detached(spoke.WorkloadID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone++
+}
 
 func (h *handler) Deltas(_ spoke.WorkloadID, deltas []api.Delta, _ int) {
 	h.mu.Lock()
