@@ -14,12 +14,12 @@ import (
 func (r *Runtime) digestOf(rev *api.ResolvedRevision) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.counts[revisionOf(rev)+" "+imageOf(rev.Environment, r.c.Settings)]
+	return r.digests[revisionOf(rev)+" "+imageOf(rev.Environment, r.c.Settings)]
 }
 
-// countLocked keeps the digest of the image that a pod runs: later pods of the same revision run the same, wherever its tag
+// pinLocked keeps the digest of the image that a pod runs: later pods of the same revision run the same, wherever its tag
 // points by then. What is known outlives this process as long as one pod or claim of the revision does.
-func (r *Runtime) countLocked(pod *corev1.Pod) {
+func (r *Runtime) pinLocked(pod *corev1.Pod) {
 	revision, image := pod.Annotations[annotationRevision], pod.Annotations[annotationImage]
 	if revision == "" || image == "" {
 		return
@@ -31,8 +31,8 @@ func (r *Runtime) countLocked(pod *corev1.Pod) {
 		}
 	}
 	key := revision + " " + image
-	if digest != "" && r.counts[key] == "" {
-		r.counts[key] = digest
+	if digest != "" && r.digests[key] == "" {
+		r.digests[key] = digest
 	}
 }
 
@@ -53,15 +53,18 @@ func pinned(image, id string) string {
 	return name + "@sha256:" + after
 }
 
-// decodeVersion reads what the API server says of its version.
-func decodeVersion(b []byte, major, minor *string) error {
+// hasImageVolumes reads what the API server says of its version: from 1.36 on no cluster is without them.
+func hasImageVolumes(version []byte) bool {
 	var v struct {
 		Major string `json:"major"`
-		Minor string `json:"minor"`
+		Minor string `json:"minor"` // some add a +
 	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("decode the version of the API server: %w", err)
+	var major, minor int
+	if err := json.Unmarshal(version, &v); err != nil {
+		return false
 	}
-	*major, *minor = v.Major, v.Minor
-	return nil
+	if _, err := fmt.Sscan(v.Major+" "+strings.TrimRight(v.Minor, "+"), &major, &minor); err != nil {
+		return false
+	}
+	return major > 1 || major == 1 && minor >= 36
 }

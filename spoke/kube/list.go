@@ -68,7 +68,7 @@ func (it item) observe(now time.Time) spoke.Workload {
 		}
 		return w
 	case it.last != nil && terminal(it.last), it.absent && it.last != nil:
-		return gone(ended(it.last, asked || !terminal(it.last)))
+		return gone(ended(it.last, asked, !terminal(it.last)))
 	case it.absent:
 		return gone(neverMade(it.memory))
 	}
@@ -164,8 +164,8 @@ func (r *Runtime) saw(o any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.memoryLocked(id)
-	m.pod, m.last, m.since, m.absent, m.trouble = nil, nil, time.Time{}, false, ""
-	r.countLocked(pod)
+	m.pod, m.last, m.since, m.again, m.absent, m.trouble = nil, nil, time.Time{}, time.Time{}, false, ""
+	r.pinLocked(pod)
 }
 
 // vanished keeps what a pod was that is not shown any more.

@@ -17,6 +17,9 @@ import (
 // which alone knows, does not say that it ended.
 const overdue = time.Minute
 
+// unknownEnd is the reason of an end that the kubelet did not see; the exit code 137 that comes with it means nothing.
+const unknownEnd = "ContainerStatusUnknown"
+
 // lastLines is how many lines of its log tell why a harness ended without a word.
 const lastLines = 20
 
@@ -33,7 +36,7 @@ const lastLines = 20
 func observe(pod *corev1.Pod, asked bool, now time.Time) spoke.Workload {
 	var w spoke.Workload
 	if terminal(pod) {
-		e := ended(pod, asked)
+		e := ended(pod, asked, false)
 		return spoke.Workload{State: spoke.WorkloadEnded, Exit: e.Exit, Failure: e.Failure}
 	}
 	w.State = spoke.WorkloadRunning
@@ -94,16 +97,17 @@ func lastWords(message string) (words last, log string) {
 	return last{}, strings.Join(lines[max(0, len(lines)-lastLines):], "\n")
 }
 
-// ended says why a pod ended that is terminal, or that was last seen so. What counts first comes first:
+// ended says why a pod ended that is terminal, or that was last seen so and is gone. What counts first comes first:
 //
 //	it                                          is                    failed start
 //	was taken away by the cluster               why, and its words    no
 //	was asked to end, or deleted by somebody    its words, or killed  no
+//	ended unseen                                that                  no
 //	had too little memory                       the limit             crash, unless a turn had begun
 //	left a note                                 the note              as the note says, unless a turn had begun
 //	ended without one                           exit code, log        crash
 //	never ran                                   why                   runtime, or as the container's reason says
-func ended(pod *corev1.Pod, asked bool) ending {
+func ended(pod *corev1.Pod, asked, gone bool) ending {
 	end := harnessEnd(pod)
 	words, log := last{}, ""
 	if end != nil {
@@ -122,10 +126,12 @@ func ended(pod *corev1.Pod, asked bool) ending {
 		return ending{Exit: why}
 	}
 	switch {
-	case asked || pod.DeletionTimestamp != nil:
+	case asked || gone || pod.DeletionTimestamp != nil:
 		return ending{Exit: endAsked(end, words, asked)}
 	case end == nil:
 		return neverRan(pod)
+	case end.Reason == unknownEnd:
+		return ending{Exit: "its node lost track of it: " + orText(clean(end.Message), "nobody saw how it ended")}
 	case end.Reason == "OOMKilled":
 		return ending{"out of memory: the container had " + memoryOf(pod), failed(api.StartFailureCrash)}
 	case words.Reason != "" && words.Failure != "":
@@ -142,7 +148,7 @@ func ended(pod *corev1.Pod, asked bool) ending {
 
 func endAsked(end *corev1.ContainerStateTerminated, words last, asked bool) string {
 	switch {
-	case end != nil && end.ExitCode == 128+9:
+	case end != nil && end.ExitCode == 128+9 && end.Reason != unknownEnd:
 		return "killed: it had not ended within its grace"
 	case words.Reason != "":
 		return words.Reason

@@ -83,9 +83,11 @@ type Runtime struct {
 	places  map[string]*place // by namespace
 	listed  bool              // all namespaces with sessions are in places
 	of      map[spoke.WorkloadID]*memory
-	counts  map[string]string // digest of an image, by revision and reference
-	images  bool              // the cluster has image volumes; known when asked is set
-	asked   bool
+	digests map[string]string // of images, by revision and reference
+	images  *bool             // the cluster has image volumes; nil: not known yet
+
+	limits   map[string][]corev1.ResourceQuota // by namespace, as of limitsAt
+	limitsAt time.Time
 }
 
 var _ spoke.Runtime = (*Runtime)(nil)
@@ -102,6 +104,7 @@ type memory struct {
 	stopAt, stopBy time.Time   // when it was first asked to end, and by when it must have
 	last           *corev1.Pod // as it was shown last; set when it is not shown any more
 	since          time.Time   // when it was first seen without its pod
+	again          time.Time   // when the storage is asked for the pod again
 	absent         bool        // its pod is confirmed absent
 
 	kind  obstacleKind // what it has been seen to wait for, and since when
@@ -114,7 +117,9 @@ const (
 	callLimit  = 10 * time.Second // of one question to the API server
 	syncLimit  = 5 * time.Second  // how long an answer waits for the informers at first
 	lagLimit   = 30 * time.Second // what this process made is shown by then
-	settleTime = 15 * time.Second // a pod that nobody saw may still be made by a request that is under way
+	startLimit = 3 * callLimit    // of all that a start asks
+	settleTime = 40 * time.Second // a pod that nobody saw may still be made by a request that is under way, of a start before this process
+	againTime  = 5 * time.Second  // between questions whether a pod is gone
 	tendEvery  = time.Second
 	tendSoon   = 100 * time.Millisecond
 )
@@ -135,7 +140,7 @@ func New(c Config) (*Runtime, error) {
 	}
 	return &Runtime{
 		c: c, core: core, wake: make(chan struct{}, 1), places: map[string]*place{},
-		of: map[spoke.WorkloadID]*memory{}, counts: map[string]string{},
+		of: map[spoke.WorkloadID]*memory{}, digests: map[string]string{},
 	}, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -86,7 +85,7 @@ func (r *Runtime) begin(ctx context.Context, id spoke.WorkloadID) (done func(), 
 
 // create makes the claim, the session's volumes and the pod.
 func (r *Runtime) create(ctx context.Context, w spoke.WorkloadSpec, namespace string) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*callLimit)
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	volume, err := r.imageVolumes(ctx)
 	if err != nil {
@@ -223,32 +222,18 @@ func (r *Runtime) imageVolumes(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	r.mu.Lock()
-	asked, has := r.asked, r.images
+	known := r.images
 	r.mu.Unlock()
-	if asked {
-		return has, nil
-	}
-	var v struct {
-		Major, Minor string
+	if known != nil {
+		return *known, nil
 	}
 	b, err := r.core.RESTClient().Get().AbsPath("/version").DoRaw(ctx)
 	if err != nil {
 		return false, call{"get", "the version of the API server", ""}.fail(err)
 	}
-	if err := decodeVersion(b, &v.Major, &v.Minor); err != nil {
-		return false, err
-	}
+	has := hasImageVolumes(b)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked, r.images = true, hasImageVolumes(v.Major, v.Minor)
-	return r.images, nil
-}
-
-// hasImageVolumes: from 1.36 on no cluster is without them.
-func hasImageVolumes(major, minor string) bool {
-	var m, n int
-	if _, err := fmt.Sscan(major+" "+strings.TrimRight(minor, "+"), &m, &n); err != nil {
-		return false
-	}
-	return m > 1 || m == 1 && n >= 36
+	r.images = &has
+	return has, nil
 }

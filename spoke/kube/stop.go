@@ -126,7 +126,8 @@ func (r *Runtime) remove(ctx context.Context, it item) error {
 	r.mu.Lock()
 	r.memoryLocked(id).claim = nil
 	r.mu.Unlock()
-	r.c.Log.Info("workload removed", "workload", id)
+	w := it.observe(time.Now())
+	r.c.Log.Info("workload removed", "workload", id, "exit", w.Exit, "failure", w.Failure)
 	return nil
 }
 

@@ -62,7 +62,8 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]spoke.
 			if m.since.IsZero() {
 				m.since = now
 			}
-			if it.last != nil || now.After(m.since.Add(settleTime)) {
+			if (it.last != nil || now.After(m.since.Add(settleTime))) && !now.Before(m.again) {
+				m.again = now.Add(againTime)
 				missing[it.claim.Namespace] = append(missing[it.claim.Namespace], id)
 			}
 		case terminal(it.pod) || it.pod.DeletionTimestamp != nil:
@@ -107,11 +108,9 @@ func (r *Runtime) give(ctx context.Context, it item, e ending) error {
 		if err != nil {
 			return err
 		}
-		c, err := r.core.ConfigMaps(it.claim.Namespace).Patch(ctx, it.claim.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-		if err = gone(err); err != nil {
+		if _, err := r.core.ConfigMaps(it.claim.Namespace).Patch(ctx, it.claim.Name, types.MergePatchType, patch, metav1.PatchOptions{}); gone(err) != nil {
 			return call{"patch", "configmaps", it.claim.Namespace}.fail(err)
 		}
-		_ = c // the informer shows it
 	}
 	r.c.Log.Info("workload given up", "workload", it.pod.Name, "reason", e.Exit)
 	return r.deletePod(ctx, it.pod, 1)
