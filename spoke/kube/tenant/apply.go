@@ -36,14 +36,17 @@ func (k *Keeper) Apply(ctx context.Context, s Spec) error {
 		if err != nil {
 			return err
 		}
-		apply := k.retried
 		switch u.GetKind() {
 		case "Namespace":
-			apply = k.namespace
+			err = k.namespace(ctx, u)
 		case "RoleBinding":
-			apply = k.apply
+			err = k.apply(ctx, u)
+		case "NetworkPolicy":
+			err = k.retried(ctx, u, k.policy)
+		default:
+			err = k.retried(ctx, u, k.apply)
 		}
-		if err := apply(ctx, u); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -90,10 +93,10 @@ func ours(is *unstructured.Unstructured, organization string) error {
 }
 
 // retried applies what the spoke may write since it bound a role, which each API server learns a moment later.
-func (k *Keeper) retried(ctx context.Context, u *unstructured.Unstructured) error {
+func (k *Keeper) retried(ctx context.Context, u *unstructured.Unstructured, apply func(context.Context, *unstructured.Unstructured) error) error {
 	until := time.Now().Add(rightLimit)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := k.apply(ctx, u)
+		err := apply(ctx, u)
 		if api.CodeOf(err) != api.CodeDenied || time.Now().Add(pause).After(until) {
 			return err
 		}
@@ -103,6 +106,28 @@ func (k *Keeper) retried(ctx context.Context, u *unstructured.Unstructured) erro
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// policy applies a network policy. A direction of which it says nothing is nobody's: where somebody allows something there, that
+// must be said to be nothing. It is said then only, because an API server does not keep an empty list and would write it anew each time.
+func (k *Keeper) policy(ctx context.Context, u *unstructured.Unstructured) error {
+	is, err := k.at(u).Get(ctx, u.GetName(), metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return k.apply(ctx, u)
+	case err != nil:
+		return failed(fmt.Sprintf("read NetworkPolicy %s/%s", u.GetNamespace(), u.GetName()), err, "")
+	}
+	for _, direction := range []string{"ingress", "egress"} {
+		_, wanted, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", direction)
+		if _, there, _ := unstructured.NestedFieldNoCopy(is.Object, "spec", direction); there && !wanted {
+			u = u.DeepCopy()
+			if err := unstructured.SetNestedSlice(u.Object, []any{}, "spec", direction); err != nil {
+				return fmt.Errorf("render NetworkPolicy %s: %w", u.GetName(), err)
+			}
+		}
+	}
+	return k.apply(ctx, u)
 }
 
 // apply makes the object what it should be, whoever else wrote it.

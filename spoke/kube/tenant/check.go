@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,21 +50,22 @@ func (k *Keeper) Check(ctx context.Context, s Spec) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range lacks {
-		add(Missing, fmt.Sprintf("give the spoke's service account the Role %s of the chart in this namespace", RoleSpoke), "the spoke may not %s", r)
+	role := fmt.Sprintf("the spoke's service account needs the Role %s of the chart in this namespace", RoleSpoke)
+	if len(lacks) == len(needed()) {
+		add(Missing, "make the namespace by the chart, or let the spoke do it (namespaces.manage); "+role, "the spoke has no right here, or it does not exist")
+	} else {
+		for _, text := range grouped(lacks) {
+			add(Missing, role, "the spoke may not %s", text)
+		}
 	}
-	for _, r := range has {
-		add(Unsafe, "take the right away: the spoke never uses it", "the spoke may %s", r)
+	for _, text := range grouped(has) {
+		add(Unsafe, "take the right away: the spoke never uses it", "the spoke may %s", text)
 	}
 	if !s.PoliciesEnforced {
 		add(Unknown, "find out whether the network plugin enforces network policies, and say so by network_policies: enforced",
 			"nobody says that network policies are enforced, so sessions may reach more than they should")
 	}
-	allowed := true
-	for _, r := range lacks {
-		allowed = allowed && r != right{"", "pods", "create"}
-	}
-	if !allowed {
+	if slices.Contains(lacks, right{"", "pods", "create"}) {
 		return out, nil // pods cannot be asked about
 	}
 	more, err := k.pods(ctx, s)

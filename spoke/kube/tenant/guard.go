@@ -39,7 +39,7 @@ func (m Managing) guard() []runtime.Object {
 						ns+fmt.Sprintf("request.name.startsWith(%q) && request.name != %q", m.Prefix, m.SpokeNamespace)),
 					must("a namespace of the spoke carries its labels and the restricted standard",
 						ns+`request.operation == "DELETE" || `+label("object", LabelManagedBy)+fmt.Sprintf(" == %q && ", Manager)+label("object", LabelOrganization)+` != "" && `+
-							label("object", labelSecurity+"enforce")+fmt.Sprintf(" == %q", restricted)),
+							label("object", labelSecurity+"enforce")+fmt.Sprintf(" == %q && ", restricted)+label("object", labelSecurity+"enforce-version")+` in ["", "latest"]`),
 					must("the namespace is not the spoke's: an annotation "+AnnotationAdopt+" with the organization's name gives it over",
 						ns+`request.operation != "UPDATE" || `+label("oldObject", LabelManagedBy)+fmt.Sprintf(" == %q && ", Manager)+
 							label("oldObject", LabelOrganization)+" == "+label("object", LabelOrganization)+

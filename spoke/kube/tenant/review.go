@@ -17,11 +17,21 @@ type right struct {
 	group, resource, verb string // resource with its subresource: "pods/log"
 }
 
-func (r right) String() string {
-	if r.group != "" {
-		return r.verb + " " + r.resource + "." + r.group
+// grouped renders rights as texts, one for each resource: "get, list pods".
+func grouped(rights []right) []string {
+	var out []string
+	for i := 0; i < len(rights); {
+		r, verbs := rights[i], []string(nil)
+		for ; i < len(rights) && rights[i].group == r.group && rights[i].resource == r.resource; i++ {
+			verbs = append(verbs, rights[i].verb)
+		}
+		text := strings.Join(verbs, ", ") + " " + r.resource
+		if r.group != "" {
+			text += "." + r.group
+		}
+		out = append(out, text)
 	}
-	return r.verb + " " + r.resource
+	return out
 }
 
 // needed are the rights of Rules, one by one.

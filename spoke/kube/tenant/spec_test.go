@@ -1,0 +1,160 @@
+package tenant_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"pgregory.net/rapid"
+
+	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke/kube/tenant"
+)
+
+func spec() tenant.Spec {
+	return tenant.Spec{
+		Organization: "acme", Namespace: "nave-acme",
+		SpokeNamespace: "nave-system", SpokeServiceAccount: "nave-spoke", SpokePort: 7443,
+		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke", "app.kubernetes.io/instance": "east"},
+		Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "200", Storage: "1Ti"},
+		Limits:      tenant.Limits{CPU: "1", Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
+		EgressCIDRs: []string{"0.0.0.0/0", "::/0", "192.0.2.0/24"}, APIServers: []string{"10.96.0.1", "192.0.2.4/32"},
+		ClusterCIDRs: []string{"10.0.0.0/8"},
+	}
+}
+
+func TestWhatIsWrongWithASpec(t *testing.T) {
+	if err := spec().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		field  string
+		change func(*tenant.Spec)
+		say    string
+	}{
+		{"organization", func(s *tenant.Spec) { s.Organization = "" }, "must not be empty"},
+		{"organization", func(s *tenant.Spec) { s.Organization = "a b" }, "a b"},
+		{"namespace", func(s *tenant.Spec) { s.Namespace = "Nave" }, "lower case"},
+		{"namespace", func(s *tenant.Spec) { s.Namespace = "nave-system" }, "the spoke itself"},
+		{"namespace", func(s *tenant.Spec) { s.Namespace = "default" }, "belongs to Kubernetes"},
+		{"namespace", func(s *tenant.Spec) { s.Namespace = "kube-system" }, "belongs to Kubernetes"},
+		{"spoke_namespace", func(s *tenant.Spec) { s.SpokeNamespace = "" }, ""},
+		{"spoke_service_account", func(s *tenant.Spec) { s.SpokeServiceAccount = "" }, ""},
+		{"service_account", func(s *tenant.Spec) { s.ServiceAccount = "A" }, ""},
+		{"spoke_port", func(s *tenant.Spec) { s.SpokePort = 0 }, "1 to 65535"},
+		{"spoke_labels", func(s *tenant.Spec) { s.SpokeLabels = nil }, "every pod of nave-system"},
+		{"spoke_labels", func(s *tenant.Spec) { s.SpokeLabels = map[string]string{"a": "b c"} }, "b c"},
+		{"quota.pods", func(s *tenant.Spec) { s.Quota.Pods = "many" }, "500m"},
+		{"quota.cpu", func(s *tenant.Spec) { s.Quota.CPU = "-1" }, "500m"},
+		{"limits.memory", func(s *tenant.Spec) { s.Limits.Memory = "1 GB" }, "2Gi"},
+		{"api_servers", func(s *tenant.Spec) { s.APIServers = nil }, "must never reach"},
+		{"api_servers[1]", func(s *tenant.Spec) { s.APIServers[1] = "api.example.com" }, "no range of addresses"},
+		{"cluster_cidrs[0]", func(s *tenant.Spec) { s.ClusterCIDRs = []string{"10.0.0.0/40"} }, "no range of addresses"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "example.com" }, "10.0.0.0/8"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "192.0.2.1/24" }, "use 192.0.2.0/24"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "::ffff:192.0.2.0/120" }, "use the form of IPv4"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "169.254.169.254/32" }, "169.254.0.0/16, which no session may reach"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "fd00:ec2::254" }, "which no session may reach"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "10.96.0.1" }, "which no session may reach"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "10.1.0.0/16" }, "10.0.0.0/8, which no session may reach"},
+	} {
+		s := spec()
+		c.change(&s)
+		err := s.Validate()
+		if api.CodeOf(err) != api.CodeInvalid || api.FieldOf(err) != c.field || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%v, want %s of %s with %q", err, api.CodeInvalid, c.field, c.say)
+		}
+		if _, err := tenant.Objects(s); api.FieldOf(err) != c.field {
+			t.Errorf("objects of a spec with a wrong %s: %v", c.field, err)
+		}
+	}
+}
+
+// TestNoSessionReachesWhatItMustNot judges the policies as a network plugin does, by addresses.
+func TestNoSessionReachesWhatItMustNot(t *testing.T) {
+	address := rapid.Custom(func(t *rapid.T) netip.Addr {
+		if rapid.Bool().Draw(t, "v4") { // few bits, so that ranges and addresses meet
+			return netip.AddrFrom4([4]byte{rapid.SampledFrom([]byte{10, 169, 192}).Draw(t, "a"), rapid.SampledFrom([]byte{0, 96, 254}).Draw(t, "b"), 0, byte(rapid.IntRange(0, 3).Draw(t, "d"))})
+		}
+		return netip.MustParseAddr(rapid.SampledFrom([]string{"fd00:ec2::254", "fd00:ec2::253", "2001:db8::1", "2001:db8:1::1"}).Draw(t, "v6"))
+	})
+	within := func(least int) *rapid.Generator[netip.Prefix] {
+		return rapid.Custom(func(t *rapid.T) netip.Prefix {
+			a := address.Draw(t, "address")
+			p, _ := a.Prefix(rapid.IntRange(least, a.BitLen()).Draw(t, "bits")) // always valid
+			return p
+		})
+	}
+	reached, refused := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := spec()
+		text := func(name string, least, bits int) (texts []string, ranges []netip.Prefix) {
+			ranges = rapid.SliceOfN(within(bits), least, 3).Draw(t, name)
+			for _, p := range ranges {
+				texts = append(texts, p.String())
+			}
+			return texts, ranges
+		}
+		var allow, api, cluster []netip.Prefix
+		s.EgressCIDRs, allow = text("egress", 1, 0)
+		s.APIServers, api = text("api servers", 1, 20)
+		s.ClusterCIDRs, cluster = text("cluster", 0, 8)
+		objects, err := tenant.Objects(s)
+		if err != nil {
+			refused++
+			return
+		}
+		var rules []networkingv1.NetworkPolicyEgressRule
+		for _, o := range objects {
+			if p, ok := o.(*networkingv1.NetworkPolicy); ok && p.Name == "allow-egress" {
+				rules = p.Spec.Egress
+			}
+		}
+		at := rapid.OneOf(address, rapid.Just(netip.MustParseAddr("169.254.169.254"))).Draw(t, "at")
+		in := func(ranges []netip.Prefix) bool {
+			for _, p := range ranges {
+				if p.Contains(at) {
+					return true
+				}
+			}
+			return false
+		}
+		want := in(allow) && !in(api) && !in(cluster) && !in(tenant.Never)
+		if want {
+			reached++
+		}
+		if got := reaches(t, rules, at); got != want {
+			t.Fatalf("%v is reached: %v, want %v\nallowed %v\nAPI servers %v\ncluster %v", at, got, want, allow, api, cluster)
+		}
+	})
+	if reached < 3 || refused < 3 {
+		t.Errorf("%d addresses were to be reached and %d specs refused: this shows little", reached, refused)
+	}
+}
+
+// reaches judges by the rules, which must be what an API server takes.
+func reaches(t *rapid.T, rules []networkingv1.NetworkPolicyEgressRule, at netip.Addr) bool {
+	for _, r := range rules {
+		b := r.To[0].IPBlock
+		cidr := netip.MustParsePrefix(b.CIDR)
+		free := cidr.Contains(at)
+		for _, e := range b.Except {
+			p := netip.MustParsePrefix(e)
+			if p.Bits() <= cidr.Bits() || !cidr.Contains(p.Addr()) {
+				t.Fatalf("exception %v does not lie within %v", p, cidr)
+			}
+			free = free && !p.Contains(at)
+		}
+		if free {
+			return true
+		}
+	}
+	return false
+}
+
+func ExampleFinding_String() {
+	fmt.Println(tenant.Finding{Weight: tenant.Missing, Namespace: "nave-acme", What: "it does not exist", Remedy: "make it by the chart"})
+	// Output: missing: namespace nave-acme: it does not exist: make it by the chart
+}
