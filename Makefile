@@ -79,7 +79,7 @@ leaks: build ## cut links and end sessions N times, and show that nothing is lef
 	@bin/leaks --n $(or $(N),1000) $(if $(ROUTERS),--routers $(ROUTERS)) $(if $(PLANT),--plant $(PLANT)) $(if $(PROFILES),--profiles $(PROFILES))
 
 .PHONY: kind-tests
-kind-tests: kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
+kind-tests: build kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
 	@rm -rf .kind-tests
 	go test -tags kindtests -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./kind-tests
 
@@ -90,7 +90,7 @@ kind-tests-build: ## build the programs of the test clusters, unless they are in
 
 .PHONY: kind-tests-deps
 kind-tests-deps: ## get what the test clusters need of Debian
-	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
+	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends busybox-static ca-certificates gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
 
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted
