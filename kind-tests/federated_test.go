@@ -35,7 +35,7 @@ import (
 const (
 	namespaceOfSpoke = "nave-system"
 	namespaceOfOrg   = "nave-default"
-	agentImage       = testcluster.Registry + "/test/agent:1"
+	imageOfAgents    = testcluster.Registry + "/test/agent:1"
 )
 
 // ofTests is the stamp of the images that tests make of the programs in bin/.
@@ -137,7 +137,7 @@ func (w *federated) load() {
 		w.must(packed.WriteArchive(file, stamp, scratch))
 		archives = append(archives, file)
 	}
-	agent := testcluster.Image{Name: agentImage, Files: map[string]string{}}
+	agent := testcluster.Image{Name: imageOfAgents, Files: map[string]string{}}
 	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id"} {
 		agent.Files["/bin/"+applet] = busyboxProgram
 	}
@@ -158,6 +158,12 @@ func (w *federated) furnish(c *testcluster.Cluster) {
 	w.t.Helper()
 	_, err := c.Client.CoreV1().Namespaces().Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOfSpoke}}, metav1.CreateOptions{})
 	w.must(err)
+	w.furnishOrganization(c)
+}
+
+// furnishOrganization makes the namespace of the organization and what belongs into it.
+func (w *federated) furnishOrganization(c *testcluster.Cluster) {
+	w.t.Helper()
 	objects, err := tenant.Objects(tenant.Spec{Organization: api.DefaultOrg, Namespace: namespaceOfOrg, SpokeNamespace: namespaceOfSpoke, SpokeServiceAccount: spokeName,
 		SpokePort: doorPort, SpokeLabels: spokeLabels})
 	w.must(err)

@@ -22,7 +22,7 @@ func TestASessionIsAPod(t *testing.T) {
 	c := w.bed.Clusters[0]
 	w.outside(c)
 	w.live(c)
-	w.apply("counter", agentImage, "small", nil)
+	w.apply("counter", imageOfAgents, "small", nil)
 	w.life(c, "counter")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.spokes[c.Name].ID()))
 	w.must(err)
@@ -42,7 +42,7 @@ func TestTwoCloudsRunTheirSessions(t *testing.T) {
 	}
 	w.live(w.bed.Clusters...)
 	for _, c := range w.bed.Clusters {
-		w.applyAt(c, "counter-"+c.Name, agentImage, "small")
+		w.applyAt(c, "counter-"+c.Name, imageOfAgents, "small")
 	}
 	t.Run("at once", func(t *testing.T) {
 		for _, c := range w.bed.Clusters {
@@ -60,7 +60,7 @@ func (w *federated) life(c *testcluster.Cluster, agent string) {
 	session, accepted := w.signal(agent, "life", "hello")
 	first := w.first(session, accepted)
 	w.said(session, "done 1")
-	if pods := w.pods(c, session); len(pods) != 1 || pods[0].Spec.Containers[0].Image != agentImage {
+	if pods := w.pods(c, session); len(pods) != 1 || pods[0].Spec.Containers[0].Image != imageOfAgents {
 		w.t.Errorf("the session has %d pods, want one with the agent's image", len(pods))
 	}
 	w.sleeps(c, session)

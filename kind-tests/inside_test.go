@@ -125,6 +125,12 @@ func (w *federated) rights(c *testcluster.Cluster) {
 	w.t.Helper()
 	_, err := c.Client.CoreV1().ServiceAccounts(namespaceOfSpoke).Create(w.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spokeName}}, metav1.CreateOptions{})
 	w.must(err)
+	w.fingerprintRights(c)
+}
+
+// fingerprintRights lets the spoke read the cluster's fingerprint.
+func (w *federated) fingerprintRights(c *testcluster.Cluster) {
+	w.t.Helper()
 	w.create(c, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}}}})
 	w.create(c, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem},

@@ -32,7 +32,7 @@ func TestLossesInACluster(t *testing.T) {
 	w.inside(c)
 	w.live(c)
 	w.spokeReady(c)
-	w.apply("counter", agentImage, "small", nil)
+	w.apply("counter", imageOfAgents, "small", nil)
 	for _, test := range []struct {
 		name string
 		do   func(*federated, *testcluster.Cluster)
@@ -156,7 +156,7 @@ func TestWhyASessionDoesNotStartIsSeen(t *testing.T) {
 	}{
 		{"an image that is nowhere", testcluster.Registry + "/test/nowhere:1", "small", []string{"ImagePullBackOff", "nowhere:1"}},
 		{"an image without the command", testcluster.ProbeImage, "small", []string{"/bin/sh", "no such file"}},
-		{"a flavor that no node has room for", agentImage, "huge", []string{"Insufficient cpu"}},
+		{"a flavor that no node has room for", imageOfAgents, "huge", []string{"Insufficient cpu"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := w.at(t)
@@ -186,7 +186,7 @@ func TestAnAgentThatEatsItsMemoryHarmsNobodyElse(t *testing.T) {
 	c := w.bed.Clusters[0]
 	w.outside(c)
 	w.live(c)
-	w.apply("eater", agentImage, "small", map[string]any{"max_deliveries": 1})
+	w.apply("eater", imageOfAgents, "small", map[string]any{"max_deliveries": 1})
 	session, _ := w.signal("eater", "memory", "eat")
 	neighbour, _ := w.signal("eater", "neighbour", "count")
 	var log eventLog
