@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,15 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke/harness/local"
 )
+
+// TestMain makes this binary the program itself, when a test runs it so.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_AS_PROGRAM") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // supervisor is the harness behind a socket: it keeps what it was asked.
 type supervisor struct {
@@ -218,5 +228,21 @@ func TestInstall(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".nave-harness-*")); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// In a pod the program says which variable is missing, where the platform and where people look.
+func TestPodWithoutItsVariables(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "termination-log")
+	cmd := exec.Command(self, "pod")
+	cmd.Env = []string{"TEST_AS_PROGRAM=1", "NAVE_WORKLOAD=w", "NAVE_EXIT_FILE=" + file}
+	out, err := cmd.CombinedOutput()
+	text, rerr := os.ReadFile(file)
+	if code := cmd.ProcessState.ExitCode(); code != 2 || rerr != nil || !strings.Contains(string(out), "NAVE_SPOKE") || !strings.Contains(string(text), "NAVE_SPOKE") {
+		t.Errorf("exit %d (%v), printed %q, left %q (%v)", code, err, out, text, rerr)
 	}
 }

@@ -93,7 +93,7 @@ func TestEnvironmentOfAnImage(t *testing.T) {
 	}
 	want := []string{"A=2", "DB_1_PORTABLE=1", "DB_SERVICE_PORT=kept", "GOPATH=/go", "GRANTED=yes", "HOME=" + p.w.Home, "LANG=C", "MY_SERVICE_URL=here",
 		"NAVE_AGENT=tester", got[i], "NAVE_CLUSTER=01JC", "NAVE_KEY=a key", "NAVE_ORGANIZATION=default", "NAVE_SESSION=" + p.w.Session,
-		"NAVE_WORKLOAD=" + p.w.Id, "NAVE_WORKSPACE=" + p.w.Workspace, "PATH=/usr/bin:/bin", "PWD=" + p.w.Workspace, "TMPDIR=" + p.w.Temp}
+		"NAVE_WORKLOAD=" + p.w.Id, "NAVE_WORKSPACE=" + p.w.Workspace, "PATH=/usr/bin:/bin:" + p.dir, "PWD=" + p.w.Workspace, "TMPDIR=" + p.w.Temp}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("environment (-want +got)\n%s", diff)
 	}
