@@ -66,7 +66,7 @@ func (k *keys) ask(ctx context.Context, suffices func(*keySet) bool) (*keySet, e
 	set, ok := k.knownLocked(suffices)
 	flight := k.flight
 	switch now := k.now(); {
-	case ok && now.Sub(k.read) < freshFor, ok && flight != nil, ok && !k.mayAskLocked(now):
+	case ok && now.Sub(k.read) < freshFor, ok && !k.mayAskLocked(now): // a question ends before the next may begin
 		k.mu.Unlock()
 		return set, nil
 	case flight != nil:

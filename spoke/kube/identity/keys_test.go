@@ -140,6 +140,33 @@ func TestAnAPIServerThatHangsHoldsUpNobodyForLong(t *testing.T) {
 	})
 }
 
+func TestWhoKnowsTheKeyWaitsForNobody(t *testing.T) {
+	key := newSigner(t, "k1", jose.ES256)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, key)
+		r.takes(t, key.sign(t, claimsOf(r.id, time.Now())))
+		time.Sleep(identity.FreshFor)
+		r.server.set(func(s *server) { s.delay = 2 * time.Second })
+		g := run.NewGroup(t.Context())
+		g.Go("asks", func(context.Context) error {
+			r.takes(t, key.sign(t, claimsOf(r.id, time.Now())))
+			return nil
+		})
+		synctest.Wait() // the question is under way
+		began := time.Now()
+		r.takes(t, key.sign(t, claimsOf(r.id, began)))
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("a token of a known key waited %v for another's question", waited)
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.server.count(); n != 2 {
+			t.Errorf("the API server was asked %d times, want 2", n)
+		}
+	})
+}
+
 func TestAnswersThatAreNotTaken(t *testing.T) {
 	key := newSigner(t, "k1", jose.ES256)
 	for name, c := range map[string]struct {

@@ -66,7 +66,7 @@ func parseKeySet(configuration, published []byte) (*keySet, error) {
 // usable returns the key and its id, if tokens may be signed with it.
 func usable(raw json.RawMessage) (string, key, bool) {
 	var k jose.JSONWebKey
-	if err := k.UnmarshalJSON(raw); err != nil || k.KeyID == "" || !k.IsPublic() || !k.Valid() || k.Use != "" && k.Use != "sig" {
+	if err := k.UnmarshalJSON(raw); err != nil || k.KeyID == "" || !k.Valid() || k.Use != "" && k.Use != "sig" {
 		return "", key{}, false
 	}
 	out := key{public: k.Key}
