@@ -88,9 +88,9 @@ func TestTheCheckOfAClusterSaysWhatIsMissing(t *testing.T) {
 		}
 		t.Logf("exit code %d:\n%s", code, says)
 	}
-	find(1, "a Role in kube-system that may get namespaces", "missing: namespace nave-default: the spoke may not create pods")
+	find(1, "a Role in kube-system that may get namespaces", "missing: namespace nave-default: the spoke has no right here")
 	w.fingerprintRights(c)
-	find(1, "good: the fingerprint of the cluster", "missing: namespace nave-default: the spoke may not create pods")
+	find(1, "good: the fingerprint of the cluster", "missing: namespace nave-default: the spoke has no right here")
 	w.furnishOrganization(c)
 	find(0, "good: the fingerprint of the cluster", "good: the keys that tokens of harnesses are signed with", "unknown: namespace nave-default: nobody says that network policies are enforced")
 	text, err := os.ReadFile(settings)

@@ -212,12 +212,12 @@ start_limit: 15s
 }
 
 // outside starts a cluster's spoke on the host: its door is on the bridge, where pods reach it.
-func (w *federated) outside(c *testcluster.Cluster) {
+func (w *federated) outside(c *testcluster.Cluster, more ...string) {
 	w.t.Helper()
 	door := freePort(w.t, w.bed.HubAddress())
 	file := w.Path(c.Name + ".settings.yaml")
 	w.must(os.WriteFile(file, w.settings(door), 0o600))
-	p, err := w.StartSpoke(c.Name, "--runtime", "kubernetes", "--kubernetes", file, "--kubeconfig", c.Kubeconfig, "--namespace", namespaceOfSpoke, "--door-listen", door)
+	p, err := w.StartSpoke(c.Name, append([]string{"--runtime", "kubernetes", "--kubernetes", file, "--kubeconfig", c.Kubeconfig, "--namespace", namespaceOfSpoke, "--door-listen", door}, more...)...)
 	w.must(err)
 	w.spokes[c.Name] = p
 }

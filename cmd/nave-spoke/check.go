@@ -87,7 +87,7 @@ func (p *platform) check(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if missing > 0 {
-		return fmt.Errorf("%d of what sessions need is missing", missing)
+		return fmt.Errorf("sessions cannot run here: findings that say \"missing\": %d", missing)
 	}
 	return nil
 }
