@@ -25,6 +25,16 @@ help: ## list the targets
 build: ## build the programs into bin/
 	@VERSION='$(VERSION)' tools/build.sh
 
+# The commit and its time, for images: the same commit makes the same images, whenever.
+REVISION = $(shell [ -e .git ] && git rev-parse HEAD 2>/dev/null)
+CREATED = $(or $(shell [ -e .git ] && git log -1 --format=%ct 2>/dev/null),0)
+
+.PHONY: images
+images: ## make images of hub, spoke and harness in bin/images (ARCH="amd64 arm64" IMAGES=nave-spoke REGISTRY=host/path)
+	@go build -buildvcs=false -o bin/make-images ./internal/images/cmd/images
+	@bin/make-images --out bin/images --version '$(VERSION)' --revision '$(REVISION)' --created $(CREATED) \
+		$(if $(ARCH),--arch '$(ARCH)') $(if $(IMAGES),--images '$(IMAGES)') $(if $(REGISTRY),--registry '$(REGISTRY)')
+
 .PHONY: test
 test: ## check format, vet, and run the tests of every module (TESTFLAGS="-run X -race")
 	@tools/test.sh
@@ -69,7 +79,7 @@ leaks: build ## cut links and end sessions N times, and show that nothing is lef
 	@bin/leaks --n $(or $(N),1000) $(if $(ROUTERS),--routers $(ROUTERS)) $(if $(PLANT),--plant $(PLANT)) $(if $(PROFILES),--profiles $(PROFILES))
 
 .PHONY: kind-tests
-kind-tests: kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
+kind-tests: build kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
 	@rm -rf .kind-tests
 	go test -tags kindtests -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./kind-tests
 
@@ -80,7 +90,7 @@ kind-tests-build: ## build the programs of the test clusters, unless they are in
 
 .PHONY: kind-tests-deps
 kind-tests-deps: ## get what the test clusters need of Debian
-	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
+	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends busybox-static ca-certificates gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
 
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,8 +116,16 @@ func TestRunServesUntilItIsEnded(t *testing.T) {
 	l.Close()
 	o := options{DataDir: t.TempDir(), MetricsListen: address, JournalMax: 1 << 20}
 	link := &spoketest.Link{}
+	var away atomic.Bool
+	away.Store(true)
+	ready := func() error {
+		if away.Load() {
+			return errors.New("the platform is away")
+		}
+		return nil
+	}
 	fakes := func(context.Context, options, *slog.Logger) (parts, error) {
-		return parts{Runtime: &spoketest.Runtime{Room: 1}, Door: &spoketest.Door{}, Link: link}, nil
+		return parts{Runtime: &spoketest.Runtime{Room: 1}, Door: &spoketest.Door{}, Link: link, Ready: ready}, nil
 	}
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -132,6 +142,10 @@ func TestRunServesUntilItIsEnded(t *testing.T) {
 		t.Fatalf("/readyz without a hub = %d %s, want 503", code, body)
 	}
 	await(t, "the link", func() bool { _, err := link.Connect(t.Context(), api.Welcome{}); return err == nil })
+	if code, body := get(t, "http://"+address+"/readyz"); code != 503 || body != "the platform is away\n" {
+		t.Fatalf("/readyz with a hub and without a platform = %d %s, want 503 and why", code, body)
+	}
+	away.Store(false)
 	if code, body := get(t, "http://"+address+"/readyz"); code != 200 {
 		t.Fatalf("/readyz with a hub = %d %s, want 200", code, body)
 	}

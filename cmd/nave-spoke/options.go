@@ -31,6 +31,8 @@ type options struct {
 	TidyEvery     time.Duration  // how often the hub is asked which sessions are over whose state is kept
 	logLevel      string
 	Level         slog.Level
+
+	platform
 }
 
 func (o *options) bind(f *pflag.FlagSet) {
@@ -38,13 +40,14 @@ func (o *options) bind(f *pflag.FlagSet) {
 	f.StringVar(&o.JoinToken, "join-token", "", "join token of the cluster, for the first start; others of this machine can see it, prefer --join-token-file or "+tokenVariable)
 	f.StringVar(&o.joinTokenFile, "join-token-file", "", "file that holds the join token")
 	f.BoolVar(&o.ForceEnroll, "force-enroll", false, "enroll anew with a new join token, after \"nave clusters rejoin\": the former key is moved aside, the journal stays")
-	f.StringArrayVar(&o.flavors, "flavor", []string{api.DefaultFlavor + "=8"}, "flavor and how many workloads of it fit, name=count; repeat it for more")
+	f.StringArrayVar(&o.flavors, "flavor", nil, "flavor and how many workloads of it fit, name=count; repeat it for more (default "+api.DefaultFlavor+"=8)")
 	f.StringVar(&o.Harness, "harness", "", "path of the nave-harness program (default: beside this program)")
 	f.StringVar(&o.MetricsListen, "metrics-listen", "127.0.0.1:0", "address of /healthz, /readyz and /metrics; port 0 takes a free one, which the log names")
 	f.StringVar(&o.Profiling, "profiling-listen", "", "loopback address of the spoke's own profiles, for go tool pprof (default: none)")
 	f.Int64Var(&o.JournalMax, "journal-max-bytes", 1<<30, "size that the journal may grow to")
 	f.DurationVar(&o.TidyEvery, "tidy-every", time.Minute, "how often the hub is asked which of the sessions whose state is kept here are over, 10ms to 24h; the state of those is removed")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.platform.bind(f)
 }
 
 // complete reads the environment, fills in the defaults and checks.
@@ -64,6 +67,31 @@ func (o *options) complete(env func(string) string) error {
 		return err
 	}
 	o.DataDir = abs
+	if err := o.platform.complete(); err != nil {
+		return err
+	}
+	if err := o.completeProcesses(); err != nil {
+		return err
+	}
+	if o.TidyEvery < 10*time.Millisecond || o.TidyEvery > 24*time.Hour {
+		return api.Invalid("--tidy-every", "%v: want 10ms to 24h", o.TidyEvery)
+	}
+	if err := o.Level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return api.Invalid("--log-level", "%q: want debug, info, warn or error", o.logLevel)
+	}
+	return nil
+}
+
+// completeProcesses looks at what is said of local processes.
+func (o *options) completeProcesses() (err error) {
+	if o.Runtime != asProcesses {
+		for _, flag := range []string{"harness", "flavor"} {
+			if o.given(flag) {
+				return api.Invalid("--"+flag, "says something of local processes, and sessions run as pods: the file of --kubernetes has it")
+			}
+		}
+		return nil
+	}
 	if o.Harness == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -74,16 +102,11 @@ func (o *options) complete(env func(string) string) error {
 	if info, err := os.Stat(o.Harness); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 		return api.Invalid("--harness", "%s is not a program: install nave-harness there or name another path", o.Harness)
 	}
-	if o.Flavors, err = parseFlavors(o.flavors); err != nil {
-		return err
+	if len(o.flavors) == 0 {
+		o.flavors = []string{api.DefaultFlavor + "=8"}
 	}
-	if o.TidyEvery < 10*time.Millisecond || o.TidyEvery > 24*time.Hour {
-		return api.Invalid("--tidy-every", "%v: want 10ms to 24h", o.TidyEvery)
-	}
-	if err := o.Level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return api.Invalid("--log-level", "%q: want debug, info, warn or error", o.logLevel)
-	}
-	return nil
+	o.Flavors, err = parseFlavors(o.flavors)
+	return err
 }
 
 func (o *options) completeToken(env func(string) string) error {

@@ -10,11 +10,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"github.com/nave-dev/nave/internal/profiling"
 	"github.com/nave-dev/nave/internal/run"
@@ -36,6 +36,7 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: o.Level}))
+			klog.SetSlogLogger(log) // of what talks to an API server
 			return runSpoke(cmd.Context(), o, log, wire)
 		},
 	}
@@ -48,6 +49,7 @@ type parts struct {
 	Runtime spoke.Runtime
 	Door    spoke.Door
 	Link    spoke.Link
+	Ready   func() error // what keeps the runtime from its work; nil: nothing can
 
 	Background []func(context.Context) error // what else runs as long as the spoke
 }
@@ -63,7 +65,7 @@ func runSpoke(ctx context.Context, o options, log *slog.Logger, wire func(contex
 		return err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
-	fingerprint, err := fingerprintOf(o.DataDir)
+	fingerprint, err := o.fingerprint(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -92,7 +94,7 @@ func runSpoke(ctx context.Context, o options, log *slog.Logger, wire func(contex
 		log.Info("profiles served", "address", l.Addr().String())
 		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, l) })
 	}
-	serve(g, listener, handler(metrics, s.Ready))
+	serve(g, listener, handler(metrics, s.Ready, p.Ready))
 	for _, f := range p.Background {
 		g.Go("background", f)
 	}
@@ -100,22 +102,16 @@ func runSpoke(ctx context.Context, o options, log *slog.Logger, wire func(contex
 	return g.Wait()
 }
 
-// fingerprintOf is random per data directory: it is what tells this cluster from another one for the process runtime.
-func fingerprintOf(dir string) (string, error) {
-	path := filepath.Join(dir, "fingerprint")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		id := randomID()
-		return id, write(dir, filepath.Base(path), []byte(id+"\n"))
+// fingerprint is what tells this cluster from every other one.
+func (o options) fingerprint(ctx context.Context, log *slog.Logger) (string, error) {
+	if o.Runtime != asPods {
+		return fingerprintOf(o.DataDir)
 	}
+	access, _, err := o.access()
 	if err != nil {
-		return "", fmt.Errorf("read fingerprint: %w", err)
+		return "", err
 	}
-	id := strings.TrimSpace(string(b))
-	if len(id) != 32 {
-		return "", fmt.Errorf("read fingerprint: %s does not hold 32 characters: bring it back, or remove it to be another cluster", path)
-	}
-	return id, nil
+	return fingerprintOfCluster(ctx, access, log)
 }
 
 func randomID() string {

@@ -13,12 +13,18 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 )
 
-// handler serves what watches the program: /healthz while it lives, /readyz when it can work, /metrics.
-func handler(metrics prometheus.Gatherer, ready func() error) http.Handler {
+// handler serves what watches the program: /healthz while it lives, /readyz when each of ready says nil, /metrics.
+func handler(metrics prometheus.Gatherer, ready ...func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		var missing []error
+		for _, is := range ready {
+			if is != nil {
+				missing = append(missing, is())
+			}
+		}
+		if err := errors.Join(missing...); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -13,6 +13,9 @@ import (
 	"github.com/nave-dev/nave/internal/unixsocket"
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/door"
+	"github.com/nave-dev/nave/spoke/harness/harnessv1"
+	"github.com/nave-dev/nave/spoke/kube"
+	"github.com/nave-dev/nave/spoke/kube/identity"
 	"github.com/nave-dev/nave/spoke/process"
 	"github.com/nave-dev/nave/transport"
 	"github.com/nave-dev/nave/transport/ziti"
@@ -30,11 +33,14 @@ func wire(ctx context.Context, o options, log *slog.Logger) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	return p, p.wireRuntime(o, m, link, log)
+	if o.Runtime == asPods {
+		return p, p.wirePods(o, m, link, log)
+	}
+	return p, p.wireProcesses(o, m, link, log)
 }
 
-// wireRuntime makes the runtime and the door that its workloads' harnesses connect to.
-func (p *parts) wireRuntime(o options, m *membership, hub *transport.Link, log *slog.Logger) error {
+// wireProcesses makes the runtime of local processes and the door that their harnesses connect to.
+func (p *parts) wireProcesses(o options, m *membership, hub *transport.Link, log *slog.Logger) error {
 	socket, err := socketPath(o.DataDir)
 	if err != nil {
 		return err
@@ -51,6 +57,51 @@ func (p *parts) wireRuntime(o options, m *membership, hub *transport.Link, log *
 	p.Runtime, p.Door = rt, d
 	p.Background = append(p.Background, rt.Run, rt.Tidy)
 	return nil
+}
+
+// wirePods makes the runtime of pods and the door that their harnesses connect to from other machines.
+func (p *parts) wirePods(o options, m *membership, hub *transport.Link, log *slog.Logger) error {
+	access, namespace, err := o.access()
+	if err != nil {
+		return err
+	}
+	manage, err := o.managing(access, namespace, log)
+	if err != nil {
+		return err
+	}
+	authority, err := door.OpenAuthority(filepath.Join(o.DataDir, "authority"))
+	if err != nil {
+		return err
+	}
+	rt, err := kube.New(kube.Config{Rest: access, Settings: o.Settings, Authority: authority.PEM(), Cluster: func() string { return string(m.Cluster) },
+		Namespace: namespace, Tenant: manage, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery})
+	if err != nil {
+		return err
+	}
+	verifier, err := identity.New(identity.Config{Rest: access, Audience: harnessv1.Audience, Pod: podsOf(rt), ServiceAccount: o.Settings.Pods.ServiceAccount, Log: log})
+	if err != nil {
+		return err
+	}
+	d, err := door.New(door.Config{Remote: &door.Remote{Listen: o.DoorListen, Certificate: authority.Certificate, Verify: verifier.Verify, Describe: rt.Describe},
+		Vault: hub, Messenger: hub, Clock: boottime.Now, Log: log})
+	if err != nil {
+		return err
+	}
+	p.Runtime, p.Door, p.Ready = rt, d, rt.Ready
+	p.Background = append(p.Background, rt.Run)
+	return nil
+}
+
+// podsOf asks a runtime for a pod by the name that a token claims.
+func podsOf(rt *kube.Runtime) func(string) (namespace, uid string, ok bool) {
+	return func(name string) (string, string, bool) {
+		id, err := spoke.ParseWorkloadID(name)
+		if err != nil {
+			return "", "", false
+		}
+		namespace, _, uid, ok := rt.Pod(id)
+		return namespace, string(uid), ok
+	}
 }
 
 // socketPath is where harnesses find the spoke: the same over restarts, since they outlive it.

@@ -33,10 +33,16 @@ func (c call) fail(err error) error {
 		text = fmt.Sprintf("%s: the spoke's service account lacks the right %q on %q there: give it a role with it", what, c.verb, c.resource)
 	case apierrors.IsNotFound(err) && c.verb == "create":
 		text = what + ": is the namespace missing?"
-	case !definite(err) || apierrors.IsTooManyRequests(err):
+	case away(err):
 		code = api.CodeUnavailable
 	}
 	return &api.Error{Code: code, Err: fmt.Errorf("%s: %w", text, err)}
+}
+
+// away reports that the API server does not answer, or not now.
+func away(err error) bool {
+	var status apierrors.APIStatus
+	return !errors.As(err, &status) || !definite(err) || apierrors.IsTooManyRequests(err)
 }
 
 // definite reports that the API server did not do, and will not do, what was asked. Of other errors nobody can tell.

@@ -88,6 +88,13 @@ func (f *feed) ready() error {
 	return nil
 }
 
+// waits reports that the first answer is still to come.
+func (f *feed) waits() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.down == nil && !f.HasSynced()
+}
+
 // run asks until ctx ends.
 func (f *feed) run(ctx context.Context) error {
 	f.RunWithContext(ctx)

@@ -274,7 +274,7 @@ func (r *Runtime) readyLocked() error {
 	return nil
 }
 
-// await waits for the informers, for a while.
+// await waits for the informers to know what runs, for a while; not for an API server that does not let them.
 func (r *Runtime) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncLimit)
 	defer cancel()
@@ -282,13 +282,12 @@ func (r *Runtime) await(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		r.mu.Lock()
-		synced := r.listed
+		err, waits := r.readyLocked(), !r.listed
 		for _, p := range r.places {
-			synced = synced && p.pods.HasSynced() && p.claims.HasSynced()
+			waits = waits || p.pods.waits() || p.claims.waits()
 		}
-		err := r.readyLocked()
 		r.mu.Unlock()
-		if synced || err == nil {
+		if err == nil || !waits {
 			return err
 		}
 		select {

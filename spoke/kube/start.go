@@ -96,7 +96,9 @@ func (r *Runtime) create(ctx context.Context, w spoke.WorkloadSpec, namespace st
 	if err != nil {
 		return err
 	}
-	claim, err := r.core.ConfigMaps(namespace).Create(ctx, want, metav1.CreateOptions{})
+	one, done := context.WithTimeout(ctx, callLimit)
+	claim, err := r.core.ConfigMaps(namespace).Create(one, want, metav1.CreateOptions{})
+	done()
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return r.compare(ctx, want)
@@ -227,6 +229,8 @@ func (r *Runtime) imageVolumes(ctx context.Context) (bool, error) {
 	if known != nil {
 		return *known, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
 	b, err := r.core.RESTClient().Get().AbsPath("/version").DoRaw(ctx)
 	if err != nil {
 		return false, call{"get", "the version of the API server", ""}.fail(err)

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
 )
 
@@ -42,7 +42,7 @@ func (r *Runtime) Stop(ctx context.Context, id spoke.WorkloadID, grace time.Dura
 	}
 	// Not shown, and not confirmed absent: it may be there.
 	pod, err := r.core.Pods(it.claim.Namespace).Get(ctx, id.String(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || err == nil && !ownedBy(pod, it.claim.UID) {
 		r.asks(id, now, grace)
 		return nil
 	}
@@ -135,7 +135,7 @@ func (r *Runtime) deletePod(ctx context.Context, pod *corev1.Pod, seconds int64)
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	if pod.Labels[LabelCluster] != r.label() {
-		return errors.New("the pod " + pod.Name + " is not of this cluster's spoke")
+		return api.Errorf(api.CodeFailed, "the pod %s in namespace %s has lost its label %s=%s, and nothing without it is deleted: give it back", pod.Name, pod.Namespace, LabelCluster, r.label())
 	}
 	o := only(pod.UID)
 	o.GracePeriodSeconds = &seconds

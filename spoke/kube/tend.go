@@ -28,6 +28,12 @@ func (r *Runtime) tend(ctx context.Context, now time.Time) {
 	}
 }
 
+// missed is a workload whose pod is not shown.
+type missed struct {
+	id    spoke.WorkloadID
+	claim types.UID
+}
+
 // given is a workload that is given up.
 type given struct {
 	id spoke.WorkloadID
@@ -36,8 +42,8 @@ type given struct {
 }
 
 // look decides what is to be done, and forgets what is not needed any more.
-func (r *Runtime) look(now time.Time) (give []given, missing map[string][]spoke.WorkloadID) {
-	missing = map[string][]spoke.WorkloadID{}
+func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed) {
+	missing = map[string][]missed{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.readyLocked() != nil {
@@ -62,9 +68,10 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]spoke.
 			if m.since.IsZero() {
 				m.since = now
 			}
-			if (it.last != nil || now.After(m.since.Add(settleTime))) && !now.Before(m.again) {
+			_, given := endingOf(it.claim)
+			if (it.last != nil || given || now.After(m.since.Add(settleTime))) && !now.Before(m.again) {
 				m.again = now.Add(againTime)
-				missing[it.claim.Namespace] = append(missing[it.claim.Namespace], id)
+				missing[it.claim.Namespace] = append(missing[it.claim.Namespace], missed{id, it.claim.UID})
 			}
 		case terminal(it.pod) || it.pod.DeletionTimestamp != nil:
 		default:
@@ -118,7 +125,7 @@ func (r *Runtime) give(ctx context.Context, it item, e ending) error {
 
 // confirm asks the storage whether pods are gone that are not shown: by a complete list, and by their names, which finds a pod
 // whose labels somebody took away.
-func (r *Runtime) confirm(ctx context.Context, namespace string, ids []spoke.WorkloadID) error {
+func (r *Runtime) confirm(ctx context.Context, namespace string, ids []missed) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	there := map[string]bool{}
@@ -135,15 +142,15 @@ func (r *Runtime) confirm(ctx context.Context, namespace string, ids []spoke.Wor
 			break
 		}
 	}
-	for _, id := range ids {
-		if there[id.String()] {
+	for _, m := range ids {
+		if there[m.id.String()] {
 			continue
 		}
-		_, err := r.core.Pods(namespace).Get(ctx, id.String(), metav1.GetOptions{})
+		pod, err := r.core.Pods(namespace).Get(ctx, m.id.String(), metav1.GetOptions{})
 		switch {
-		case apierrors.IsNotFound(err):
+		case apierrors.IsNotFound(err), err == nil && !ownedBy(pod, m.claim):
 			r.mu.Lock()
-			if m := r.memoryLocked(id); m.pod == nil && m.starting == nil {
+			if m := r.memoryLocked(m.id); m.pod == nil && m.starting == nil {
 				m.absent = true
 			}
 			r.mu.Unlock()
