@@ -44,6 +44,9 @@ Templates know no addresses, so IPv4 is compared as numbers, and of IPv6 only wh
 {{- $size = mul $size 2 -}}
 {{- end -}}
 {{- $from := mul (div $address $size) $size -}}
+{{- if ne ($from | int64) ($address | int64) -}}
+{{- fail (printf "settings.egress, apiServer.cidrs: %s is no network: its address has bits beyond the length of its prefix" .) -}}
+{{- end -}}
 from: "{{ $from }}"
 to: "{{ sub (add $from $size) 1 }}"
 {{- end -}}

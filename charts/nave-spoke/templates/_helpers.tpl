@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $name $image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" $name ($image.tag | default (index . 1) | replace "+" "_") -}}
+{{- printf "%s:%s" $name ($image.tag | default (regexReplaceAll "[^A-Za-z0-9_.-]" (index . 1) "-")) -}}
 {{- end -}}
 {{- end -}}
 
@@ -106,6 +106,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "pods" (dict "image" $s.pods.image "user" $s.pods.user "service_account" "nave-session" "pull_policy" $s.pods.pullPolicy
     "node_selector" $s.pods.nodeSelector "tolerations" $s.pods.tolerations "labels" $s.pods.labels "annotations" $s.pods.annotations)
   "flavors" $flavors
+  "sidecar" (dict "cpu" $s.sidecar.cpu "memory" $s.sidecar.memory)
   "runtime_classes" $s.runtimeClasses
   "storage_classes" $s.storageClasses
   "start_limit" $s.startLimit
