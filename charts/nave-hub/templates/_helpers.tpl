@@ -20,11 +20,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "nave-hub.labels" -}}
 {{ include "nave-hub.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ regexReplaceAll "[^A-Za-z0-9_.-]" .Chart.AppVersion "-" | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/component: hub
 app.kubernetes.io/part-of: nave
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{- define "nave-hub.serviceAccount" -}}

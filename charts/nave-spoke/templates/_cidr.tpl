@@ -45,7 +45,7 @@ Templates know no addresses, so IPv4 is compared as numbers, and of IPv6 only wh
 {{- end -}}
 {{- $from := mul (div $address $size) $size -}}
 {{- if ne ($from | int64) ($address | int64) -}}
-{{- fail (printf "settings.egress, apiServer.cidrs: %s is no network: its address has bits beyond the length of its prefix" .) -}}
+{{- fail (printf "settings.egress, cluster: %s is no network: its address has bits beyond the length of its prefix" .) -}}
 {{- end -}}
 from: "{{ $from }}"
 to: "{{ sub (add $from $size) 1 }}"

@@ -20,11 +20,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "nave-spoke.labels" -}}
 {{ include "nave-spoke.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ regexReplaceAll "[^A-Za-z0-9_.-]" .Chart.AppVersion "-" | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/component: spoke
 app.kubernetes.io/part-of: nave
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{- define "nave-spoke.serviceAccount" -}}
@@ -64,8 +64,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not (or $seen .Values.settings.namespaces.manage) -}}
 {{- fail "settings.namespaces: there is no organization and manage is off, so no session could run here: name an organization" -}}
 {{- end -}}
-{{- if and .Values.settings.egress (not .Values.apiServer.cidrs) -}}
-{{- fail "apiServer.cidrs: is empty, and settings.egress lets sessions out: name the API server's addresses, which sessions must never reach" -}}
+{{- if and .Values.settings.egress (not .Values.cluster.apiServer) -}}
+{{- fail "cluster.apiServer: is empty, and settings.egress lets sessions out: name the API server's addresses, which sessions must never reach" -}}
 {{- end -}}
 {{- if and .Values.joinToken.value .Values.joinToken.existingSecret -}}
 {{- fail "joinToken: value and existingSecret are both given: leave one of them out" -}}
