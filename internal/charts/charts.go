@@ -39,7 +39,7 @@ func Cases() []Case {
 		{Chart: "nave-hub", Name: "defaults", Release: "nave-hub", Namespace: "nave-hub"},
 		{Chart: "nave-hub", Name: "all", Release: "prod", Namespace: "nave-hub"},
 		{Chart: "nave-hub", Name: "external", Release: "nave-hub", Namespace: "nave-hub"},
-		{Chart: "nave-hub", Name: "node", Release: "nave-hub", Namespace: "nave-hub", Open: true},
+		{Chart: "nave-hub", Name: "node", Release: "nave-hub", Namespace: "nave-hub-node", Open: true},
 	}
 }
 

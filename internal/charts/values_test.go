@@ -139,6 +139,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		{"nave-hub", `config={"archive":{"postgresql":{"dsn":"postgres://nave:hush@db/nave"}}}`, []string{"config.archive.postgresql.dsn: holds a password"}},
 		{"nave-hub", `config={"archive":{"postgresql":{"dsn":"host=db password=hush"}}}`, []string{"config.archive.postgresql.dsn: holds a password"}},
 		{"nave-hub", `config={"etcd":{"password_file":"/x"}};secrets={"etcdPassword":{"existingSecret":"s"}}`, []string{"secrets.etcdPassword: config.etcd.password_file is given too"}},
+		{"nave-hub", `config={"api":{"hosts":["a"]}};secrets={"apiTLS":{"existingSecret":"s"}}`, []string{"config.api.hosts: is for certificates of the hub's own authority"}},
 		{"nave-hub", `config={"overlay":{"listen":"192.0.2.10"}}`, []string{"config.overlay.listen: no pod keeps an address"}},
 		{"nave-hub", `hostNetwork={"enabled":true}`, []string{"config.overlay.listen: is loopback"}},
 		{"nave-hub", `hostNetwork={"enabled":true};config={"overlay":{"listen":"192.0.2.10"}}`, []string{"nodeSelector: is empty"}},

@@ -75,6 +75,9 @@ YAML.
 {{- if or (regexMatch "^[a-z]+://[^/@]*:[^/@]*@" $c.archive.postgresql.dsn) (regexMatch "(?i)(^|[?&\\s])password\\s*=" $c.archive.postgresql.dsn) -}}
 {{- fail "config.archive.postgresql.dsn: holds a password, which everybody would see who may read the release: name a secret in secrets.postgresqlPassword" -}}
 {{- end -}}
+{{- if and $c.api.hosts (or .Values.secrets.apiTLS.existingSecret $c.api.tls.cert_file) -}}
+{{- fail "config.api.hosts: is for certificates of the hub's own authority, and secrets.apiTLS or config.api.tls names one: leave one of them out" -}}
+{{- end -}}
 {{- if .Values.hostNetwork.enabled -}}
 {{- if $c.overlay.controller -}}
 {{- fail "hostNetwork.enabled: is for the embedded overlay, and config.overlay.controller names another: leave one of them out" -}}
