@@ -115,13 +115,14 @@ func TestASpokeHasNoRightInTheWholeCluster(t *testing.T) {
 	for _, c := range charts.Cases() {
 		var wide []string
 		for _, o := range objects(t, render(t, c)) {
-			if strings.HasPrefix(o.GetKind(), "ClusterRole") {
+			if o.GetNamespace() == "" && o.GetKind() != "Namespace" {
 				wide = append(wide, name(o))
 			}
 		}
 		want := []string(nil)
 		if c.String() == "nave-spoke-manage" {
-			want = []string{"ClusterRole /nave-spoke-nave-system-namespaces", "ClusterRole /nave-spoke-sessions", "ClusterRoleBinding /nave-spoke-nave-system-namespaces"}
+			want = []string{"ClusterRole /nave-spoke-nave-system", "ClusterRole /nave-spoke-sessions", "ClusterRole /nave-spoke-tenant", "ClusterRoleBinding /nave-spoke-nave-system",
+				"ValidatingAdmissionPolicy /nave-spoke-nave-system", "ValidatingAdmissionPolicyBinding /nave-spoke-nave-system"}
 		}
 		slices.Sort(wide)
 		if diff := cmp.Diff(want, wide); diff != "" {

@@ -121,6 +121,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"acme":"Acme"}}}`, []string{"/settings/namespaces/organizations/acme", "'Acme'"}},
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"acme":"place"}}}`, []string{"settings.namespaces.organizations.acme: place is the namespace of the spoke itself"}},
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"acme":"kube-system"}}}`, []string{"settings.namespaces.organizations.acme: kube-system belongs to Kubernetes"}},
+		{"nave-spoke", `settings={"namespaces":{"organizations":{"acme":"default"}}}`, []string{"settings.namespaces.organizations.acme: default belongs to Kubernetes"}},
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"acme":"nave-default"}}}`, []string{"nave-default is the namespace of acme too"}},
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"default":null}}}`, []string{"settings.namespaces: there is no organization and manage is off"}},
 		{"nave-spoke", `settings={"egress":["0.0.0.0/0"]}`, []string{"cluster.apiServer: is empty"}},

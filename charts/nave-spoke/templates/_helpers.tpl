@@ -53,7 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if eq $namespace $.Release.Namespace -}}
 {{- fail (printf "settings.namespaces.organizations.%s: %s is the namespace of the spoke itself, which sessions must not share: name another" $organization $namespace) -}}
 {{- end -}}
-{{- if hasPrefix "kube-" $namespace -}}
+{{- if or (hasPrefix "kube-" $namespace) (eq $namespace "default") -}}
 {{- fail (printf "settings.namespaces.organizations.%s: %s belongs to Kubernetes: name another" $organization $namespace) -}}
 {{- end -}}
 {{- if hasKey $seen $namespace -}}
