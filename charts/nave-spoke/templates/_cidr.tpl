@@ -25,7 +25,7 @@ Templates know no addresses, so IPv4 is compared as numbers, and of IPv6 only wh
 {{- else if not (regexMatch "^[23][0-9a-fA-F]{3}:" $cidr) -}}
 {{- fail (printf "settings.egress: %s: of IPv6 use ::/0 or a range in 2000::/3" $cidr) -}}
 {{- else if regexMatch "^[23][0-9a-fA-F]{3}:" . -}}
-{{- fail (printf "settings.egress: whether %s holds %s cannot be told here: use ::/0, or let the spoke make the policies (settings.namespaces.manage)" $cidr .) -}}
+{{- fail (printf "settings.egress: whether %s holds %s cannot be told here: use ::/0" $cidr .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -64,6 +64,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not (or $seen .Values.settings.namespaces.manage) -}}
 {{- fail "settings.namespaces: there is no organization and manage is off, so no session could run here: name an organization" -}}
 {{- end -}}
+{{- if and .Values.settings.egress .Values.settings.namespaces.manage -}}
+{{- fail "settings.egress: is not possible together with settings.namespaces.manage, where the spoke does not know what cluster names: leave one of them out" -}}
+{{- end -}}
 {{- if and .Values.settings.egress (not .Values.cluster.apiServer) -}}
 {{- fail "cluster.apiServer: is empty, and settings.egress lets sessions out: name the API server's addresses, which sessions must never reach" -}}
 {{- end -}}
