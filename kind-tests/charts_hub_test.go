@@ -31,11 +31,11 @@ func TestTheHubsChartRunsAHub(t *testing.T) {
 	}
 	bed := start(ctx, t, 1)
 	c := bed.Clusters[0]
-	load(ctx, t, c, testcluster.Image{Name: "ghcr.io/nave-dev/nave-hub:0.0.0", Entrypoint: []string{"/nave-hub"},
+	loadImage(ctx, t, c, testcluster.Image{Name: "ghcr.io/nave-dev/nave-hub:0.0.0", Entrypoint: []string{"/nave-hub"},
 		Files: map[string]string{"/nave-hub": realpart.Path(t, realpart.NaveHub), "/nave-overlay": realpart.Path(t, realpart.NaveOverlay)}})
-	reader := program(ctx, t, readerSource)
-	load(ctx, t, c, testcluster.Image{Name: readerImage, Files: map[string]string{"/sleep": reader, "/cat": reader}})
-	offer(ctx, t, c, volume)
+	reader := compile(ctx, t, readerSource)
+	loadImage(ctx, t, c, testcluster.Image{Name: readerImage, Files: map[string]string{"/sleep": reader, "/cat": reader}})
+	offerVolume(ctx, t, c, volume)
 	if _, err := c.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "nave-hub",
 		Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestTheHubsChartRunsAHub(t *testing.T) {
 	}
 	chart := filepath.Join(repository, "charts", "nave-hub")
 	notes := run("install", "nave-hub", chart)
-	first := ready(ctx, t, c, "")
+	first := hubReady(ctx, t, c, "")
 	for name, port := range map[string]string{"nave-hub": "https:7400", "nave-hub-metrics": "http:7402"} {
 		scheme, number, _ := strings.Cut(port, ":")
 		if out, err := c.Client.CoreV1().Services("nave-hub").ProxyGet(scheme, name, number, "/readyz", nil).DoRaw(ctx); err != nil || string(out) != "ok\n" {
@@ -61,7 +61,7 @@ func TestTheHubsChartRunsAHub(t *testing.T) {
 
 	token := content(t, volume, "data", "admin-token")
 	run("upgrade", "nave-hub", chart, "--set", "config.lease=5s")
-	ready(ctx, t, c, string(first.UID))
+	hubReady(ctx, t, c, string(first.UID))
 	if content(t, volume, "data", "admin-token") != token {
 		t.Error("the upgraded hub is another one")
 	}
@@ -75,8 +75,8 @@ func TestTheHubsChartRunsAHub(t *testing.T) {
 	}
 }
 
-// ready waits until another pod of the hub than the given one is ready.
-func ready(ctx context.Context, t *testing.T, c *testcluster.Cluster, than string) *corev1.Pod {
+// hubReady waits until another pod of the hub than the given one is ready.
+func hubReady(ctx context.Context, t *testing.T, c *testcluster.Cluster, than string) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
 	is := func(condition corev1.PodConditionType) func() bool {
@@ -163,8 +163,8 @@ func main() {
 }
 `
 
-// program compiles one.
-func program(ctx context.Context, t *testing.T, source string) string {
+// compile makes a program.
+func compile(ctx context.Context, t *testing.T, source string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600); err != nil {
@@ -178,7 +178,7 @@ func program(ctx context.Context, t *testing.T, source string) string {
 	return filepath.Join(dir, "program")
 }
 
-func load(ctx context.Context, t *testing.T, c *testcluster.Cluster, i testcluster.Image) {
+func loadImage(ctx context.Context, t *testing.T, c *testcluster.Cluster, i testcluster.Image) {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), "image.tar")
 	if err := i.WriteArchive(archive); err != nil {
@@ -189,8 +189,8 @@ func load(ctx context.Context, t *testing.T, c *testcluster.Cluster, i testclust
 	}
 }
 
-// offer makes a volume of a folder of this machine.
-func offer(ctx context.Context, t *testing.T, c *testcluster.Cluster, dir string) {
+// offerVolume makes a volume of a folder of this machine.
+func offerVolume(ctx context.Context, t *testing.T, c *testcluster.Cluster, dir string) {
 	t.Helper()
 	if _, err := c.Client.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "hub"}, Spec: corev1.PersistentVolumeSpec{
 		Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("100Gi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},

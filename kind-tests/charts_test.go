@@ -33,8 +33,8 @@ import (
 // repository is where the charts are.
 const repository = ".."
 
-// controlPlane is an API server with what the tests of charts add to one.
-type controlPlane struct {
+// chartServer is an API server with what the tests of charts add to one.
+type chartServer struct {
 	*testcluster.Cluster
 	dynamic dynamic.Interface
 	helm    charts.Helm
@@ -63,7 +63,7 @@ func (w *warnings) taken() []string {
 	return text
 }
 
-func startControlPlane(ctx context.Context, t *testing.T) *controlPlane {
+func startChartServer(ctx context.Context, t *testing.T) *chartServer {
 	t.Helper()
 	program := realpart.Path(t, realpart.Helm)
 	bed, err := testcluster.StartControlPlane(ctx, testcluster.Config{Bin: programs(ctx, t), Log: logger(t)})
@@ -71,7 +71,7 @@ func startControlPlane(ctx context.Context, t *testing.T) *controlPlane {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(t, bed) })
-	c := &controlPlane{Cluster: bed.Clusters[0], helm: charts.Helm{Path: program, Home: t.TempDir()}, said: &warnings{}}
+	c := &chartServer{Cluster: bed.Clusters[0], helm: charts.Helm{Path: program, Home: t.TempDir()}, said: &warnings{}}
 	config := rest.CopyConfig(c.Rest)
 	config.WarningHandler = c.said
 	if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
@@ -81,7 +81,7 @@ func startControlPlane(ctx context.Context, t *testing.T) *controlPlane {
 }
 
 // namespace makes a namespace; a restricted one refuses and warns of every pod that is not.
-func (c *controlPlane) namespace(ctx context.Context, t *testing.T, name string, restricted bool) {
+func (c *chartServer) namespace(ctx context.Context, t *testing.T, name string, restricted bool) {
 	t.Helper()
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if restricted {
@@ -93,7 +93,7 @@ func (c *controlPlane) namespace(ctx context.Context, t *testing.T, name string,
 }
 
 // apply gives an object to the API server.
-func (c *controlPlane) apply(ctx context.Context, m meta.RESTMapper, o *unstructured.Unstructured, options metav1.PatchOptions) error {
+func (c *chartServer) apply(ctx context.Context, m meta.RESTMapper, o *unstructured.Unstructured, options metav1.PatchOptions) error {
 	mapping, err := m.RESTMapping(o.GroupVersionKind().GroupKind(), o.GroupVersionKind().Version)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (c *controlPlane) apply(ctx context.Context, m meta.RESTMapper, o *unstruct
 	return err
 }
 
-func (c *controlPlane) mapper(t *testing.T) meta.RESTMapper {
+func (c *chartServer) mapper(t *testing.T) meta.RESTMapper {
 	t.Helper()
 	groups, err := restmapper.GetAPIGroupResources(c.Client.Discovery())
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *controlPlane) mapper(t *testing.T) meta.RESTMapper {
 }
 
 // prometheus makes the kind ServiceMonitor known, as its operator would.
-func (c *controlPlane) prometheus(ctx context.Context, t *testing.T) {
+func (c *chartServer) prometheus(ctx context.Context, t *testing.T) {
 	t.Helper()
 	crd := map[string]any{}
 	if err := json.Unmarshal([]byte(`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"servicemonitors.monitoring.coreos.com"},
@@ -142,7 +142,7 @@ func (c *controlPlane) prometheus(ctx context.Context, t *testing.T) {
 // TestAnAPIServerTakesEveryRenderOfTheCharts, without a warning: what a pod security standard would warn of is a failure.
 func TestAnAPIServerTakesEveryRenderOfTheCharts(t *testing.T) {
 	ctx := limited(t)
-	c := startControlPlane(ctx, t)
+	c := startChartServer(ctx, t)
 	c.prometheus(ctx, t)
 	mapper := c.mapper(t)
 	dry := metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}
@@ -199,7 +199,7 @@ func TestAnAPIServerTakesEveryRenderOfTheCharts(t *testing.T) {
 // TestAReleaseIsUpgradedAndKeepsWhatSessionsNeed installs the spoke's chart in earnest, on an API server without anybody who would start pods.
 func TestAReleaseIsUpgradedAndKeepsWhatSessionsNeed(t *testing.T) {
 	ctx := limited(t)
-	c := startControlPlane(ctx, t)
+	c := startChartServer(ctx, t)
 	chart := filepath.Join(repository, "charts", "nave-spoke")
 	run := func(args ...string) {
 		t.Helper()
@@ -248,7 +248,7 @@ func TestAReleaseIsUpgradedAndKeepsWhatSessionsNeed(t *testing.T) {
 }
 
 // sessionPod makes a pod of a session, when the service account that it needs is known.
-func (c *controlPlane) sessionPod(ctx context.Context, t *testing.T, pod *corev1.Pod) *corev1.Pod {
+func (c *chartServer) sessionPod(ctx context.Context, t *testing.T, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	made, err := c.Client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
@@ -258,7 +258,7 @@ func (c *controlPlane) sessionPod(ctx context.Context, t *testing.T, pod *corev1
 }
 
 // state is the resource version of every object of the chart's kinds, in the namespaces of the release and its sessions.
-func (c *controlPlane) state(ctx context.Context, t *testing.T) map[string]string {
+func (c *chartServer) state(ctx context.Context, t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for kind, resource := range map[string]schema.GroupVersionResource{
@@ -280,7 +280,7 @@ func (c *controlPlane) state(ctx context.Context, t *testing.T) map[string]strin
 }
 
 // rights asks the API server what the spoke's service account may do.
-func (c *controlPlane) rights(ctx context.Context, t *testing.T) {
+func (c *chartServer) rights(ctx context.Context, t *testing.T) {
 	config := rest.CopyConfig(c.Rest)
 	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:nave-system:nave-spoke",
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:nave-system", "system:authenticated"}}
