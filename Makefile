@@ -92,6 +92,20 @@ kind-tests-build: ## build the programs of the test clusters, unless they are in
 kind-tests-deps: ## get what the test clusters need of Debian
 	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends busybox-static ca-certificates gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
 
+.PHONY: charts
+charts: bin/helm ## check the charts of hub and spoke, and package them into bin/charts with the version
+	@VERSION='$(VERSION)' CREATED='$(CREATED)' tools/charts.sh
+
+.PHONY: charts-golden
+charts-golden: bin/helm ## render the charts anew for their tests; look at the difference before you commit it
+	go test -count=1 ./internal/charts -run '^TestRendersAreTheKeptOnes$$' -args -update
+
+# Helm is others' code, which takes minutes to compile, once: it has a module of its own.
+bin/helm: tools/helm/go.mod tools/helm/go.sum
+	@echo "helm: building, which takes minutes the first time"
+	@go -C tools/helm build -buildvcs=false -trimpath -ldflags "-s -w" -o '$(CURDIR)/bin/helm' helm.sh/helm/v4/cmd/helm
+	@touch bin/helm
+
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted
 	@go build -buildvcs=false -o bin/demo ./internal/demo # go run would call Ctrl-C a failure

@@ -28,6 +28,7 @@ var notFuzzed = []exemption{
 	{"internal/leaks", "reads answers of a controller that it started itself, to count objects"},
 	{"examples", "programs to learn from: what they read comes from a harness, and a person who copies them sees it all"},
 	{"hub/store/storetest", "a conformance suite: it reads what it wrote"},
+	{"internal/charts", "a test: it reads what the helm program prints"},
 	{"internal/bench", "measures on one machine: it reads its own files and what its own processes print"},
 	{"internal/chaos", "a test: it reads what its own agents print"},
 	{"internal/demo", "a demonstration: it reads what the programs that it started print"},

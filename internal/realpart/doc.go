@@ -1,4 +1,4 @@
-// Package realpart finds the real programs that tests run against: the overlay, PostgreSQL, an agent, terraform, a browser, git.
+// Package realpart finds the real programs that tests run against: the overlay, PostgreSQL, an agent, terraform, a browser, git, helm.
 //
 // The way of a datum: a test calls [Need] with a part; the part's row in the table says how it is looked for; when it is
 // there the test goes on and [Path] tells where; when it is not, a line is appended to the file that NAVE_NOT_RUN names

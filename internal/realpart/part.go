@@ -27,6 +27,7 @@ const (
 	Terraform   Part = "terraform"
 	Chromium    Part = "chromium"
 	Git         Part = "git"
+	Helm        Part = "helm" // the version that tools/helm pins
 )
 
 // row is how one part is looked for and got.
@@ -51,6 +52,7 @@ var table = []row{
 	{Terraform, "TF_ACC_TERRAFORM_PATH", nil, []string{"terraform"}, "install terraform 1.5 or newer, see https://developer.hashicorp.com/terraform/install"},
 	{Chromium, "NAVE_CHROMIUM_BIN", nil, []string{"chromium", "chromium-browser", "google-chrome"}, "apt-get install chromium"},
 	{Git, "", nil, []string{"git"}, "make deps"},
+	{Helm, "NAVE_HELM_BIN", []string{"bin/helm"}, nil, "make bin/helm"},
 }
 
 // BinEnv names the folder of Nave's own programs. Without it they are looked for in bin/ of the repository.

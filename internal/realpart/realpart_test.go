@@ -111,7 +111,7 @@ func TestAllHasARowForEveryPart(t *testing.T) {
 		}
 	}
 	want := []realpart.Part{realpart.NaveHub, realpart.NaveSpoke, realpart.NaveHarness, realpart.NaveOverlay, realpart.NaveCLI, realpart.Auditor, realpart.Scribe,
-		realpart.OpenCode, realpart.PostgreSQL, realpart.Terraform, realpart.Chromium, realpart.Git}
+		realpart.OpenCode, realpart.PostgreSQL, realpart.Terraform, realpart.Chromium, realpart.Git, realpart.Helm}
 	if diff := cmp.Diff(want, parts); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
 	}
