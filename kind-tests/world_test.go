@@ -90,7 +90,20 @@ func left(t testing.TB, id string) []string {
 // await waits for a condition.
 func await(ctx context.Context, t testing.TB, what string, is func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, waitLimit)
+	within(ctx, t, waitLimit, what, is)
+}
+
+// within is await with another limit.
+func within(ctx context.Context, t testing.TB, limit time.Duration, what string, is func() bool) {
+	t.Helper()
+	if !holds(ctx, limit, is) {
+		t.Fatalf("not within %v: %s", limit, what)
+	}
+}
+
+// holds waits for a condition and reports whether it came.
+func holds(ctx context.Context, limit time.Duration, is func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(waitLook)
 	defer tick.Stop()
@@ -98,9 +111,10 @@ func await(ctx context.Context, t testing.TB, what string, is func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within %v: %s", waitLimit, what)
+			return false
 		}
 	}
+	return true
 }
 
 // probe is a pod under every restriction that Kubernetes knows, which asks a URL again and again.

@@ -47,6 +47,7 @@ type Cluster struct {
 type source struct {
 	*Cluster
 	names   names
+	cfg     Config
 	bin     Bin
 	keeper  *keeper.Keeper
 	pki     *authority
