@@ -36,10 +36,11 @@ func fleet(ctx context.Context, t testing.TB, cfg testcluster.Config) *testclust
 
 // fake is a pod that only kwok looks at.
 func fake(name string, fate testcluster.Fate) *corev1.Pod {
+	grace := int64(1)
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault, Annotations: fate.Annotations()},
 		Spec: corev1.PodSpec{
-			RestartPolicy: corev1.RestartPolicyNever,
+			RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
 			Containers:    []corev1.Container{{Name: "agent", Image: "127.0.0.1:1/none:1"}, {Name: "beside", Image: "127.0.0.1:1/none:1"}},
 		},
 	}

@@ -49,7 +49,14 @@ func programs(ctx context.Context, t testing.TB) testcluster.Bin {
 // known of the clusters is kept.
 func start(ctx context.Context, t testing.TB, clusters int) *testcluster.Bed {
 	t.Helper()
-	bed, err := testcluster.Start(ctx, testcluster.Config{Clusters: clusters, Bin: programs(ctx, t), Log: logger(t), Logs: kept(t)})
+	return startWith(ctx, t, testcluster.Config{Clusters: clusters})
+}
+
+// startWith is start with more to say about the clusters.
+func startWith(ctx context.Context, t testing.TB, cfg testcluster.Config) *testcluster.Bed {
+	t.Helper()
+	cfg.Bin, cfg.Log, cfg.Logs = programs(ctx, t), logger(t), kept(t)
+	bed, err := testcluster.Start(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -239,7 +239,7 @@ func (c *source) up(ctx context.Context, images []string) error {
 	if err := c.startControllers(ctx); err != nil {
 		return err
 	}
-	return c.startNode(ctx, images)
+	return c.makeNode(ctx, images)
 }
 
 // HubAddress is this machine's address on the bridge: what listens there is reached by the pods of every cluster at one
@@ -274,5 +274,10 @@ func (b *Bed) Stop() error {
 }
 
 // Keeper is the id of the process that is the parent of all others, for tests that kill it. Where kind makes the clusters there
-// is none.
-func (b *Bed) Keeper() int { return b.keeper.Pid() }
+// is none, and it is 0.
+func (b *Bed) Keeper() int {
+	if b.keeper == nil {
+		return 0
+	}
+	return b.keeper.Pid()
+}

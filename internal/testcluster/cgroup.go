@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,14 +99,23 @@ func delegate(dir string) error {
 }
 
 // cgroupsOf lists the bed's groups, the deepest first.
-func cgroupsOf(n names) []string {
+func cgroupsOf(n names) []string { return groupsIn(n.cgroup()) }
+
+// below lists the groups that the kubelet and the runtime made below that of a cluster.
+func below(n names, cluster string) []string {
+	own := filepath.Join(n.cgroup(), cluster)
+	return slices.DeleteFunc(groupsIn(own), func(dir string) bool { return strings.HasSuffix(dir, "/"+own) })
+}
+
+// groupsIn lists a group and those below it in every hierarchy, the deepest first.
+func groupsIn(group string) []string {
 	roots, _, err := hierarchies()
 	if err != nil {
 		return nil // without control groups there are none of ours
 	}
 	var out []string
 	for _, root := range roots {
-		_ = filepath.WalkDir(filepath.Join(root, n.cgroup()), func(path string, d fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Join(root, group), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				out = append([]string{path}, out...)
 			}
@@ -115,11 +125,11 @@ func cgroupsOf(n names) []string {
 	return out
 }
 
-// removeCgroups removes the bed's groups. One whose last process was killed a moment ago is busy for a moment.
-func removeCgroups(n names, limit time.Time) error {
+// removeGroups removes groups until none is listed. One whose last process was killed a moment ago is busy for a moment.
+func removeGroups(limit time.Time, list func() []string) error {
 	for {
 		var last error
-		for _, dir := range cgroupsOf(n) {
+		for _, dir := range list() {
 			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				last = err
 			}

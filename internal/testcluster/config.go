@@ -37,12 +37,12 @@ type Config struct {
 	Nodes int
 
 	// NodeGrace is how long a node may be silent until the controller manager calls it unknown, in whole seconds, at least 4 s.
-	// Default: that of Kubernetes, 50 s.
+	// Default: that of Kubernetes, 50 s. Clusters that kind makes have that.
 	NodeGrace time.Duration
 
 	// Toleration is how long pods that do not say it themselves stay on a node that is not ready or unknown, in whole seconds,
 	// at least 1 s. The controllers delete none while every node is lost: they take themselves for cut off.
-	// Default: that of Kubernetes, 300 s.
+	// Default: that of Kubernetes, 300 s. Clusters that kind makes have that.
 	Toleration time.Duration
 
 	// Root is the folder that holds the folders of all beds of this user; it must be an absolute path of at most 24 bytes, because

@@ -98,8 +98,8 @@ const corefile = `.:53 {
 }
 `
 
-// startNode starts containerd with the images, the kubelet, kube-proxy and DNS, and returns when the node is ready.
-func (c *source) startNode(ctx context.Context, images []string) error {
+// makeNode starts containerd with the images, the kubelet, kube-proxy and DNS, and returns when the node is ready.
+func (c *source) makeNode(ctx context.Context, images []string) error {
 	for path, text := range map[string]string{
 		"containerd.toml":      fmt.Sprintf(containerdConfig, c.Dir, c.bin.Dir, PauseImage),
 		"cni/10-pods.conflist": fmt.Sprintf(cniConfig, c.Dir, podRange),
@@ -126,16 +126,21 @@ func (c *source) startNode(ctx context.Context, images []string) error {
 	if err := c.allowProxy(ctx); err != nil {
 		return err
 	}
+	if err := c.startNetwork(); err != nil {
+		return err
+	}
+	return c.startKubelet(ctx)
+}
+
+// startNetwork starts kube-proxy and DNS.
+func (c *source) startNetwork() error {
 	if err := c.start("kube-proxy", "--kubeconfig", filepath.Join(c.Dir, "proxy.kubeconfig"), "--proxy-mode", "nftables",
 		"--hostname-override", c.Node(), "--bind-address", c.address.String(), "--cluster-cidr", podNet,
 		// Limits of connections are the machine's, and not to be written from a namespace.
 		"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0s", "--conntrack-tcp-timeout-close-wait", "0s"); err != nil {
 		return err
 	}
-	if err := c.start("coredns", "-conf", filepath.Join(c.Dir, "Corefile")); err != nil {
-		return err
-	}
-	return c.startKubelet(ctx)
+	return c.start("coredns", "-conf", filepath.Join(c.Dir, "Corefile"))
 }
 
 // allowProxy gives kube-proxy the rights that Kubernetes has ready for it.
