@@ -41,7 +41,7 @@ func fake(name string, fate testcluster.Fate) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault, Annotations: fate.Annotations()},
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever, TerminationGracePeriodSeconds: &grace,
-			Containers:    []corev1.Container{{Name: "agent", Image: "127.0.0.1:1/none:1"}, {Name: "beside", Image: "127.0.0.1:1/none:1"}},
+			Containers: []corev1.Container{{Name: "agent", Image: "127.0.0.1:1/none:1"}, {Name: "beside", Image: "127.0.0.1:1/none:1"}},
 		},
 	}
 }
