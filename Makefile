@@ -80,7 +80,7 @@ kind-tests-build: ## build the programs of the test clusters, unless they are in
 
 .PHONY: kind-tests-deps
 kind-tests-deps: ## get what the test clusters need of Debian
-	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
+	@tools/deps.sh clusters
 
 .PHONY: dev
 dev: build ## like demo, and keep the federation running until interrupted

@@ -3,7 +3,6 @@ package testcluster
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // Components that are killed and started again.
@@ -52,5 +51,5 @@ func (c *source) revive(ctx context.Context, component string) error {
 }
 
 func (c *source) ofPods(group string) bool {
-	return strings.Contains(group, ":/"+c.names.cgroup()+"/"+c.Name+"/kubepods")
+	return inGroup(group, c.names.cgroup()+"/"+c.Name+"/kubepods")
 }

@@ -61,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	if chosen == BackendKind {
 		return startKind(ctx, cfg, began)
 	}
-	if err := checkMachine(ctx); err != nil {
+	if err := Possible(ctx); err != nil {
 		return nil, err
 	}
 	b, err := found(ctx, cfg)

@@ -98,7 +98,7 @@ func (c *source) hasOnNode(pid int) bool {
 	at := filepath.Join("/proc", strconv.Itoa(pid))
 	groups, _ := os.ReadFile(filepath.Join(at, "cgroup")) // what cannot be read has ended
 	line, _ := os.ReadFile(filepath.Join(at, "cmdline"))
-	return bytes.Contains(groups, []byte(":/"+c.names.cgroup()+"/"+c.Name+"/")) || bytes.Contains(line, []byte(c.Dir+"/"))
+	return inGroup(string(groups), c.names.cgroup()+"/"+c.Name) || bytes.Contains(line, []byte(c.Dir+"/"))
 }
 
 // unmount removes what is mounted in the cluster's folder, where the keeper's processes see it.

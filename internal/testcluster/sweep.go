@@ -115,7 +115,7 @@ func (n names) owns(pid int) bool {
 	}
 	env, _ := os.ReadFile(filepath.Join(at, "environ")) // what cannot be read is another's, or gone
 	groups, _ := os.ReadFile(filepath.Join(at, "cgroup"))
-	return labelled(env, []byte(n.environment())) || bytes.Contains(groups, []byte(":/"+n.cgroup()+"/"))
+	return labelled(env, []byte(n.environment())) || inGroup(string(groups), n.cgroup())
 }
 
 // labelled reports whether one of the variables is exactly the label.
