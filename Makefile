@@ -90,7 +90,7 @@ kind-tests-build: ## build the programs of the test clusters, unless they are in
 
 .PHONY: kind-tests-deps
 kind-tests-deps: ## get what the test clusters need of Debian
-	$(if $(filter-out 0,$(shell id -u)),sudo )env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends busybox-static ca-certificates gcc iproute2 libc6-dev libseccomp-dev mount nftables pkg-config
+	@tools/deps.sh clusters
 
 .PHONY: charts
 charts: bin/helm ## check the charts of hub and spoke, and package them into bin/charts with the version

@@ -49,7 +49,14 @@ func programs(ctx context.Context, t testing.TB) testcluster.Bin {
 // known of the clusters is kept.
 func start(ctx context.Context, t testing.TB, clusters int) *testcluster.Bed {
 	t.Helper()
-	bed, err := testcluster.Start(ctx, testcluster.Config{Clusters: clusters, Bin: programs(ctx, t), Log: logger(t), Logs: kept(t)})
+	return startWith(ctx, t, testcluster.Config{Clusters: clusters})
+}
+
+// startWith is start with more to say about the clusters.
+func startWith(ctx context.Context, t testing.TB, cfg testcluster.Config) *testcluster.Bed {
+	t.Helper()
+	cfg.Bin, cfg.Log, cfg.Logs = programs(ctx, t), logger(t), kept(t)
+	bed, err := testcluster.Start(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +97,20 @@ func left(t testing.TB, id string) []string {
 // await waits for a condition.
 func await(ctx context.Context, t testing.TB, what string, is func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, waitLimit)
+	within(ctx, t, waitLimit, what, is)
+}
+
+// within is await with another limit.
+func within(ctx context.Context, t testing.TB, limit time.Duration, what string, is func() bool) {
+	t.Helper()
+	if !holds(ctx, limit, is) {
+		t.Fatalf("not within %v: %s", limit, what)
+	}
+}
+
+// holds waits for a condition and reports whether it came.
+func holds(ctx context.Context, limit time.Duration, is func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(waitLook)
 	defer tick.Stop()
@@ -98,9 +118,10 @@ func await(ctx context.Context, t testing.TB, what string, is func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within %v: %s", waitLimit, what)
+			return false
 		}
 	}
+	return true
 }
 
 // probe is a pod under every restriction that Kubernetes knows, which asks a URL again and again.

@@ -5,10 +5,11 @@ import (
 	"fmt"
 )
 
-// Components of a node that are killed and started again.
+// Components that are killed and started again.
 const (
 	Kubelet    = "kubelet"
 	Containerd = "containerd"
+	APIServer  = "kube-apiserver"
 )
 
 // backend is how one cluster was made, and how it is broken: source, from programs built here, and kind, whose nodes are
@@ -23,6 +24,13 @@ type backend interface {
 	revive(ctx context.Context, component string) error
 	// load gives the node an image; the archive is not read after it has returned.
 	load(ctx context.Context, archive string) error
+	// killNode ends everything that runs on the node, startNode starts it again and returns when the node is ready.
+	killNode(ctx context.Context) error
+	startNode(ctx context.Context) error
+	// ofPods says of a line of a process's control groups whether it is of a pod of this cluster.
+	ofPods(group string) bool
+	// logs copies the logs of components and pods into a folder.
+	logs(ctx context.Context, dir string) error
 }
 
 var _ backend = (*source)(nil)
@@ -36,6 +44,12 @@ func (c *source) revive(ctx context.Context, component string) error {
 		return c.startKubelet(ctx)
 	case Containerd:
 		return c.startContainerd(ctx)
+	case APIServer:
+		return c.startAPI(ctx)
 	}
 	return fmt.Errorf("%s of %s is not started by itself", component, c.Name)
+}
+
+func (c *source) ofPods(group string) bool {
+	return inGroup(group, c.names.cgroup()+"/"+c.Name+"/kubepods")
 }

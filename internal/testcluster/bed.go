@@ -35,6 +35,7 @@ type Bed struct {
 	// Clusters are the clouds, in their order.
 	Clusters []*Cluster
 
+	cfg     Config
 	sources []*source
 	names   names
 	network network
@@ -60,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	if chosen == BackendKind {
 		return startKind(ctx, cfg, began)
 	}
-	if err := checkMachine(ctx); err != nil {
+	if err := Possible(ctx); err != nil {
 		return nil, err
 	}
 	b, err := found(ctx, cfg)
@@ -79,10 +80,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		})
 	}
 	if err := g.Wait(); err != nil || ctx.Err() != nil {
-		if cfg.Logs != "" {
-			err = errors.Join(err, b.Dump(context.WithoutCancel(ctx), cfg.Logs))
-		}
-		return nil, errors.Join(err, ctx.Err(), b.Stop())
+		return nil, b.failed(ctx, err)
 	}
 	b.log.Info("the test bed is ready", "bed", b.ID, "clusters", len(b.Clusters), "ms", time.Since(began).Milliseconds())
 	return b, nil
@@ -90,7 +88,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 
 // startKind is Start where kind makes the clusters.
 func startKind(ctx context.Context, cfg Config, began time.Time) (*Bed, error) {
-	b, release, err := claimBed(ctx, cfg.Root, cfg.Log)
+	b, release, err := claimBed(ctx, cfg)
 	if err != nil {
 		return nil, errors.Join(err, b.Stop())
 	}
@@ -105,7 +103,7 @@ func startKind(ctx context.Context, cfg Config, began time.Time) (*Bed, error) {
 // found makes what the clusters stand on: folder, ownership, network, control groups, keeper. What it returns may be stopped,
 // with an error too.
 func found(ctx context.Context, cfg Config) (*Bed, error) {
-	b, release, err := claimBed(ctx, cfg.Root, cfg.Log)
+	b, release, err := claimBed(ctx, cfg)
 	if err != nil {
 		return b, err
 	}
@@ -124,7 +122,7 @@ func found(ctx context.Context, cfg Config) (*Bed, error) {
 	}
 	for i := range cfg.Clusters {
 		b.add(&source{
-			bin: cfg.Bin, address: b.network.node(i), outside: b.network.admin(i), port: apiPort, etcd: etcdPorts,
+			address: b.network.node(i), outside: b.network.admin(i), port: apiPort, etcd: etcdPorts,
 			netns: b.names.netnsPath(i), index: i, network: b.network,
 		})
 	}
@@ -135,14 +133,16 @@ func found(ctx context.Context, cfg Config) (*Bed, error) {
 func (b *Bed) add(c *source) *source {
 	i := len(b.Clusters)
 	c.Cluster = &Cluster{Name: cloud(i), Dir: b.names.clusterDir(i), log: b.log, backend: c, node: cloud(i) + "-n1"}
+	c.cfg, c.bin = b.cfg, b.cfg.Bin
 	c.names, c.keeper, c.running = b.names, b.keeper, make(map[string]*keeper.Process)
 	b.Clusters, b.sources = append(b.Clusters, c.Cluster), append(b.sources, c)
 	return c
 }
 
 // claimBed sweeps and takes an id. Until release is called no other bed is claimed or swept.
-func claimBed(ctx context.Context, root string, log *slog.Logger) (b *Bed, release func(), err error) {
-	b = &Bed{log: log}
+func claimBed(ctx context.Context, cfg Config) (b *Bed, release func(), err error) {
+	root := cfg.Root
+	b = &Bed{cfg: cfg, log: cfg.Log}
 	if err := openRoot(root); err != nil {
 		return b, nil, err
 	}
@@ -157,7 +157,7 @@ func claimBed(ctx context.Context, root string, log *slog.Logger) (b *Bed, relea
 			_ = begin.Close()
 		}
 	}()
-	if err := sweep(ctx, root, log); err != nil {
+	if err := sweep(ctx, root, cfg.Log); err != nil {
 		return b, nil, err
 	}
 	id, owned, err := claim(root)
@@ -173,31 +173,42 @@ func claimBed(ctx context.Context, root string, log *slog.Logger) (b *Bed, relea
 // objects that nobody runs. It needs no root. Of the config, Clusters is not looked at; the bed has one cluster, in which nothing
 // but the API server may be asked, killed or started.
 func StartControlPlane(ctx context.Context, cfg Config) (*Bed, error) {
+	b, _, err := startLoopback(ctx, cfg)
+	return b, err
+}
+
+// startLoopback brings up a bed with one control plane on loopback.
+func startLoopback(ctx context.Context, cfg Config) (*Bed, *source, error) {
 	cfg.Clusters = 1
 	if err := cfg.validate(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b, release, err := claimBed(ctx, cfg.Root, cfg.Log)
+	b, release, err := claimBed(ctx, cfg)
 	if err != nil {
-		return nil, errors.Join(err, b.Stop())
+		return nil, nil, errors.Join(err, b.Stop())
 	}
 	release()
 	if err := b.startKeeper(cfg.Bin, nil); err != nil {
-		return nil, errors.Join(err, b.Stop())
+		return nil, nil, errors.Join(err, b.Stop())
 	}
 	ports, err := freePorts(3)
 	if err != nil {
-		return nil, errors.Join(err, b.Stop())
+		return nil, nil, errors.Join(err, b.Stop())
 	}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	c := b.add(&source{bin: cfg.Bin, address: loopback, outside: loopback, port: ports[0], etcd: [2]int{ports[1], ports[2]}})
-	if err := c.prepare(); err != nil {
-		return nil, errors.Join(err, b.Stop())
+	c := b.add(&source{address: loopback, outside: loopback, port: ports[0], etcd: [2]int{ports[1], ports[2]}})
+	if err := c.begin(ctx); err != nil {
+		return nil, nil, b.failed(ctx, err)
 	}
-	if err := c.startAPI(ctx); err != nil {
-		return nil, errors.Join(err, b.Stop())
+	return b, c, nil
+}
+
+// failed ends a bed that does not come up, and keeps its logs where the config says.
+func (b *Bed) failed(ctx context.Context, err error) error {
+	if b.cfg.Logs != "" {
+		err = errors.Join(err, b.Dump(context.WithoutCancel(ctx), b.cfg.Logs))
 	}
-	return b, nil
+	return errors.Join(err, ctx.Err(), b.Stop())
 }
 
 // fixed are folders whose paths are written in the programs. A cluster that runs on this machine in earnest may use them, and
@@ -222,16 +233,13 @@ func (b *Bed) startKeeper(bin Bin, hidden []string) error {
 
 // up brings one cluster up.
 func (c *source) up(ctx context.Context, images []string) error {
-	if err := c.prepare(); err != nil {
-		return err
-	}
-	if err := c.startAPI(ctx); err != nil {
+	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	if err := c.startControllers(ctx); err != nil {
 		return err
 	}
-	return c.startNode(ctx, images)
+	return c.makeNode(ctx, images)
 }
 
 // HubAddress is this machine's address on the bridge: what listens there is reached by the pods of every cluster at one
@@ -266,5 +274,10 @@ func (b *Bed) Stop() error {
 }
 
 // Keeper is the id of the process that is the parent of all others, for tests that kill it. Where kind makes the clusters there
-// is none.
-func (b *Bed) Keeper() int { return b.keeper.Pid() }
+// is none, and it is 0.
+func (b *Bed) Keeper() int {
+	if b.keeper == nil {
+		return 0
+	}
+	return b.keeper.Pid()
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,98 +15,152 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// hierarchies lists the roots of the control group hierarchies: one for version 2, one per controller for version 1.
-func hierarchies() (roots []string, v2 bool, err error) {
+// kubeletNeeds are the controllers of version 2 that the kubelet wants in the group that it is given, of those that the machine has.
+var kubeletNeeds = []string{"cpu", "cpuset", "hugetlb", "memory", "pids"}
+
+// hierarchy is one tree of control groups: the only one of version 2, or one of several of version 1.
+type hierarchy struct {
+	root   string
+	hands  []string // version 2: the controllers to hand down to children
+	cpuset bool     // version 1: a group is born without processors and memory, and takes no process
+}
+
+// hierarchies looks at what is mounted.
+func hierarchies() ([]hierarchy, error) {
 	var at unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &at); err != nil {
-		return nil, false, fmt.Errorf("look at %s: %w", cgroupRoot, err)
+		return nil, fmt.Errorf("look at %s: %w", cgroupRoot, err)
 	}
 	if at.Type == unix.CGROUP2_SUPER_MAGIC {
-		return []string{cgroupRoot}, true, nil
+		return unified(cgroupRoot)
 	}
-	entries, err := os.ReadDir(cgroupRoot)
+	return separate(cgroupRoot)
+}
+
+// unified is the hierarchy of version 2.
+func unified(root string) ([]hierarchy, error) {
+	text, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
+	h := hierarchy{root: root}
+	for _, c := range kubeletNeeds {
+		if slices.Contains(strings.Fields(string(text)), c) {
+			h.hands = append(h.hands, c)
+		}
+	}
+	return []hierarchy{h}, nil
+}
+
+// separate are those of version 1, and the one of version 2 that may lie beside them, which has no controllers then.
+func separate(root string) ([]hierarchy, error) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []hierarchy
 	for _, e := range entries {
 		if e.IsDir() { // links are second names of hierarchies
-			roots = append(roots, filepath.Join(cgroupRoot, e.Name()))
+			at := filepath.Join(root, e.Name())
+			out = append(out, hierarchy{root: at, cpuset: exists(filepath.Join(at, "cpuset.cpus"))})
 		}
 	}
-	return roots, false, nil
+	return out, nil
 }
 
-// makeCgroups makes the bed's group and one per cluster below it in each hierarchy, so that the kubelet finds its root there.
-func makeCgroups(n names, clusters int) error {
-	roots, v2, err := hierarchies()
-	if err != nil {
-		return err
-	}
-	for _, root := range roots {
-		if v2 {
-			if err := delegate(root); err != nil {
-				return err
-			}
-		}
-		top := filepath.Join(root, n.cgroup())
-		dirs := []string{top}
-		for i := range clusters {
-			dirs = append(dirs, filepath.Join(top, cloud(i)))
-		}
-		for _, dir := range dirs {
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				return fmt.Errorf("make a control group: %w", err)
-			}
-			if v2 && dir == top {
-				err = delegate(dir)
-			} else if filepath.Base(root) == "cpuset" {
-				err = fillCPUSet(dir)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// groupStep is one thing to do in a hierarchy: make a group, or write a file, from the group's parent where there is no text.
+type groupStep struct {
+	mkdir, write, text string
 }
 
-// fillCPUSet gives a group of version 1 the processors and memory of its parent: it is born with none, and takes no process.
-func fillCPUSet(dir string) error {
-	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-		of, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
-		if err != nil {
+// groupSteps says how the bed's group and one per cluster below it come to be, so that the kubelet finds its root there with all that
+// it needs. Groups above those of pods hold no process, as version 2 wants it.
+func groupSteps(h hierarchy, n names, clusters int) []groupStep {
+	var out []groupStep
+	hand := func(dir string) {
+		for _, c := range h.hands {
+			out = append(out, groupStep{write: filepath.Join(dir, "cgroup.subtree_control"), text: "+" + c})
+		}
+	}
+	grow := func(dir string) {
+		out = append(out, groupStep{mkdir: dir})
+		if h.cpuset {
+			out = append(out, groupStep{write: filepath.Join(dir, "cpuset.cpus")}, groupStep{write: filepath.Join(dir, "cpuset.mems")})
+		}
+	}
+	top := filepath.Join(h.root, n.cgroup())
+	hand(h.root)
+	grow(top)
+	hand(top)
+	for i := range clusters {
+		grow(filepath.Join(top, cloud(i)))
+	}
+	return out
+}
+
+func (s groupStep) do() error {
+	if s.mkdir != "" {
+		return os.Mkdir(s.mkdir, 0o755)
+	}
+	text := []byte(s.text)
+	if s.text == "" {
+		dir, file := filepath.Split(s.write)
+		var err error
+		if text, err = os.ReadFile(filepath.Join(filepath.Dir(filepath.Clean(dir)), file)); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, file), of, 0); err != nil {
-			return fmt.Errorf("fill %s: %w", filepath.Join(dir, file), err)
+	}
+	if err := os.WriteFile(s.write, text, 0); err != nil {
+		return fmt.Errorf("write %q: %w", text, err)
+	}
+	return nil
+}
+
+// makeCgroups makes the groups in each hierarchy.
+func makeCgroups(n names, clusters int) error {
+	all, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, h := range all {
+		for _, s := range groupSteps(h, n, clusters) {
+			if err := s.do(); err != nil {
+				return fmt.Errorf("make control groups: %w", err)
+			}
 		}
 	}
 	return nil
 }
 
-// delegate hands every controller that a group of version 2 has down to its children.
-func delegate(dir string) error {
-	text, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return err
-	}
-	for _, c := range strings.Fields(string(text)) {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
-			return fmt.Errorf("delegate controller %s of %s: %w", c, dir, err)
+// inGroup reports whether the content of a process's cgroup file names a group or one below it. In a container the paths may begin with
+// the container's own group.
+func inGroup(content, group string) bool {
+	for line := range strings.Lines(content) {
+		if _, path, ok := strings.Cut(line, ":/"); ok && strings.Contains("/"+strings.TrimSpace(path)+"/", "/"+group+"/") {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // cgroupsOf lists the bed's groups, the deepest first.
-func cgroupsOf(n names) []string {
-	roots, _, err := hierarchies()
+func cgroupsOf(n names) []string { return groupsIn(n.cgroup()) }
+
+// below lists the groups that the kubelet and the runtime made below that of a cluster.
+func below(n names, cluster string) []string {
+	own := filepath.Join(n.cgroup(), cluster)
+	return slices.DeleteFunc(groupsIn(own), func(dir string) bool { return strings.HasSuffix(dir, "/"+own) })
+}
+
+// groupsIn lists a group and those below it in every hierarchy, the deepest first.
+func groupsIn(group string) []string {
+	all, err := hierarchies()
 	if err != nil {
 		return nil // without control groups there are none of ours
 	}
 	var out []string
-	for _, root := range roots {
-		_ = filepath.WalkDir(filepath.Join(root, n.cgroup()), func(path string, d fs.DirEntry, err error) error {
+	for _, h := range all {
+		_ = filepath.WalkDir(filepath.Join(h.root, group), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				out = append([]string{path}, out...)
 			}
@@ -115,11 +170,11 @@ func cgroupsOf(n names) []string {
 	return out
 }
 
-// removeCgroups removes the bed's groups. One whose last process was killed a moment ago is busy for a moment.
-func removeCgroups(n names, limit time.Time) error {
+// removeGroups removes groups until none is listed. One whose last process was killed a moment ago is busy for a moment.
+func removeGroups(limit time.Time, list func() []string) error {
 	for {
 		var last error
-		for _, dir := range cgroupsOf(n) {
+		for _, dir := range list() {
 			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				last = err
 			}

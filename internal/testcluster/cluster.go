@@ -47,6 +47,7 @@ type Cluster struct {
 type source struct {
 	*Cluster
 	names   names
+	cfg     Config
 	bin     Bin
 	keeper  *keeper.Keeper
 	pki     *authority
@@ -193,6 +194,12 @@ func (c *Cluster) KillContainerd() error { return c.backend.kill(Containerd) }
 func (c *Cluster) StartContainerd(ctx context.Context) error {
 	return c.backend.revive(ctx, Containerd)
 }
+
+// KillAPIServer ends the API server as a crash does. Pods run on; etcd does too.
+func (c *Cluster) KillAPIServer() error { return c.backend.kill(APIServer) }
+
+// StartAPIServer starts the API server and returns when it is ready. Its address and what it knows are as before.
+func (c *Cluster) StartAPIServer(ctx context.Context) error { return c.backend.revive(ctx, APIServer) }
 
 // LoadImage gives the node an image from an archive: an OCI layout or what docker save writes, as a tar file.
 func (c *Cluster) LoadImage(ctx context.Context, archive string) error {

@@ -7,9 +7,21 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// begin makes what the cluster is told by, and starts etcd and the API server.
+func (c *source) begin(ctx context.Context) error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	if err := c.startEtcd(); err != nil {
+		return err
+	}
+	return c.startAPI(ctx)
+}
 
 // prepare makes folders, certificates and configurations.
 func (c *source) prepare() error {
@@ -46,17 +58,20 @@ func (c *source) prepare() error {
 	return c.connect()
 }
 
-// startAPI starts etcd and the API server and returns when the server is ready.
-func (c *source) startAPI(ctx context.Context) error {
-	client, peer := fmt.Sprintf("http://127.0.0.1:%d", c.etcd[0]), fmt.Sprintf("http://127.0.0.1:%d", c.etcd[1])
-	if err := c.start("etcd", "--data-dir", filepath.Join(c.Dir, "etcd"), "--unsafe-no-fsync", "--log-level", "warn",
+func (c *source) etcdURL() string { return fmt.Sprintf("http://127.0.0.1:%d", c.etcd[0]) }
+
+func (c *source) startEtcd() error {
+	client, peer := c.etcdURL(), fmt.Sprintf("http://127.0.0.1:%d", c.etcd[1])
+	return c.start("etcd", "--data-dir", filepath.Join(c.Dir, "etcd"), "--unsafe-no-fsync", "--log-level", "warn",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer); err != nil {
-		return err
-	}
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
+}
+
+// startAPI starts the API server and returns when it is ready.
+func (c *source) startAPI(ctx context.Context) error {
 	pki := c.pki.path
 	args := []string{
-		"--etcd-servers=" + client, fmt.Sprintf("--secure-port=%d", c.port),
+		"--etcd-servers=" + c.etcdURL(), fmt.Sprintf("--secure-port=%d", c.port),
 		"--advertise-address=" + c.address.String(), "--service-cluster-ip-range=" + serviceNet,
 		"--client-ca-file=" + pki("ca.crt"), "--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + pki("sa.pub"), "--service-account-signing-key-file=" + pki("sa.key"),
@@ -66,6 +81,9 @@ func (c *source) startAPI(ctx context.Context) error {
 		"--requestheader-client-ca-file=" + pki("ca.crt"), "--requestheader-allowed-names=front-proxy",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
 		"--proxy-client-cert-file=" + pki("front-proxy.crt"), "--proxy-client-key-file=" + pki("front-proxy.key"),
+	}
+	if t := c.cfg.Toleration; t > 0 {
+		args = append(args, fmt.Sprintf("--default-not-ready-toleration-seconds=%d", t/time.Second), fmt.Sprintf("--default-unreachable-toleration-seconds=%d", t/time.Second))
 	}
 	if c.address.IsLoopback() {
 		args = append(args, "--bind-address="+c.address.String(), "--endpoint-reconciler-type=none") // loopback may be no endpoint
@@ -83,15 +101,23 @@ func (c *source) startAPI(ctx context.Context) error {
 func (c *source) startControllers(ctx context.Context) error {
 	access := func(name string) []string {
 		config := filepath.Join(c.Dir, name+".kubeconfig")
-		return []string{"--kubeconfig=" + config, "--authentication-kubeconfig=" + config, "--authorization-kubeconfig=" + config,
-			"--bind-address=127.0.0.1", "--leader-elect=false"}
+		args := []string{"--kubeconfig=" + config, "--authentication-kubeconfig=" + config, "--authorization-kubeconfig=" + config,
+			"--bind-address=127.0.0.1", "--leader-elect=false",
+			"--kube-api-qps=500", "--kube-api-burst=1000"} // by default the scheduler is slow, and the default service account late
+		if c.netns == "" {
+			args = append(args, "--secure-port=0") // their own ports may be others' here
+		}
+		return args
 	}
-	if err := c.start("kube-controller-manager", append(access("controllers"),
+	nodes := []string{fmt.Sprintf("--allocate-node-cidrs=%t", c.netns != "")} // kwok gives addresses itself
+	if c.cfg.NodeGrace > 0 {
+		nodes = append(nodes, "--node-monitor-grace-period="+c.cfg.NodeGrace.String(), "--node-monitor-period=1s")
+	}
+	if err := c.start("kube-controller-manager", append(append(access("controllers"), nodes...),
 		"--flex-volume-plugin-dir="+filepath.Join(c.Dir, "volumeplugins"), "--use-service-account-credentials=true", "--controllers=*", "--controller-start-interval=0",
-		"--kube-api-qps=500", "--kube-api-burst=1000", // the default service account comes six seconds later otherwise
 		"--service-account-private-key-file="+c.pki.path("sa.key"), "--root-ca-file="+c.pki.path("ca.crt"),
 		"--cluster-signing-cert-file="+c.pki.path("ca.crt"), "--cluster-signing-key-file="+c.pki.path("ca.key"),
-		"--allocate-node-cidrs=true", "--cluster-cidr="+podNet, "--service-cluster-ip-range="+serviceNet)...); err != nil {
+		"--cluster-cidr="+podNet, "--service-cluster-ip-range="+serviceNet)...); err != nil {
 		return err
 	}
 	if err := c.start("kube-scheduler", access("scheduler")...); err != nil {

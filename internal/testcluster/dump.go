@@ -31,16 +31,7 @@ func (b *Bed) Dump(ctx context.Context, dir string) error {
 
 // Dump is [Bed.Dump] for one cluster.
 func (c *Cluster) Dump(ctx context.Context, dir string) error {
-	var errs []error
-	for _, kind := range []string{"log", "pods"} { // of components, of pods: folder NAMESPACE_NAME_UID/CONTAINER
-		from := filepath.Join(c.Dir, kind)
-		if !exists(from) {
-			continue // the cluster did not come that far
-		}
-		if err := copyFolder(filepath.Join(dir, kind), from); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	errs := []error{c.backend.logs(ctx, dir)}
 	if c.Client != nil {
 		errs = append(errs, c.dumpObjects(ctx, filepath.Join(dir, "objects")))
 	}
@@ -48,6 +39,17 @@ func (c *Cluster) Dump(ctx context.Context, dir string) error {
 		return fmt.Errorf("dump %s: %w", c.Name, err)
 	}
 	return nil
+}
+
+func (c *source) logs(_ context.Context, dir string) error {
+	var errs []error
+	for _, kind := range []string{"log", "pods"} { // of components, of pods: folder NAMESPACE_NAME_UID/CONTAINER
+		from := filepath.Join(c.Dir, kind)
+		if exists(from) { // else the cluster did not come that far
+			errs = append(errs, copyFolder(filepath.Join(dir, kind), from))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // copyFolder copies regular files; links of pods' logs point at files that are copied too.

@@ -85,12 +85,14 @@ func tool(ctx context.Context, env []string, name string, args ...string) (strin
 // kind is the backend that has each cluster made by kind: one container is control plane and node.
 type kind struct {
 	*Cluster
-	name string     // of kind's cluster
-	hub  netip.Addr // gateway of the bed's network
+	name      string     // of kind's cluster
+	container string     // id of the node
+	hub       netip.Addr // gateway of the bed's network
 }
 
 var _ backend = (*kind)(nil)
 
+// Names of kind and of the engine hold the id, as all of a bed's do.
 func (n names) kindCluster(i int) string { return "nave-" + n.id + "-" + cloud(i) }
 func (n names) kindNetwork() string      { return "nave-" + n.id }
 
@@ -127,6 +129,9 @@ func (k *kind) up(ctx context.Context, network string, images []string) error {
 	_, err := tool(ctx, []string{"KIND_EXPERIMENTAL_DOCKER_NETWORK=" + network}, "kind", "create", "cluster", "--name", k.name,
 		"--kubeconfig", k.Kubeconfig, "--wait", startLimit.String())
 	if err != nil {
+		return err
+	}
+	if k.container, err = tool(ctx, nil, "docker", "inspect", "--format", "{{.Id}}", k.Node()); err != nil {
 		return err
 	}
 	if k.Rest, err = clientcmd.BuildConfigFromFlags("", k.Kubeconfig); err != nil {
@@ -212,36 +217,60 @@ func ownRules(printed string) [][]string {
 	return out
 }
 
-// unitDropIn keeps systemd from starting what was killed.
-const unitDropIn = "/run/systemd/system/%s.service.d/nave.conf"
+// staticAPI is where the kubelet finds the API server, and staticAway where it does not.
+const (
+	staticAPI  = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+	staticAway = "/etc/kubernetes/kube-apiserver.yaml"
+)
 
 func (k *kind) kill(component string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	file := fmt.Sprintf(unitDropIn, component)
-	_, err := k.inNode(ctx, "sh", "-ec", fmt.Sprintf("mkdir -p %s; printf '[Service]\\nRestart=no\\n' > %s; systemctl daemon-reload; systemctl kill --signal=KILL --kill-whom=main %s || ! systemctl is-active --quiet %s",
-		filepath.Dir(file), file, component, component))
+	script := "systemctl kill --signal=KILL --kill-whom=main %[1]s || true; systemctl stop %[1]s" // stopped before systemd starts it again
+	if component == APIServer {
+		script = "if [ -e " + staticAPI + " ]; then mv " + staticAPI + " " + staticAway + "; fi; pkill -KILL -x %[1]s || true"
+	}
+	_, err := k.inNode(ctx, "sh", "-ec", fmt.Sprintf(script, component))
 	return err
 }
 
 func (k *kind) revive(ctx context.Context, component string) error {
-	file := fmt.Sprintf(unitDropIn, component)
-	if _, err := k.inNode(ctx, "sh", "-ec", fmt.Sprintf("rm -f %s; systemctl daemon-reload; systemctl start %s", file, component)); err != nil {
+	script := "systemctl start " + component // containerd's unit is started when it answers
+	if component == APIServer {
+		script = "if [ -e " + staticAway + " ]; then mv " + staticAway + " " + staticAPI + "; fi"
+	}
+	if _, err := k.inNode(ctx, "sh", "-ec", script); err != nil || component == Containerd {
 		return err
 	}
-	if component != Kubelet {
-		return nil
+	return k.awaitNode(ctx)
+}
+
+func (k *kind) killNode(ctx context.Context) error {
+	_, err := tool(ctx, nil, "docker", "kill", k.Node())
+	return err
+}
+
+func (k *kind) startNode(ctx context.Context) error {
+	if _, err := tool(ctx, nil, "docker", "start", k.Node()); err != nil {
+		return err
 	}
+	return k.awaitNode(ctx)
+}
+
+// awaitNode waits until the API server says of the kubelet, in a lease that is younger than this wait, that its node is ready.
+func (k *kind) awaitNode(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("the node is not ready within %v", startLimit))
 	defer cancel()
+	began := time.Now()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
-		node, err := k.Client.CoreV1().Nodes().Get(ctx, k.Node(), metav1.GetOptions{})
-		if err == nil && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-		}) {
-			return nil
+		lease, err := k.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, k.Node(), metav1.GetOptions{})
+		if err == nil && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(began) {
+			var node *corev1.Node
+			if node, err = k.Client.CoreV1().Nodes().Get(ctx, k.Node(), metav1.GetOptions{}); err == nil && nodeReady(node) == corev1.ConditionTrue {
+				return nil
+			}
 		}
 		select {
 		case <-tick.C:
@@ -249,6 +278,16 @@ func (k *kind) revive(ctx context.Context, component string) error {
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
+}
+
+// ofPods goes by the id of the node's container, which is in the path of every control group below it.
+func (k *kind) ofPods(group string) bool {
+	return strings.Contains(group, k.container) && strings.Contains(group, "kubepods")
+}
+
+func (k *kind) logs(ctx context.Context, dir string) error {
+	_, err := tool(ctx, nil, "kind", "export", "logs", dir, "--name", k.name)
+	return err
 }
 
 func (k *kind) load(ctx context.Context, archive string) error {

@@ -2,9 +2,7 @@ package testcluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -56,12 +54,4 @@ func (n need) there(ctx context.Context) bool {
 		return err == nil
 	}
 	return exec.CommandContext(ctx, "pkg-config", "--exists", n.library).Run() == nil
-}
-
-// checkMachine says whether clusters can run here at all.
-func checkMachine(ctx context.Context) error {
-	if os.Getuid() != 0 {
-		return errors.New("clusters need root, for network namespaces, mounts and control groups; a control plane alone does not")
-	}
-	return check(ctx, toRun)
 }

@@ -53,7 +53,7 @@ const cniConfig = `{"cniVersion": "1.0.0", "name": "pods", "plugins": [
  {"type": "portmap", "backend": "nftables", "capabilities": {"portMappings": true}}]}
 `
 
-// kubeletConfig: %[1]s is the cluster's folder, %[2]s the node's address, %[3]s the control group.
+// kubeletConfig: %[1]s is the cluster's folder, %[2]s the node's address, %[3]s the control group, %[4]d the seconds of its lease.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
@@ -79,6 +79,7 @@ healthzBindAddress: 127.0.0.1
 maxPods: 200
 serializeImagePulls: false
 nodeStatusUpdateFrequency: 4s
+nodeLeaseDurationSeconds: %[4]d
 shutdownGracePeriod: 0s
 `
 
@@ -97,12 +98,12 @@ const corefile = `.:53 {
 }
 `
 
-// startNode starts containerd with the images, the kubelet, kube-proxy and DNS, and returns when the node is ready.
-func (c *source) startNode(ctx context.Context, images []string) error {
+// makeNode starts containerd with the images, the kubelet, kube-proxy and DNS, and returns when the node is ready.
+func (c *source) makeNode(ctx context.Context, images []string) error {
 	for path, text := range map[string]string{
 		"containerd.toml":      fmt.Sprintf(containerdConfig, c.Dir, c.bin.Dir, PauseImage),
 		"cni/10-pods.conflist": fmt.Sprintf(cniConfig, c.Dir, podRange),
-		"kubelet.yaml":         fmt.Sprintf(kubeletConfig, c.Dir, c.address, c.names.cgroup()+"/"+c.Name),
+		"kubelet.yaml":         fmt.Sprintf(kubeletConfig, c.Dir, c.address, c.names.cgroup()+"/"+c.Name, c.cfg.leaseSeconds()),
 		"Corefile":             fmt.Sprintf(corefile, c.Dir, c.address, c.network.hub(), HubName),
 		"resolv.conf":          "nameserver 127.0.0.1\n", // nothing outside is to be found, and at once
 	} {
@@ -125,16 +126,21 @@ func (c *source) startNode(ctx context.Context, images []string) error {
 	if err := c.allowProxy(ctx); err != nil {
 		return err
 	}
+	if err := c.startNetwork(); err != nil {
+		return err
+	}
+	return c.startKubelet(ctx)
+}
+
+// startNetwork starts kube-proxy and DNS.
+func (c *source) startNetwork() error {
 	if err := c.start("kube-proxy", "--kubeconfig", filepath.Join(c.Dir, "proxy.kubeconfig"), "--proxy-mode", "nftables",
 		"--hostname-override", c.Node(), "--bind-address", c.address.String(), "--cluster-cidr", podNet,
 		// Limits of connections are the machine's, and not to be written from a namespace.
 		"--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0s", "--conntrack-tcp-timeout-close-wait", "0s"); err != nil {
 		return err
 	}
-	if err := c.start("coredns", "-conf", filepath.Join(c.Dir, "Corefile")); err != nil {
-		return err
-	}
-	return c.startKubelet(ctx)
+	return c.start("coredns", "-conf", filepath.Join(c.Dir, "Corefile"))
 }
 
 // allowProxy gives kube-proxy the rights that Kubernetes has ready for it.
@@ -171,12 +177,10 @@ func (c *source) startKubelet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, condition := range node.Status.Conditions {
-			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
-				return nil
-			}
+		if nodeReady(node) != corev1.ConditionTrue {
+			return errors.New("the node is not ready")
 		}
-		return errors.New("the node is not ready")
+		return nil
 	})
 }
 

@@ -55,6 +55,7 @@ var parts = []part{
 	{"coredns", []string{programsDir + "/coredns"}, func(ctx context.Context, b builder) error {
 		return b.goBuild(ctx, programsDir+"/coredns", nil, "-ldflags", "-s -w", "-o", b.out+"/", ".")
 	}},
+	{"kwok", []string{programsDir + "/kwok", "internal/testcluster/build_kwok.go"}, buildKwok},
 	{"bed", []string{"go.mod", "internal/run", "internal/testcluster/keeper", "internal/testcluster/cmd", "internal/testcluster/image.go"}, buildBed},
 }
 

@@ -62,7 +62,7 @@ func remove(ctx context.Context, n names) error {
 	if err := unmount(n); err != nil {
 		return err
 	}
-	if err := errors.Join(removeNetwork(ctx, n), removeCgroups(n, limit), removeKind(ctx, n)); err != nil {
+	if err := errors.Join(removeNetwork(ctx, n), removeGroups(limit, func() []string { return cgroupsOf(n) }), removeKind(ctx, n)); err != nil {
 		return err
 	}
 	return removeFolder(n)
@@ -110,13 +110,12 @@ func (n names) owns(pid int) bool {
 		return false
 	}
 	at := filepath.Join("/proc", strconv.Itoa(pid))
-	stat, err := os.ReadFile(filepath.Join(at, "stat"))
-	if err != nil || ended(stat) {
+	if !alive(pid) {
 		return false
 	}
 	env, _ := os.ReadFile(filepath.Join(at, "environ")) // what cannot be read is another's, or gone
 	groups, _ := os.ReadFile(filepath.Join(at, "cgroup"))
-	return labelled(env, []byte(n.environment())) || bytes.Contains(groups, []byte(":/"+n.cgroup()+"/"))
+	return labelled(env, []byte(n.environment())) || inGroup(string(groups), n.cgroup())
 }
 
 // labelled reports whether one of the variables is exactly the label.
@@ -129,22 +128,19 @@ func labelled(env, label []byte) bool {
 	return false
 }
 
-// ended reports whether the content of a stat file is that of a zombie: it holds nothing but its number.
-func ended(stat []byte) bool {
-	after := bytes.TrimLeft(stat[bytes.LastIndexByte(stat, ')')+1:], " ")
-	return len(after) == 0 || strings.IndexByte("ZXx", after[0]) >= 0
-}
+// mountsOf lists what this process sees mounted in the bed's folder.
+func mountsOf(n names) ([]string, error) { return mountsIn("self", n.dir()) }
 
-// mountsOf lists what is mounted in the bed's folder, the deepest and latest first.
-func mountsOf(n names) ([]string, error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
+// mountsIn lists what a process sees mounted below a folder, the deepest and latest first.
+func mountsIn(pid, dir string) ([]string, error) {
+	table, err := os.ReadFile("/proc/" + pid + "/mountinfo")
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line)
-		if len(f) > 4 && strings.HasPrefix(unescape(f[4]), n.dir()+"/") {
+		if len(f) > 4 && strings.HasPrefix(unescape(f[4]), dir+"/") {
 			out = append(out, unescape(f[4]))
 		}
 	}
