@@ -152,10 +152,10 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 		return nil
 	case exists && w.State == WorkloadEnded:
 		e.Reason = w.Exit
-		e.disrupted(w.Disrupted)
+		e.disrupted(w.Disrupted, d.Began)
 	case exists && w.State == WorkloadLost && powerless(o, now):
 		e.Reason = cmp.Or(w.Exit, "what the workload ran on does not answer any more")
-		e.disrupted(true)
+		e.disrupted(true, true)
 	case !exists && o.List > o.Evidence:
 		e.Reason = "the workload does not exist any more"
 	default:
@@ -170,11 +170,16 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 	return []action{e}
 }
 
-// disrupted makes the end one that the agent has no part in: it counts for the pause before the next attempt alone.
-func (e *end) disrupted(is bool) {
-	if is && e.Outcome == api.OutcomeFailed {
-		e.Outcome, e.Failure, e.Restart = api.OutcomeCut, "", true
+// disrupted makes the end one that the agent has no part in: it counts for the pause before the next attempt alone, or as a
+// failed start where the runtime says so and no turn had begun.
+func (e *end) disrupted(is, began bool) {
+	if !is || e.Outcome != api.OutcomeFailed {
+		return
 	}
+	if e.Outcome = api.OutcomeCut; began || e.Failure == api.StartFailureCrash {
+		e.Failure = ""
+	}
+	e.Restart = e.Failure == ""
 }
 
 // powerless reports that the agent of the present attempt cannot act any more, wherever it is: its harness is not connected, and

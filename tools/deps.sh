@@ -14,6 +14,8 @@ want() {
 	"$@" >/dev/null 2>&1 || packages+=("$package")
 }
 if [[ ${1:-} == clusters ]] || ((EUID == 0)); then
+	want busybox-static command -v busybox
+	want ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 	want gcc command -v gcc
 	want iproute2 command -v ip
 	want libc6-dev test -e /usr/include/stdlib.h

@@ -145,6 +145,13 @@ func sameClaim(a, b *corev1.ConfigMap) (bool, error) {
 type ending struct {
 	Exit    string           `json:"exit"`
 	Failure api.StartFailure `json:"failure,omitempty"`
+
+	disrupted bool // the cluster or a person ended it
+}
+
+// observed is the ending as the spoke is told it.
+func (e ending) observed() spoke.Workload {
+	return spoke.Workload{State: spoke.WorkloadEnded, Exit: e.Exit, Failure: e.Failure, Disrupted: e.disrupted}
 }
 
 // maxExit bounds the text of an end in bytes: a container says at most 4096.
@@ -168,7 +175,7 @@ func endingOf(c *corev1.ConfigMap) (ending, bool) {
 	if err := json.Unmarshal([]byte(text), &e); err != nil || e.Exit == "" {
 		return ending{Exit: "given up: the note of why cannot be read"}, true
 	}
-	return ending{clean(e.Exit), known(e.Failure)}, true
+	return ending{Exit: clean(e.Exit), Failure: known(e.Failure)}, true
 }
 
 // known lets the kinds pass that there are.

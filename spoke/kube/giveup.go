@@ -91,9 +91,9 @@ func giveUp(o obstacle, same, age, startLimit time.Duration) (ending, bool) {
 		if o.Text != "" {
 			text += ": " + o.Text
 		}
-		return ending{text, bound.failure}, true
+		return ending{Exit: text, Failure: bound.failure}, true
 	case bound.limit > 0 && same >= bound.limit:
-		return ending{o.Text, bound.failure}, true
+		return ending{Exit: o.Text, Failure: bound.failure}, true
 	}
 	return ending{}, false
 }

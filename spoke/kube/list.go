@@ -56,7 +56,7 @@ func (it item) observe(now time.Time) spoke.Workload {
 		if given {
 			e = noted
 		}
-		return spoke.Workload{State: spoke.WorkloadEnded, Exit: e.Exit, Failure: e.Failure}
+		return e.observed()
 	}
 	switch {
 	case it.starting != nil:
@@ -64,7 +64,7 @@ func (it item) observe(now time.Time) spoke.Workload {
 	case it.pod != nil:
 		w := observe(it.pod, asked, now)
 		if w.State == spoke.WorkloadEnded {
-			return gone(ending{w.Exit, w.Failure})
+			return gone(ending{w.Exit, w.Failure, w.Disrupted})
 		}
 		return w
 	case it.last != nil && terminal(it.last), it.absent && it.last != nil:

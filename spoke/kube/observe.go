@@ -37,7 +37,7 @@ func observe(pod *corev1.Pod, asked bool, now time.Time) spoke.Workload {
 	var w spoke.Workload
 	if terminal(pod) {
 		e := ended(pod, asked, false)
-		return spoke.Workload{State: spoke.WorkloadEnded, Exit: e.Exit, Failure: e.Failure}
+		return e.observed()
 	}
 	w.State = spoke.WorkloadRunning
 	if at, text := silent(pod, now); !at.IsZero() {
@@ -123,27 +123,27 @@ func ended(pod *corev1.Pod, asked, gone bool) ending {
 		if words.Reason != "" {
 			why += " (" + words.Reason + ")"
 		}
-		return ending{Exit: why}
+		return ending{Exit: why, disrupted: true}
 	}
 	switch {
 	case asked || gone || pod.DeletionTimestamp != nil:
-		return ending{Exit: endAsked(end, words, asked)}
+		return ending{Exit: endAsked(end, words, asked), disrupted: !asked}
 	case end == nil:
 		return neverRan(pod)
 	case end.Reason == unknownEnd:
-		return ending{Exit: "its node lost track of it: " + orText(clean(end.Message), "nobody saw how it ended")}
+		return ending{Exit: "its node lost track of it: " + orText(clean(end.Message), "nobody saw how it ended"), disrupted: true}
 	case end.Reason == "OOMKilled":
-		return ending{"out of memory: the container had " + memoryOf(pod), failed(api.StartFailureCrash)}
+		return ending{Exit: "out of memory: the container had " + memoryOf(pod), Failure: failed(api.StartFailureCrash)}
 	case words.Reason != "" && words.Failure != "":
-		return ending{words.Reason, failed(words.Failure)}
+		return ending{Exit: words.Reason, Failure: failed(words.Failure)}
 	case words.Reason != "" && (words.Turn || end.ExitCode == 0):
 		return ending{Exit: words.Reason}
 	case words.Reason != "":
-		return ending{words.Reason, api.StartFailureCrash}
+		return ending{Exit: words.Reason, Failure: api.StartFailureCrash}
 	case end.Reason == "StartError", end.Reason == "ContainerCannotRun":
-		return ending{orText(log, "the harness cannot be started"), api.StartFailureConfig}
+		return ending{Exit: orText(log, "the harness cannot be started"), Failure: api.StartFailureConfig}
 	}
-	return ending{strings.TrimSpace(fmt.Sprintf("the harness ended without a word: %s\n%s", exitCode(end), log)), failed(api.StartFailureCrash)}
+	return ending{Exit: strings.TrimSpace(fmt.Sprintf("the harness ended without a word: %s\n%s", exitCode(end), log)), Failure: failed(api.StartFailureCrash)}
 }
 
 func endAsked(end *corev1.ContainerStateTerminated, words last, asked bool) string {
@@ -173,11 +173,11 @@ func neverRan(pod *corev1.Pod) ending {
 	for _, c := range pod.Status.InitContainerStatuses {
 		if t := c.State.Terminated; t != nil && t.ExitCode != 0 {
 			_, log := lastWords(t.Message)
-			return ending{strings.TrimSpace(fmt.Sprintf("container %s failed: %s\n%s", c.Name, exitCode(t), log)), api.StartFailureRuntime}
+			return ending{Exit: strings.TrimSpace(fmt.Sprintf("container %s failed: %s\n%s", c.Name, exitCode(t), log)), Failure: api.StartFailureRuntime}
 		}
 	}
 	why := orText(clean(strings.TrimPrefix(pod.Status.Reason+": "+pod.Status.Message, ": ")), "its pod ended before it ran")
-	return ending{why, api.StartFailureRuntime}
+	return ending{Exit: why, Failure: api.StartFailureRuntime}
 }
 
 // harnessEnd is how the container of the harness ended; nil when it has not.

@@ -93,9 +93,9 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed
 // neverMade is the end of a workload whose pod nobody ever saw.
 func neverMade(m memory) ending {
 	if m.trouble != "" {
-		return ending{"its pod was not made: " + m.trouble, api.StartFailureRuntime}
+		return ending{Exit: "its pod was not made: " + m.trouble, Failure: api.StartFailureRuntime}
 	}
-	e := ending{Exit: "its pod does not exist"}
+	e := ending{Exit: "its pod does not exist", disrupted: m.stopAt.IsZero()}
 	if m.stopAt.IsZero() {
 		e.Failure = api.StartFailureRuntime
 	}
