@@ -17,6 +17,7 @@ import (
 type Spec struct {
 	Organization api.OrgID
 	Namespace    string // of its sessions
+	Cluster      string // id of the cluster, lower case: by it a spoke that starts finds the namespaces that it made. Required with Manage
 
 	SpokeNamespace      string            // where the spoke itself runs
 	SpokeServiceAccount string            // that the spoke runs as
@@ -90,6 +91,8 @@ func (s Spec) Validate() error {
 		return api.Invalid("namespace", "%q belongs to Kubernetes: use another", s.Namespace)
 	case s.SpokePort < 1 || s.SpokePort > 65535:
 		return api.Invalid("spoke_port", "%d is no port: use 1 to 65535", s.SpokePort)
+	case s.Manage && (s.Cluster == "" || len(validation.IsValidLabelValue(s.Cluster)) > 0 || s.Cluster != strings.ToLower(s.Cluster)):
+		return api.Invalid("cluster", "%q: want the id of the cluster in lower case, or a spoke that starts again would not find the namespace", s.Cluster)
 	case len(s.SpokeLabels) == 0:
 		return api.Invalid("spoke_labels", "are required: without them sessions could reach every pod of %s", s.SpokeNamespace)
 	case len(s.EgressCIDRs) > 0 && len(s.APIServers) == 0:

@@ -15,7 +15,7 @@ import (
 
 func spec() tenant.Spec {
 	return tenant.Spec{
-		Organization: "acme", Namespace: "nave-acme",
+		Organization: "acme", Namespace: "nave-acme", Cluster: "01j9z3t8k5m0n1p2q3r4s5t6v7",
 		SpokeNamespace: "nave-system", SpokeServiceAccount: "nave-spoke", SpokePort: 7443,
 		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke", "app.kubernetes.io/instance": "east"},
 		Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "200", Storage: "1Ti"},
@@ -43,6 +43,8 @@ func TestWhatIsWrongWithASpec(t *testing.T) {
 		{"spoke_namespace", func(s *tenant.Spec) { s.SpokeNamespace = "" }, ""},
 		{"spoke_service_account", func(s *tenant.Spec) { s.SpokeServiceAccount = "" }, ""},
 		{"service_account", func(s *tenant.Spec) { s.ServiceAccount = "A" }, ""},
+		{"cluster", func(s *tenant.Spec) { s.Manage, s.Cluster = true, "" }, "would not find the namespace"},
+		{"cluster", func(s *tenant.Spec) { s.Manage, s.Cluster = true, "01J9" }, "lower case"},
 		{"spoke_port", func(s *tenant.Spec) { s.SpokePort = 0 }, "1 to 65535"},
 		{"spoke_labels", func(s *tenant.Spec) { s.SpokeLabels = nil }, "every pod of nave-system"},
 		{"spoke_labels", func(s *tenant.Spec) { s.SpokeLabels = map[string]string{"a": "b c"} }, "b c"},
