@@ -74,7 +74,11 @@ func (s Spec) namespace() *corev1.Namespace {
 
 func (s Spec) serviceAccount() *corev1.ServiceAccount {
 	no := false
-	return &corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: s.meta(s.ServiceAccount), AutomountServiceAccountToken: &no}
+	a := &corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: s.meta(s.ServiceAccount), AutomountServiceAccountToken: &no}
+	for _, name := range s.PullSecrets {
+		a.ImagePullSecrets = append(a.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	return a
 }
 
 func (s Spec) quota() *corev1.ResourceQuota {

@@ -24,7 +24,8 @@ type Spec struct {
 	SpokePort           int32             // on which the spoke's pods listen for harnesses
 	SpokeLabels         map[string]string // of the spoke's pods
 
-	ServiceAccount string // of sessions; default nave-session
+	ServiceAccount string   // of sessions; default nave-session
+	PullSecrets    []string // names of secrets of the namespace with credentials for the images of agents
 
 	Quota  Quota
 	Limits Limits
@@ -97,6 +98,11 @@ func (s Spec) Validate() error {
 		return api.Invalid("spoke_labels", "are required: without them sessions could reach every pod of %s", s.SpokeNamespace)
 	case len(s.EgressCIDRs) > 0 && len(s.APIServers) == 0:
 		return api.Invalid("api_servers", "is empty, and egress lets sessions out: name the API server's addresses, which sessions must never reach")
+	}
+	for i, name := range s.PullSecrets {
+		if wrong := validation.IsDNS1123Subdomain(name); len(wrong) > 0 {
+			return api.Invalid(fmt.Sprintf("pull_secrets[%d]", i), "%q: %s", name, strings.Join(wrong, "; "))
+		}
 	}
 	for key, value := range s.SpokeLabels {
 		if wrong := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(wrong) > 0 {
