@@ -22,6 +22,9 @@ type Config struct {
 	// Pod returns the namespace and the uid of the pod of this name, as the informer has it; false when it has none. It is asked for
 	// names that callers made up, by several goroutines, and answers at once. Required.
 	Pod func(name string) (namespace string, uid string, ok bool)
+	// Complete is nil while Pod knows every pod. While it is not, a pod that Pod does not know may exist all the same, and nobody can
+	// tell whose a token is that names it. Default: Pod always knows.
+	Complete func() error
 	// ServiceAccount is the name of the service account of all sessions. Required.
 	ServiceAccount string
 	// Log gets refusals and what goes wrong with the keys. Required.
@@ -45,6 +48,9 @@ func (c *Config) validate() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Complete == nil {
+		c.Complete = func() error { return nil }
 	}
 	return nil
 }
@@ -83,6 +89,11 @@ func (v *Verifier) Verify(ctx context.Context, id spoke.WorkloadID, token string
 	err := v.verify(ctx, pod, token)
 	var why *misfit
 	if errors.As(err, &why) {
+		if why.claim == claimPod || why.claim == claimUID {
+			if err := v.c.Complete(); err != nil {
+				return unavailable(fmt.Errorf("the pods are not known: %w", err))
+			}
+		}
 		v.refusals.add(pod, why)
 		return errRefused
 	}
@@ -96,7 +107,7 @@ func (v *Verifier) verify(ctx context.Context, pod, token string) error {
 	}
 	namespace, uid, ok := v.c.Pod(pod)
 	if !ok { // asked before the keys, so that names which somebody made up lead to no question
-		return &misfit{claim: "pod", want: "a pod that exists"}
+		return &misfit{claim: claimPod, want: "a pod that exists"}
 	}
 	found, err := v.keys.find(ctx, t.Headers[0].KeyID)
 	if err != nil {
