@@ -75,6 +75,54 @@ func TestTheHubsChartRunsAHub(t *testing.T) {
 	}
 }
 
+// TestAHubOnANodeIsReachedFromOutside installs the chart with the embedded overlay on the address of a node, and joins a spoke that is not in the
+// cluster.
+func TestAHubOnANodeIsReachedFromOutside(t *testing.T) {
+	ctx := limited(t)
+	volume, helm := t.TempDir(), charts.Helm{Path: realpart.Path(t, realpart.Helm), Home: t.TempDir()}
+	dir, nave, spoke := t.TempDir(), realpart.Path(t, realpart.NaveCLI), realpart.Path(t, realpart.NaveSpoke)
+	if err := os.Chmod(volume, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	bed := start(ctx, t, 1)
+	c := bed.Clusters[0]
+	loadImage(ctx, t, c, testcluster.Image{Name: "ghcr.io/nave-dev/nave-hub:0.0.0", Entrypoint: []string{"/nave-hub"},
+		Files: map[string]string{"/nave-hub": realpart.Path(t, realpart.NaveHub), "/nave-overlay": realpart.Path(t, realpart.NaveOverlay)}})
+	offerVolume(ctx, t, c, volume)
+	node, err := c.Client.CoreV1().Nodes().Get(ctx, c.Node(), metav1.GetOptions{})
+	if err != nil || len(node.Status.Addresses) == 0 {
+		t.Fatalf("the node has no address: %v", err)
+	}
+	at := node.Status.Addresses[0].Address
+	if _, err := helm.Run(ctx, "install", "nave-hub", filepath.Join(repository, "charts", "nave-hub"), "--namespace", "nave-hub", "--create-namespace", "--kubeconfig", c.Kubeconfig,
+		"--set", "hostNetwork.enabled=true", "--set", "config.overlay.listen="+at, "--set-json", `config.api.hosts=["`+at+`"]`, "--set-json", `nodeSelector={"kubernetes.io/hostname":"`+c.Node()+`"}`); err != nil {
+		t.Fatal(err)
+	}
+	hubReady(ctx, t, c, "")
+	command := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, nave, args...)
+		cmd.Env = append(os.Environ(), "NAVE_CONFIG="+filepath.Join(dir, "nave.yaml"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("nave %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	command("context", "set", "node", "--address", "https://"+at+":7400", "--ca-file", filepath.Join(volume, "data", "ca.pem"), "--token-file", filepath.Join(volume, "data", "admin-token"))
+	command("clusters", "register", "outside", "--token-file", filepath.Join(dir, "token"))
+	process := exec.CommandContext(ctx, spoke, "run", "--data-dir", filepath.Join(dir, "spoke"), "--join-token-file", filepath.Join(dir, "token"))
+	process.Stdout, process.Stderr = t.Output(), t.Output()
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
+	await(ctx, t, "the spoke is live", func() bool { return strings.Contains(command("clusters"), "Live") })
+}
+
 // hubReady waits until another pod of the hub than the given one is ready.
 func hubReady(ctx context.Context, t *testing.T, c *testcluster.Cluster, than string) *corev1.Pod {
 	t.Helper()
