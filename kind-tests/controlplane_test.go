@@ -4,6 +4,7 @@ package kindtests
 
 import (
 	"testing"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,11 +18,13 @@ import (
 // TestAControlPlaneAloneKnowsRights shows what a control plane without nodes is for.
 func TestAControlPlaneAloneKnowsRights(t *testing.T) {
 	ctx := limited(t)
-	bed, err := testcluster.StartControlPlane(ctx, testcluster.Config{Bin: programs(ctx, t), Log: logger(t)})
+	bin, began := programs(ctx, t), time.Now()
+	bed, err := testcluster.StartControlPlane(ctx, testcluster.Config{Bin: bin, Log: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stop(t, bed) })
+	t.Logf("the control plane is ready after %v; memory in MiB: %v", time.Since(began).Round(time.Millisecond), memory(t, bed.ID))
 	cluster := bed.Clusters[0]
 	rights := cluster.Client.RbacV1()
 	if _, err := rights.Roles("default").Create(ctx, &rbacv1.Role{

@@ -190,10 +190,11 @@ const (
 // TestAFleetHoldsAThousandPods measures how long a thousand pods take, and what the fleet takes of memory.
 func TestAFleetHoldsAThousandPods(t *testing.T) {
 	ctx := limited(t)
+	programs(ctx, t) // not measured
 	began := time.Now()
 	bed := fleet(ctx, t, testcluster.Config{Nodes: 10})
 	c := bed.Clusters[0]
-	t.Logf("the fleet of 10 nodes is ready after %v; memory: %v", time.Since(began).Round(time.Millisecond), memory(t, bed.ID))
+	t.Logf("the fleet of 10 nodes is ready after %v; memory in MiB: %v", time.Since(began).Round(time.Millisecond), memory(t, bed.ID))
 	seen := watch(ctx, t, c)
 	count := func(is func(*corev1.Pod) bool) (n int) {
 		for _, o := range seen.store.List() {
@@ -223,7 +224,7 @@ func TestAFleetHoldsAThousandPods(t *testing.T) {
 	within(ctx, t, manyLimit, "all pods are ready", func() bool {
 		return count(func(p *corev1.Pod) bool { return truthOf(p).Ready }) == manyPods
 	})
-	t.Logf("%d pods: made after %v, Ready after %v; memory: %v", manyPods, made.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), memory(t, bed.ID))
+	t.Logf("%d pods: made after %v, Ready after %v; memory in MiB: %v", manyPods, made.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), memory(t, bed.ID))
 	nodes := make(map[string]int)
 	for _, o := range seen.store.List() {
 		nodes[o.(*corev1.Pod).Spec.NodeName]++

@@ -43,13 +43,14 @@ func (c *source) prepare() error {
 		{file: "kubelet", name: "system:node:" + c.Node(), groups: []string{"system:nodes"}, hosts: []string{c.Node()}, addrs: []netip.Addr{c.address}},
 		{file: "proxy", name: "system:kube-proxy"},
 		{file: "dns", name: "admin", groups: []string{"system:masters"}},
+		{file: "kwok", name: "kwok", groups: []string{"system:masters"}},
 		{file: "front-proxy", name: "front-proxy"},
 	} {
 		if err := c.pki.issue(s); err != nil {
 			return err
 		}
 		switch s.file {
-		case "controllers", "scheduler", "kubelet", "proxy", "dns":
+		case "controllers", "scheduler", "kubelet", "proxy", "dns", "kwok":
 			if _, err := c.kubeconfig(s.file, s.file, c.address); err != nil {
 				return err
 			}

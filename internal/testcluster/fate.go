@@ -71,22 +71,30 @@ var (
 
 // Annotations are those that give a pod this fate.
 func (f Fate) Annotations() map[string]string {
-	phase := corev1.PodFailed
-	if f.ExitCode == 0 {
-		phase = corev1.PodSucceeded
-	}
-	all := map[string]string{
-		"is": f.Is, "reason": f.Reason, "message": f.Message, "container-reason": f.ContainerReason, "container-message": f.ContainerMessage,
-		"disruption": f.Disruption, "exit-code": strconv.Itoa(f.ExitCode), "phase": string(phase), "after": f.After.String(),
-	}
-	if f.Lingers > 0 {
-		all["lingers"] = f.Lingers.String()
-	}
 	out := make(map[string]string)
-	for key, value := range all {
+	set := func(key, value string) {
 		if value != "" {
 			out[fatePrefix+key] = value
 		}
 	}
+	if f.Lingers > 0 {
+		set("lingers", f.Lingers.String())
+	}
+	if f.Is == "" {
+		return out
+	}
+	phase := corev1.PodFailed
+	if f.ExitCode == 0 {
+		phase = corev1.PodSucceeded
+	}
+	set("is", f.Is)
+	set("reason", f.Reason)
+	set("message", f.Message)
+	set("container-reason", f.ContainerReason)
+	set("container-message", f.ContainerMessage)
+	set("disruption", f.Disruption)
+	set("exit-code", strconv.Itoa(f.ExitCode))
+	set("phase", string(phase))
+	set("after", f.After.String())
 	return out
 }

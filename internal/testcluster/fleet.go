@@ -36,7 +36,7 @@ const kwokWriters = 16
 
 // StartFleet brings up a control plane with controllers and a scheduler, and kwok, which says for its nodes and their pods what
 // kubelets would say: for thousands of pods that nobody runs. A pod on a fake node becomes ready at once, goes when it is deleted, and
-// otherwise meets the [Fate] of its annotations. It needs no root. Of the config, Clusters is not looked at.
+// otherwise meets the [Fate] of its annotations; it has no processes and no log. It needs no root. Of the config, Clusters is not looked at.
 func StartFleet(ctx context.Context, cfg Config) (*Bed, error) {
 	b, c, err := startLoopback(ctx, cfg)
 	if err != nil {
@@ -93,7 +93,7 @@ func (c *source) startKwok() error {
 	if err := os.WriteFile(config, []byte(all), 0o644); err != nil {
 		return err
 	}
-	return c.start("kwok", "--config", config, "--kubeconfig", filepath.Join(c.Dir, "dns.kubeconfig"),
+	return c.start("kwok", "--config", config, "--kubeconfig", filepath.Join(c.Dir, "kwok.kubeconfig"),
 		"--manage-all-nodes=false", "--manage-nodes-with-label-selector="+fakeLabel, "--cidr="+podNet, "--node-ip=127.0.0.1",
 		fmt.Sprintf("--node-lease-duration-seconds=%d", c.cfg.leaseSeconds()))
 }

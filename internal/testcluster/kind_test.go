@@ -49,3 +49,17 @@ func TestAnUnknownBackendIsRefused(t *testing.T) {
 		t.Errorf("backend %q, %v", b, err)
 	}
 }
+
+func TestProcessesOfPodsInANodeOfKind(t *testing.T) {
+	k := &kind{container: "0123456789ab"}
+	for group, want := range map[string]bool{
+		"0::/system.slice/docker-0123456789ab.scope/kubelet.slice/kubelet-kubepods.slice/x": true,
+		"5:memory:/docker/0123456789ab/kubelet/kubepods/burstable/podx/y":                   true,
+		"0::/system.slice/docker-0123456789ab.scope/system.slice/kubelet.service":           false,
+		"0::/system.slice/docker-ba9876543210.scope/kubelet.slice/kubelet-kubepods.slice/x": false,
+	} {
+		if got := k.ofPods(group); got != want {
+			t.Errorf("%s: %t, want %t", group, got, want)
+		}
+	}
+}
