@@ -189,8 +189,6 @@ func testAway(ctx context.Context, t *testing.T, b *apiBench) {
 }
 
 func testSilent(ctx context.Context, t *testing.T, b *apiBench) {
-	t.Setenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "2") // the client library asks a silent peer after 30 s, and waits 15 s
-	t.Setenv("HTTP2_PING_TIMEOUT_SECONDS", "2")
 	g, access := newGate(t, b.Rest)
 	rt := b.ready(ctx, b.config(access))
 	g.hush()
