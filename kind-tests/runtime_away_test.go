@@ -146,7 +146,7 @@ func (g *gate) speak() {
 const perSecond = 5
 
 func testAway(ctx context.Context, t *testing.T, b *apiBench) {
-	g, access := newGate(t, b.Rest)
+	g, access := newGate(t, b.spoke)
 	rt, w := b.ready(ctx, b.config(access)), session()
 	b.startWorkload(ctx, rt, w)
 	b.awaitState(ctx, rt, w.ID, spoke.WorkloadRunning)
@@ -189,7 +189,7 @@ func testAway(ctx context.Context, t *testing.T, b *apiBench) {
 }
 
 func testSilent(ctx context.Context, t *testing.T, b *apiBench) {
-	g, access := newGate(t, b.Rest)
+	g, access := newGate(t, b.spoke)
 	rt := b.ready(ctx, b.config(access))
 	g.hush()
 	began := time.Now()
