@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,15 @@ import (
 	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/spoke/harness/local"
 )
+
+// TestMain makes this binary the program itself, when a test runs it so.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_AS_PROGRAM") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // supervisor is the harness behind a socket: it keeps what it was asked.
 type supervisor struct {
@@ -170,9 +180,69 @@ func TestExitCodes(t *testing.T) {
 
 // A path is a description, also one that is called like a command in its folder.
 func TestDescriptionsAreNotCommands(t *testing.T) {
-	for arg, want := range map[string]bool{"state": true, "/run/x/workload.json": false, "./state": false, "signals": false} {
+	for arg, want := range map[string]bool{"state": true, "pod": true, "install": true, "/run/x/workload.json": false, "./state": false, "signals": false} {
 		if isCommand(arg) != want {
 			t.Errorf("%s: %v", arg, !want)
 		}
+	}
+}
+
+// The program is copied as a whole, over an older one too, and may be executed by everybody.
+func TestInstall(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "nave-harness")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range []string{"", "an older one"} {
+		if before != "" {
+			if err := os.WriteFile(path, []byte(before), 0o400); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var errOut strings.Builder
+		if code := (&program{errOut: &errOut}).run(t.Context(), []string{"install", path}); code != 0 {
+			t.Fatalf("exit %d: %s", code, errOut.String())
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != string(want) {
+			t.Errorf("%d bytes of %d were copied, %v", len(got), len(want), err)
+		}
+		if fi, err := os.Stat(path); err != nil || fi.Mode() != 0o755 {
+			t.Errorf("%v, %v", fi.Mode(), err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+			t.Errorf("beside it there is %v, %v", entries, err)
+		}
+	}
+	for args, want := range map[string]int{"install": 2, "install relative": 2, "install /a /b": 2, "install " + dir + "/none/x": 1, "install " + dir: 1, "pod now": 2} {
+		var errOut strings.Builder
+		if code := (&program{errOut: &errOut}).run(t.Context(), strings.Fields(args)); code != want {
+			t.Errorf("%s: exit %d, %s", args, code, errOut.String())
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".nave-harness-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// In a pod the program says which variable is missing, where the platform and where people look.
+func TestPodWithoutItsVariables(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "termination-log")
+	cmd := exec.Command(self, "pod")
+	cmd.Env = []string{"TEST_AS_PROGRAM=1", "NAVE_WORKLOAD=w", "NAVE_EXIT_FILE=" + file}
+	out, err := cmd.CombinedOutput()
+	text, rerr := os.ReadFile(file)
+	if code := cmd.ProcessState.ExitCode(); code != 2 || rerr != nil || !strings.Contains(string(out), "NAVE_SPOKE") || !strings.Contains(string(text), "NAVE_SPOKE") {
+		t.Errorf("exit %d (%v), printed %q, left %q (%v)", code, err, out, text, rerr)
 	}
 }

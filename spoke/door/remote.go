@@ -80,7 +80,6 @@ func newRemoteServer(d *Door, s *server) *grpc.Server {
 		grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(16<<10),
 		grpc.WriteBufferSize(16<<10),
-		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleWithin, Time: aliveAfter, Timeout: aliveWithin}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: aliveLeast, PermitWithoutStream: true}),
@@ -174,7 +173,7 @@ func (remoteCredentials) ClientHandshake(context.Context, string, net.Conn) (net
 
 // Info implements [credentials.TransportCredentials].
 func (remoteCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements [credentials.TransportCredentials].

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,7 +166,7 @@ func (a *afar) config() *tls.Config {
 func (a *afar) dial(creds credentials.TransportCredentials, token, workload string, options ...grpc.DialOption) harnessv1.HarnessClient {
 	a.t.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+a.at, append([]grpc.DialOption{grpc.WithTransportCredentials(creds),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 20 * time.Second, Backoff: backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}}),
 		grpc.WithPerRPCCredentials(headers{harnessv1.HeaderToken: token, harnessv1.HeaderWorkload: workload})}, options...)...)
 	if err != nil {
 		a.t.Fatal(err)
@@ -298,6 +299,32 @@ func TestRemoteConfig(t *testing.T) {
 	}
 	if err := d.Run(t.Context(), &handler{}); api.FieldOf(err) != "Remote.Listen" {
 		t.Errorf("on a port that is taken: %v", err)
+	}
+}
+
+// Without a certificate nobody comes in, and the operator is told why; with one again everybody does.
+func TestWithoutACertificate(t *testing.T) {
+	var away atomic.Bool
+	a := openAfar(t, func(c *door.Config) {
+		certificate := c.Remote.Certificate
+		c.Remote.Certificate = func() (*tls.Certificate, error) {
+			if away.Load() {
+				return nil, errors.New("the disk is away")
+			}
+			return certificate()
+		}
+	})
+	away.Store(true)
+	r := &harnessv1.DescribeRequest{Workload: id.String()}
+	if _, err := a.client().Describe(t.Context(), r); status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "disk") {
+		t.Errorf("without one: %v", err)
+	}
+	if !strings.Contains(a.log.String(), "level=ERROR") || !strings.Contains(a.log.String(), "the disk is away") {
+		t.Errorf("the log says %s", a.log)
+	}
+	away.Store(false)
+	if _, err := a.client().Describe(t.Context(), r); err != nil {
+		t.Errorf("with one: %v", err)
 	}
 }
 

@@ -184,7 +184,7 @@ func (h *Harness) env(lost bool) []string {
 		env = append(env, e.Name+"="+e.Value)
 	}
 	if w.Path == "" {
-		env = append(ofImage(h.c.Environ), env...)
+		env = append(ofImage(h.c.Environ, h.c.Program), env...)
 	}
 	return lastOfEach(env)
 }

@@ -1,7 +1,8 @@
 // Package harness is the supervisor inside a workload: it drives the agent program and reports to the spoke.
 //
-// The way of a signal: the runtime wrote a description and started the program; [Harness.Run] makes the state directory what
-// the attempt begins from, puts files in place and runs the init scripts; the link attaches at the spoke's socket, asks for
+// The way of a signal: the runtime wrote a description and started the program ([Main]), or started it in a pod, where it asks the
+// spoke for the description ([Pod]); [Harness.Run] makes the state directory what
+// the attempt begins from, puts files in place and runs the init scripts; the link attaches at the spoke ([Spoke] says where that is), asks for
 // leases and brings orders into the inbox; the pure next decides what to do; a turn runs the agent's program; what it says
 // becomes events in the outbox; the link sends them, and they are forgotten when the spoke says that they are durable. When
 // everything that the turn started is gone, a checkpoint of the state is taken, and the turn record follows and names it. Then
@@ -23,7 +24,8 @@
 //  6. The marker that the state is as in a checkpoint is gone before anything of the agent runs. What checkpoint.saved names
 //     covers every event before it: it is taken after the last turn that began.
 //  7. Restoring, taking and saving need no lease: nothing of the agent runs meanwhile.
-//  8. The agent gets the environment that its description grants and nothing of the harness's own.
+//  8. The agent gets the environment that its description grants and nothing of the harness's own. In a pod it gets that of the
+//     image too, and sees neither the memory nor the environment of the harness.
 //  9. The harness outlives the spoke: it dials again for ever.
 //  10. A request for permission has the same id when the same turn is run again. Each gets one answer, and the event that says
 //     so comes before the agent acts on it.
@@ -31,6 +33,7 @@
 //     with later ones.
 //  12. Deltas are sent after every event, and dropped rather than waited for.
 //  13. The local API answers while the agent may act. The same turn sends the same signals under the same keys.
+//  14. A token goes to nobody but the spoke that the authority vouches for, and is in no error and no log.
 //
 // next and approvals do no I/O and read no clock. The package never imports the spoke's adapters and never talks to the hub. It is made
 // for a process of its own: between turns it kills every child of the process. Its goroutines belong to [Harness.Run].

@@ -102,6 +102,46 @@ func FuzzDescription(f *testing.F) {
 	})
 }
 
+// FuzzDescribed: a description that a spoke answers is refused, or is of the workload that was asked for and names all that a
+// harness in a pod needs; making one panics for none.
+func FuzzDescribed(f *testing.F) {
+	const id = "01j00000000000000000000000-0-1-1"
+	good := &harnessv1.Workload{Id: id, Session: "s", Protocol: "acp", Command: []string{"agent"}, TurnLimit: durationpb.New(time.Minute),
+		State: "/nave/state/checkpoints", Home: "/nave/state/home", Workspace: "/nave/state/workspace", Temp: "/tmp", McpServers: []*harnessv1.McpServer{{Name: "a", Url: "http://127.0.0.1:1"}}}
+	for _, change := range []func(*harnessv1.Workload){func(*harnessv1.Workload) {}, func(w *harnessv1.Workload) { w.Id = "another" }, func(w *harnessv1.Workload) { w.Home = "home" },
+		func(w *harnessv1.Workload) { w.Socket, w.ExitFile = "/s", "/e" }, func(w *harnessv1.Workload) { w.Command = nil }} {
+		w := proto.Clone(good).(*harnessv1.Workload)
+		change(w)
+		b, err := proto.Marshal(w)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	spoke := Spoke{Address: "127.0.0.1:1", Authority: testAuthority(f), TokenFile: "/token"}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var w harnessv1.Workload
+		if proto.Unmarshal(b, &w) != nil {
+			return
+		}
+		h, err := described(Config{Spoke: spoke, InPod: true, Log: slog.New(slog.DiscardHandler)}, &w, id, "/dev/termination-log")
+		if err != nil {
+			if api.FieldOf(err) == "" {
+				t.Errorf("an error without a field: %v", err)
+			}
+			return
+		}
+		if h.w.Id != id || h.exit != (exitFile{"/dev/termination-log", true}) || h.c.Spoke.Socket != "" || len(h.w.Command) == 0 || h.w.TurnLimit.AsDuration() <= 0 {
+			t.Errorf("taken: %v, as %+v", &w, h.c)
+		}
+		for _, dir := range []string{h.w.State, h.w.Home, h.w.Workspace, h.w.Temp} {
+			if !filepath.IsAbs(dir) {
+				t.Errorf("taken with the directory %q", dir)
+			}
+		}
+	})
+}
+
 // FuzzMemory: what the agent made of the file that says which of its sessions to go on with is a memory within its bound, or
 // none; never an error, and never a file elsewhere.
 func FuzzMemory(f *testing.F) {

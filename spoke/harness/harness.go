@@ -31,6 +31,7 @@ type Config struct {
 	Spoke     Spoke               // default: the workload's socket
 	InPod     bool                // the exit file is written in place, and nothing is put beside it
 	Environ   []string            // of the harness, where it is what the image says; for a workload without a path. Default os.Environ()
+	Program   string              // path of the harness's program, for the same. Default os.Executable()
 
 	// Clock counts leases. Default the boot-time clock, which goes on while the machine sleeps.
 	Clock func() time.Duration
@@ -62,6 +63,9 @@ func (c *Config) validate() error {
 	}
 	if c.Environ == nil && w.Path == "" {
 		c.Environ = os.Environ()
+	}
+	if c.Program == "" {
+		c.Program, _ = os.Executable() // unknown: the agent's programs do without it
 	}
 	c.MaxEvents = orDefault(c.MaxEvents, 4096)
 	c.MaxBytes = orDefault(c.MaxBytes, 8<<20)

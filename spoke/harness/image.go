@@ -1,13 +1,19 @@
 package harness
 
-import "strings"
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+)
 
 // defaultPath is the PATH of an image that names none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // ofImage are the variables of an image among those of a container: without Nave's own, and without what the platform adds for
-// every container (its name, and where services are).
-func ofImage(environ []string) []string {
+// every container (its name, and where services are). The last folder of the path is that of the harness's program, so that the
+// agent's programs find it.
+func ofImage(environ []string, program string) []string {
 	services := make(map[string]bool) // by the prefix of their variables
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
@@ -16,19 +22,22 @@ func ofImage(environ []string) []string {
 		}
 	}
 	var out []string
-	path := false
+	path := defaultPath
 	for _, kv := range environ {
-		name, _, ok := strings.Cut(kv, "=")
+		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" || name == "HOSTNAME" || strings.HasPrefix(name, "NAVE_") || strings.HasPrefix(name, "KUBERNETES_") || ofService(name, services) {
 			continue
 		}
-		path = path || name == "PATH"
+		if name == "PATH" {
+			path = cmp.Or(value, defaultPath)
+			continue
+		}
 		out = append(out, kv)
 	}
-	if !path {
-		out = append(out, "PATH="+defaultPath)
+	if dir := filepath.Dir(program); filepath.IsAbs(program) && !slices.Contains(filepath.SplitList(path), dir) {
+		path += string(filepath.ListSeparator) + dir
 	}
-	return out
+	return append(out, "PATH="+path)
 }
 
 // ofService tells whether a variable says where a service is: X_SERVICE_HOST, X_SERVICE_PORT, X_SERVICE_PORT_NAME, X_PORT,

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -108,12 +109,7 @@ func begin(ctx context.Context, c Config, workload, exit string, patience time.D
 	if err != nil {
 		return nil, &startError{api.StartFailureConfig, err}
 	}
-	if err := described(w, workload); err != nil {
-		return nil, &startError{api.StartFailureConfig, err}
-	}
-	w.ExitFile = exit
-	c.Workload = w
-	h, err := New(c)
+	h, err := described(c, w, workload, exit)
 	if err != nil {
 		return nil, &startError{api.StartFailureConfig, err}
 	}
@@ -125,30 +121,27 @@ func begin(ctx context.Context, c Config, workload, exit string, patience time.D
 	return h, nil
 }
 
-// described checks what only a description from afar can be wrong in.
-func described(w *harnessv1.Workload, workload string) error {
-	switch {
-	case w.Id != workload:
-		return api.Invalid("Workload.Id", "the spoke described another workload than %s", workload)
-	case w.Temp == "":
-		return api.Invalid("Workload.Temp", "is missing")
+// described makes a harness for a description that came from afar.
+func described(c Config, w *harnessv1.Workload, workload, exit string) (*Harness, error) {
+	if w.Id != workload {
+		return nil, api.Invalid("Workload", "the spoke described another workload than %s", workload)
 	}
-	return nil
+	for _, dir := range []string{w.State, w.Home, w.Workspace, w.Temp} {
+		if !filepath.IsAbs(dir) {
+			return nil, api.Invalid("Workload", "%q: want absolute directories for state, home, workspace and temporary files", dir)
+		}
+	}
+	w.ExitFile = exit
+	c.Workload = w
+	return New(c)
 }
 
 // describe asks the spoke what to run, until it says so, or has refused for as long as patience.
 func describe(ctx context.Context, s Spoke, workload string, log *slog.Logger, patience time.Duration) (*harnessv1.Workload, error) {
-	cc, err := s.dial(workload)
-	if err != nil {
-		return nil, err
-	}
-	defer cc.Close()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	var refused time.Time // since when; zero: it does not refuse
 	for pause, said := describePauseMin, ""; ; pause = min(2*pause, describePauseMax) {
-		cctx, cancel := context.WithTimeout(ctx, describeLimit)
-		w, err := harnessv1.NewHarnessClient(cc).Describe(cctx, &harnessv1.DescribeRequest{Workload: workload})
-		cancel()
+		w, err := s.describe(ctx, workload)
 		switch {
 		case err == nil:
 			return w, nil
@@ -172,6 +165,18 @@ func describe(ctx context.Context, s Spoke, workload string, log *slog.Logger, p
 		}
 		t.Stop()
 	}
+}
+
+// describe asks once, on a connection of its own: the spoke ends one on which it refused too often.
+func (s *Spoke) describe(ctx context.Context, workload string) (*harnessv1.Workload, error) {
+	cc, err := s.dial(workload)
+	if err != nil {
+		return nil, err
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(ctx, describeLimit)
+	defer cancel()
+	return harnessv1.NewHarnessClient(cc).Describe(ctx, &harnessv1.DescribeRequest{Workload: workload})
 }
 
 // refusal tells an answer that asking again does not change, as a rule, from a spoke that is away.

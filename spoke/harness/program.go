@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -117,14 +118,27 @@ func (p program) end(ctx, alive context.Context, pid int) error {
 	return nil
 }
 
-// awaitExit waits until a child has ended, and leaves it to be reaped.
+// awaitExit waits until a child has ended, and leaves it to be reaped. Orphans that end meanwhile are reaped: a turn may be long
+// and leave many.
 func awaitExit(pid int) {
 	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOWAIT, nil)
+		switch ended := pidOf(&info); {
+		case errors.Is(err, unix.EINTR):
+		case err != nil || ended == pid || ended <= 0:
 			return
+		default:
+			_, _ = syscall.Wait4(ended, nil, syscall.WNOHANG, nil)
 		}
 	}
+}
+
+// pidOf is whom waitid names: the first field of the union, which begins where a pointer may: waitid(2).
+func pidOf(info *unix.Siginfo) int {
+	const word = unsafe.Sizeof(uintptr(0))
+	const at = (unsafe.Offsetof(info.Code) + unsafe.Sizeof(info.Code) + word - 1) / word * word
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(info), at)))
 }
 
 // killChildren kills and reaps every child of this process until there is none. Orphans of the agent become children of

@@ -3,7 +3,8 @@
 //
 // The way of a description: a runtime on the same machine writes a [Workload] into a file and starts the harness with its path.
 // In a pod there is no such file: the harness finds the variables of environment.go, dials the spoke over TLS, proves by a
-// token which pod it is, and asks for its description with Describe. So nothing of an agent is in a pod's specification.
+// token which pod it is, and asks for its description with Describe. So nothing of an agent is in a pod's specification. Each of
+// its calls has the headers of environment.go.
 //
 // Invariants:
 //
