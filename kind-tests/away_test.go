@@ -5,106 +5,14 @@ package kindtests
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"sync"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/nave-dev/nave/internal/run"
 	"github.com/nave-dev/nave/internal/testcluster"
 )
-
-// gate is a way to an API server that can be shut: then it refuses connections, as the machine of an API server that has crashed does.
-type gate struct {
-	t       testing.TB
-	to      string
-	address string // where it listens
-	group   *run.Group
-
-	mu       sync.Mutex
-	listener net.Listener // nil: it is shut
-	conns    map[net.Conn]bool
-}
-
-// newGate makes an open gate on loopback, which is shut when the test ends.
-func newGate(t testing.TB, to string) *gate {
-	t.Helper()
-	g := &gate{t: t, to: to, address: "127.0.0.1:0", group: run.NewGroup(context.Background()), conns: map[net.Conn]bool{}}
-	g.open()
-	t.Cleanup(func() {
-		g.shut()
-		if err := g.group.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
-	return g
-}
-
-func (g *gate) open() {
-	g.t.Helper()
-	l, err := net.Listen("tcp", g.address)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.mu.Lock()
-	g.listener, g.address = l, l.Addr().String()
-	g.mu.Unlock()
-	g.group.Go("gate", func(context.Context) error {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return nil // shut
-			}
-			g.group.Go("way there", func(context.Context) error { g.pass(in); return nil })
-		}
-	})
-}
-
-// shut ends every connection and takes no new one.
-func (g *gate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.listener != nil {
-		g.listener.Close()
-		g.listener = nil
-	}
-	for c := range g.conns {
-		c.Close()
-	}
-	clear(g.conns)
-}
-
-// pass carries a connection until one of its ends is closed.
-func (g *gate) pass(in net.Conn) {
-	defer in.Close()
-	out, err := net.Dial("tcp", g.to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	if !g.take(in, out) {
-		return
-	}
-	g.group.Go("way back", func(context.Context) error {
-		_, _ = io.Copy(in, out)
-		in.Close()
-		return nil
-	})
-	_, _ = io.Copy(out, in)
-}
-
-func (g *gate) take(conns ...net.Conn) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, c := range conns {
-		g.conns[c] = true
-	}
-	return g.listener != nil
-}
 
 // throughGate writes an access to a cluster that goes through a gate.
 func (w *federated) throughGate(c *testcluster.Cluster) (*gate, string) {
@@ -112,10 +20,8 @@ func (w *federated) throughGate(c *testcluster.Cluster) (*gate, string) {
 	config, err := clientcmd.LoadFromFile(c.Kubeconfig)
 	w.must(err)
 	at := config.Clusters[config.Contexts[config.CurrentContext].Cluster]
-	server, err := url.Parse(at.Server)
-	w.must(err)
-	g := newGate(w.t, server.Host)
-	at.Server, at.TLSServerName = "https://"+g.address, server.Hostname()
+	g, through := newGate(w.t, c.Rest)
+	at.Server, at.TLSServerName = through.Host, through.ServerName
 	file := w.Path(c.Name + ".kubeconfig")
 	w.must(clientcmd.WriteToFile(*config, file))
 	return g, file
