@@ -20,8 +20,8 @@ func (w *federated) throughGate(c *testcluster.Cluster) (*gate, string) {
 	config, err := clientcmd.LoadFromFile(c.Kubeconfig)
 	w.must(err)
 	at := config.Clusters[config.Contexts[config.CurrentContext].Cluster]
-	g, access := newGate(w.t, c.Rest)
-	at.Server, at.TLSServerName = access.Host, access.TLSClientConfig.ServerName
+	g, through := newGate(w.t, c.Rest)
+	at.Server, at.TLSServerName = through.Host, through.ServerName
 	file := w.Path(c.Name + ".kubeconfig")
 	w.must(clientcmd.WriteToFile(*config, file))
 	return g, file
