@@ -19,10 +19,11 @@ const leeway = jwt.DefaultLeeway
 // algorithms are those that API servers sign with.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
 
-// The claims that are about which pods there are.
+// The claims that may not fit although nothing is wrong with who bears the token.
 const (
-	claimPod = "pod" // the name for which somebody asks
-	claimUID = "kubernetes.io.pod.uid"
+	claimPod    = "pod" // the name for which somebody asks
+	claimUID    = "kubernetes.io.pod.uid"
+	claimExpiry = "exp"
 )
 
 // misfit says why a token is refused. It is for the log.
@@ -110,7 +111,7 @@ func (c claims) fit(w wanted) error {
 		at    *jwt.NumericDate
 		ok    func(time.Time) bool
 	}{
-		{"exp", c.Expiry, func(at time.Time) bool { return w.now.Add(-leeway).Before(at) }},
+		{claimExpiry, c.Expiry, func(at time.Time) bool { return w.now.Add(-leeway).Before(at) }},
 		{"nbf", c.NotBefore, func(at time.Time) bool { return !w.now.Add(leeway).Before(at) }},
 		{"iat", c.IssuedAt, func(at time.Time) bool { return !w.now.Add(leeway).Before(at) }},
 	} {

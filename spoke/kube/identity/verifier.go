@@ -89,15 +89,28 @@ func (v *Verifier) Verify(ctx context.Context, id spoke.WorkloadID, token string
 	err := v.verify(ctx, pod, token)
 	var why *misfit
 	if errors.As(err, &why) {
-		if why.claim == claimPod || why.claim == claimUID {
-			if err := v.c.Complete(); err != nil {
-				return unavailable(fmt.Errorf("the pods are not known: %w", err))
-			}
+		if err := v.doubt(why); err != nil {
+			return unavailable(err)
 		}
 		v.refusals.add(pod, why)
 		return errRefused
 	}
 	return err
+}
+
+// doubt returns why the misfit is no evidence against the bearer; nil when it is. It takes no token for right.
+func (v *Verifier) doubt(why *misfit) error {
+	switch why.claim {
+	case claimPod, claimUID:
+		if err := v.c.Complete(); err != nil {
+			return fmt.Errorf("the pods are not known: %w", err)
+		}
+	case claimExpiry:
+		if err := v.keys.away(); err != nil {
+			return fmt.Errorf("no pod gets a new token while the API server is away: %w", err)
+		}
+	}
+	return nil
 }
 
 func (v *Verifier) verify(ctx context.Context, pod, token string) error {
