@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/nave-dev/nave/api"
@@ -75,7 +74,7 @@ func (c *Config) validate() error {
 // Runtime implements [spoke.Runtime] by pods.
 type Runtime struct {
 	c    Config
-	core corev1client.CoreV1Interface
+	core *core
 	wake chan struct{} // holds one token when there may be something to do; full means that Run will look anyway
 
 	mu      sync.Mutex
@@ -134,7 +133,7 @@ func New(c Config) (*Runtime, error) {
 		of.QPS, of.Burst = 50, 100
 	}
 	of.UserAgent = cmp.Or(of.UserAgent, nameManager)
-	core, err := corev1client.NewForConfig(of)
+	core, err := newCore(of)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the API server: %w", err)
 	}

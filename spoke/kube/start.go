@@ -231,7 +231,7 @@ func (r *Runtime) imageVolumes(ctx context.Context) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	b, err := r.core.RESTClient().Get().AbsPath("/version").DoRaw(ctx)
+	b, err := r.core.version(ctx)
 	if err != nil {
 		return false, call{"get", "the version of the API server", ""}.fail(err)
 	}
