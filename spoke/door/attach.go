@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,7 +42,7 @@ func (s *server) Attach(stream attachment) error {
 	}
 	id, err := s.verified(stream.Context(), hello)
 	if err != nil {
-		s.d.c.Log.Warn("harness refused", "workload", hello.Workload, "err", err)
+		s.d.sayer.say(slog.LevelWarn, "harness refused", "workload", fmt.Sprintf("%.80s", hello.Workload), "err", err)
 		return err
 	}
 	r, ok := s.d.enter(id)
@@ -97,7 +98,7 @@ func (s *server) verified(ctx context.Context, hello *harnessv1.Hello) (spoke.Wo
 func (s *server) caller(ctx context.Context, workload string) (spoke.WorkloadID, error) {
 	id, err := spoke.ParseWorkloadID(workload)
 	if err != nil {
-		return id, status.Errorf(codes.InvalidArgument, "workload: %v", err)
+		return id, status.Errorf(codes.InvalidArgument, "workload: %.200s", err.Error()) // it repeats what may be long
 	}
 	if known, remote := ctx.Value(callerKey{}).(spoke.WorkloadID); remote { // its token was verified
 		if id != known {

@@ -2,6 +2,7 @@ package door
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -34,7 +35,7 @@ func (s *server) Describe(ctx context.Context, m *harnessv1.DescribeRequest) (*h
 	defer s.d.describes.leave()
 	w, err := s.d.c.Remote.Describe(ctx, id)
 	if err != nil {
-		s.d.c.Log.Warn("workload not described", "workload", id, "err", err)
+		s.d.sayer.say(slog.LevelWarn, "workload not described", "workload", id, "err", err)
 		return nil, asStatus(err)
 	}
 	if w.GetId() != id.String() {

@@ -1,7 +1,9 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,7 +63,10 @@ func (f exitFile) overwrite(e *harnessv1.Exit) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(f.path, os.O_WRONLY, 0) // one of another user in a shared directory may be written, but not made
+	if errors.Is(err, fs.ErrNotExist) {
+		file, err = os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	}
 	if err != nil {
 		return fmt.Errorf("write the exit file: %w", err)
 	}
