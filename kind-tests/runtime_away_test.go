@@ -146,7 +146,7 @@ func (g *gate) speak() {
 const perSecond = 5
 
 func testAway(ctx context.Context, t *testing.T, b *apiBench) {
-	g, access := newGate(t, b.Rest)
+	g, access := newGate(t, b.spoke)
 	rt, w := b.ready(ctx, b.config(access)), session()
 	b.startWorkload(ctx, rt, w)
 	b.awaitState(ctx, rt, w.ID, spoke.WorkloadRunning)
@@ -189,9 +189,7 @@ func testAway(ctx context.Context, t *testing.T, b *apiBench) {
 }
 
 func testSilent(ctx context.Context, t *testing.T, b *apiBench) {
-	t.Setenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "2") // the client library asks a silent peer after 30 s, and waits 15 s
-	t.Setenv("HTTP2_PING_TIMEOUT_SECONDS", "2")
-	g, access := newGate(t, b.Rest)
+	g, access := newGate(t, b.spoke)
 	rt := b.ready(ctx, b.config(access))
 	g.hush()
 	began := time.Now()

@@ -120,36 +120,49 @@ func busybox(t *testing.T) string {
 // config is a runtime of a cluster id of its own, with a door on the bridge.
 func (b *runtimeBed) config(ctx context.Context, t *testing.T, d kube.Delivery) runtimetest.Config {
 	t.Helper()
-	at := freeAddress(t, b.hub)
-	authority, err := door.OpenAuthority(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cluster := fmt.Sprintf("01TEST%d", b.n.Add(1))
-	class := strings.ToLower(cluster) // of volumes that are gone with the test
-	c := kube.Config{
-		Rest: b.Rest, Authority: authority.PEM(), Cluster: func() string { return cluster }, Log: logger(t),
-		Settings: kube.Settings{
-			Service: at, Namespaces: kube.Namespaces{Organizations: map[api.OrgID]string{api.DefaultOrg: sessions}},
-			Harness: kube.Harness{Image: harnessImage, Delivery: d}, Pods: kube.Pods{User: podUser, PullPolicy: corev1.PullNever},
-			Flavors:        map[string]kube.Flavor{api.DefaultFlavor: {CPU: quantity("10m"), Memory: quantity("128Mi"), Count: 20}},
-			StorageClasses: []string{class},
-		},
-	}
+	c, authority := b.kube(t, d)
+	class := c.Settings.StorageClasses[0]
 	rt := b.runtime(ctx, t, c)
-	dr, err := door.New(door.Config{
-		Remote: &door.Remote{Listen: at, Certificate: authority.Certificate, Verify: verify, Describe: rt.Describe},
-		Vault:  runtimetest.NoCheckpoints{}, Log: c.Log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	dr := newDoor(t, c, authority, rt)
 	b.volumes(ctx, t, class, 2)
 	return runtimetest.Config{
 		Runtime: rt, Door: dr, Again: func() spoke.Runtime { return b.runtime(ctx, t, c) },
 		KillHarness: killHarness, Running: runningInPods, Image: agentImage,
 		Volumes: []api.Volume{{Name: "state", Mount: "/nave/state", SizeBytes: 1 << 20, Class: class}},
 	}
+}
+
+// kube configures a runtime.
+func (b *runtimeBed) kube(t *testing.T, d kube.Delivery) (kube.Config, *door.Authority) {
+	t.Helper()
+	authority, err := door.OpenAuthority(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := fmt.Sprintf("01TEST%d", b.n.Add(1))
+	class := strings.ToLower(cluster) // of volumes that are gone with the test
+	return kube.Config{
+		Rest: b.Rest, Authority: authority.PEM(), Cluster: func() string { return cluster }, Log: logger(t),
+		Settings: kube.Settings{
+			Service: freeAddress(t, b.hub), Namespaces: kube.Namespaces{Organizations: map[api.OrgID]string{api.DefaultOrg: sessions}},
+			Harness: kube.Harness{Image: harnessImage, Delivery: d}, Pods: kube.Pods{User: podUser, PullPolicy: corev1.PullNever},
+			Flavors:        map[string]kube.Flavor{api.DefaultFlavor: {CPU: quantity("10m"), Memory: quantity("128Mi"), Count: 20}},
+			StorageClasses: []string{class},
+		},
+	}, authority
+}
+
+// newDoor makes the door of a runtime, at the address that its pods dial.
+func newDoor(t *testing.T, c kube.Config, authority *door.Authority, rt *kube.Runtime) *door.Door {
+	t.Helper()
+	d, err := door.New(door.Config{
+		Remote: &door.Remote{Listen: c.Settings.Service, Certificate: authority.Certificate, Verify: verify, Describe: rt.Describe},
+		Vault:  runtimetest.NoCheckpoints{}, Log: c.Log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // runtime makes a runtime and runs it until the test ends.

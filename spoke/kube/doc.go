@@ -18,7 +18,7 @@
 //
 // Invariants:
 //
-//  1. The claim is made before the pod and deleted after nothing of the pod is left.
+//  1. The claim is made before the pod and deleted after the pod has ended.
 //  2. Ended is reported of a pod that was seen terminal, or of one that is confirmed absent: the informer ceased to show it, and
 //     after that both a complete list and a question for it by its name, both answered by the storage and not by a cache,
 //     were without it.

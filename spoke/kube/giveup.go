@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,25 +54,20 @@ var obstacles = map[string]obstacleKind{
 	"CrashLoopBackOff": obstacleCrash,
 }
 
-// waiting says what keeps a pod from running.
+// waiting says what keeps a pod from running. Once its harness has begun nothing does: what becomes of a tool server then is the
+// agent's to see.
 func waiting(pod *corev1.Pod) obstacle {
-	started := false
-	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
-		for _, c := range list {
-			if c.Name == containerHarness && c.State.Waiting == nil && (c.State.Running != nil || c.State.Terminated != nil) {
-				started = true
-			}
-			w := c.State.Waiting
-			if w == nil {
-				continue
-			}
-			if kind, ok := obstacles[w.Reason]; ok && (kind != obstacleCrash || !started) {
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.Name == containerHarness && (c.State.Running != nil || c.State.Terminated != nil) {
+			return obstacle{}
+		}
+	}
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if w := c.State.Waiting; w != nil {
+			if kind, ok := obstacles[w.Reason]; ok {
 				return obstacle{kind, clean(strings.TrimSuffix(fmt.Sprintf("container %s: %s: %s", c.Name, w.Reason, w.Message), ": "))}
 			}
 		}
-	}
-	if started {
-		return obstacle{}
 	}
 	if s := condition(pod, corev1.PodScheduled); s.Status == corev1.ConditionFalse {
 		return obstacle{obstacleNode, clean(strings.TrimSuffix(fmt.Sprintf("no node takes it: %s: %s", s.Reason, s.Message), ": "))}

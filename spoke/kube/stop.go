@@ -106,9 +106,9 @@ func period(pod *corev1.Pod, stopAt, stopBy, now time.Time, grace time.Duration)
 	return max(1, int64((left+time.Second-1)/time.Second)), true
 }
 
-// remove deletes what an ended workload left, the claim last.
+// remove deletes what an ended workload left, the claim last. A pod that is deleted already is its node's to take away.
 func (r *Runtime) remove(ctx context.Context, it item) error {
-	if it.pod != nil {
+	if it.pod != nil && it.pod.DeletionTimestamp == nil {
 		if err := r.deletePod(ctx, it.pod, 1); err != nil {
 			return err
 		}
