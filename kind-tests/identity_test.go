@@ -216,6 +216,18 @@ func TestTokensOfAnAPIServer(t *testing.T) {
 			t.Errorf("the token of the new pod: %v\n%s", err, log)
 		}
 	})
+
+	t.Run("a spoke that may not read the keys", func(t *testing.T) {
+		const role = "system:service-account-issuer-discovery"
+		if err := b.Client.RbacV1().ClusterRoleBindings().Delete(ctx, role, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		await(ctx, t, "the API server refuses to tell its keys, and the log says what to do", func() bool {
+			v, log := b.verifier(ctx, t, 0)
+			err := v.Ready(ctx)
+			return api.CodeOf(err) == api.CodeUnavailable && strings.Contains(log.String(), role)
+		})
+	})
 }
 
 // TestAnAPIServerChangesItsKey kills an API server and brings it back with a further key, by which it signs from then on.

@@ -55,7 +55,7 @@ func newTenants(ctx context.Context, t testing.TB) *tenants {
 
 func acmeSpec() tenant.Spec {
 	return tenant.Spec{
-		Organization: "acme", Namespace: "nave-acme", Manage: true, PoliciesEnforced: true,
+		Organization: "acme", Namespace: "nave-acme", Cluster: "01j9z3t8k5m0n1p2q3r4s5t6v7", Manage: true, PoliciesEnforced: true,
 		SpokeNamespace: spokeNamespace, SpokeServiceAccount: spokeAccount, SpokePort: 7443,
 		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke"},
 		Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "20", Storage: "1Ti"},
@@ -170,6 +170,10 @@ func TestASpokeManagesNamespaces(t *testing.T) {
 	p.managing(ctx, t)
 	p.apply(ctx, t, s)
 	p.clean(ctx, t, s)
+	found, err := p.spoke.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: tenant.LabelCluster + "=" + s.Cluster})
+	if err != nil || len(found.Items) != 1 || found.Items[0].Name != s.Namespace {
+		t.Errorf("a spoke that starts again finds %d namespaces, %v; want its own", len(found.Items), err)
+	}
 	first := p.versions(ctx, t, s)
 	p.apply(ctx, t, s)
 	if diff := cmp.Diff(first, p.versions(ctx, t, s)); diff != "" {
@@ -276,6 +280,7 @@ func (p *tenants) refused(ctx context.Context, t *testing.T, s tenant.Spec) {
 	organization := map[string]string{tenant.LabelOrganization: "acme"}
 	create("nave-foreign", nil, nil)
 	create("nave-chart", organization, nil)
+	create("nave-twin", map[string]string{tenant.LabelOrganization: "acme", tenant.LabelManagedBy: tenant.Manager, tenant.LabelCluster: "another"}, nil)
 	create("nave-adopted", nil, map[string]string{tenant.AnnotationAdopt: "acme"})
 	create("nave-others-adopted", nil, map[string]string{tenant.AnnotationAdopt: "other"})
 	create("nave-ending", nil, map[string]string{tenant.AnnotationAdopt: "acme"})
@@ -289,6 +294,7 @@ func (p *tenants) refused(ctx context.Context, t *testing.T, s tenant.Spec) {
 	}{
 		{"acme", "nave-foreign", api.CodeExists, "annotation nave.dev/adopt=acme"},
 		{"acme", "nave-chart", api.CodeExists, "annotation nave.dev/adopt=acme"},
+		{"acme", "nave-twin", api.CodeExists, `the spoke of cluster "another"`},
 		{"acme", "nave-others-adopted", api.CodeExists, "nave.dev/adopt=acme"},
 		{"other", "nave-acme", api.CodeExists, `belongs to organization "acme"`},
 		{"acme", "nave-ending", api.CodeUnavailable, "being deleted"},
@@ -355,6 +361,7 @@ func (p *tenants) guarded(ctx context.Context, t *testing.T, s tenant.Spec) {
 			return label(s.Namespace, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce-version":"v1.0"}}}`)
 		}, "restricted standard"},
 		"another organization": {func() error { return label(s.Namespace, `{"metadata":{"labels":{"nave.dev/organization":"other"}}}`) }, "gives it over"},
+		"another cluster":      {func() error { return label(s.Namespace, `{"metadata":{"labels":{"nave.dev/cluster":"x"}}}`) }, "gives it over"},
 		"no label": {func() error {
 			return label(s.Namespace, `{"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}`)
 		}, "carries its labels"},

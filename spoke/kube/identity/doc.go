@@ -18,8 +18,10 @@
 //     however many tokens name unknown keys, and only for names of pods that exist. An answer is bounded in size and time.
 //  5. Keys that are five minutes old are asked for again. When the API server is away, known keys count for thirty minutes after
 //     its last answer, then none does: that is longer than a token lives, which the API server alone renews.
-//  6. CodeUnauthenticated says that the token is wrong. CodeUnavailable says that nobody can tell now, and is worth another try:
-//     a key that was not published when the API server was last asked, some seconds ago, may be by then.
+//  6. CodeUnauthenticated says that the token is wrong. CodeUnavailable says that nobody can tell now, and is worth another try. It
+//     is the answer where something does not fit and that is no evidence: a key that was not published when the API server was last
+//     asked, some seconds ago; a pod that is not known while the informer does not know all; a token that expired while the API
+//     server was away, so that no other could be had. None of these is taken for right.
 //
 // The package never imports a runtime, and never asks the API server to review a token: that would be a right over the whole cluster
 // and a round trip for each call. It starts no goroutine but the one of a question under way, which ends within its limit.

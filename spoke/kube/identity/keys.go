@@ -99,6 +99,13 @@ func (k *keys) ask(ctx context.Context, suffices func(*keySet) bool) (*keySet, e
 	return set, nil
 }
 
+// away returns why the last question had no answer; nil when it had one.
+func (k *keys) away() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed
+}
+
 // knownLocked returns the last answer while it counts, and whether it suffices.
 func (k *keys) knownLocked(suffices func(*keySet) bool) (*keySet, bool) {
 	if k.set == nil || k.now().Sub(k.read) >= believed {

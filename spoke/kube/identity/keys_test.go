@@ -68,6 +68,21 @@ func TestKnownKeysOutliveTheAPIServerForABoundedTime(t *testing.T) {
 	})
 }
 
+func TestATokenThatExpiresWhileTheAPIServerIsAway(t *testing.T) {
+	key := newSigner(t, "k1", jose.ES256)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, key)
+		token := key.sign(t, claimsOf(r.id, time.Now()))
+		r.takes(t, token)
+		r.server.set(func(s *server) { s.away = true })
+		time.Sleep(12 * time.Minute)
+		r.refuses(t, token, api.CodeUnavailable) // nobody could give it another
+		r.server.set(func(s *server) { s.away = false })
+		time.Sleep(identity.AskPause)
+		r.refuses(t, token, api.CodeUnauthenticated)
+	})
+}
+
 func TestAFloodOfUnknownKeysAsksOnceInTenSeconds(t *testing.T) {
 	key, stranger := newSigner(t, "k1", jose.ES256), newSigner(t, "k9", jose.ES256)
 	synctest.Test(t, func(t *testing.T) {

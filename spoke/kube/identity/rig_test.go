@@ -194,6 +194,8 @@ type rig struct {
 	server *server
 	id     spoke.WorkloadID
 	log    *log
+
+	complete func() error // nil: the informer knows all pods
 }
 
 // log is what was logged.
@@ -224,6 +226,12 @@ func newRig(t testing.TB, keys ...signer) *rig {
 	r.Verifier, err = identity.New(identity.Config{
 		Rest:     &rest.Config{Host: "https://api.test", Transport: r.server},
 		Audience: audience, ServiceAccount: account, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Complete: func() error {
+			if r.complete == nil {
+				return nil
+			}
+			return r.complete()
+		},
 		Pod: func(name string) (string, string, bool) { return namespace, podUID, name == r.id.String() },
 	})
 	if err != nil {

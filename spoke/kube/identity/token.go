@@ -19,6 +19,13 @@ const leeway = jwt.DefaultLeeway
 // algorithms are those that API servers sign with.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
 
+// The claims that may not fit although nothing is wrong with who bears the token.
+const (
+	claimPod    = "pod" // the name for which somebody asks
+	claimUID    = "kubernetes.io.pod.uid"
+	claimExpiry = "exp"
+)
+
 // misfit says why a token is refused. It is for the log.
 type misfit struct {
 	claim string // what did not fit
@@ -92,23 +99,10 @@ type wanted struct {
 	now                     time.Time
 }
 
-// fit returns nil when every claim fits, else a [misfit] about the first that does not.
+// fit returns nil when every claim fits, else a [misfit] about the first that does not. The pod comes last, so that only a token
+// which is right in everything else is told that nobody knows the pod.
 func (c claims) fit(w wanted) error {
 	b := c.Bound
-	for _, is := range []struct {
-		claim, said, want string
-	}{
-		{"iss", c.Issuer, w.issuer},
-		{"sub", c.Subject, "system:serviceaccount:" + w.namespace + ":" + w.account},
-		{"kubernetes.io.serviceaccount.name", b.ServiceAccount.Name, w.account},
-		{"kubernetes.io.namespace", b.Namespace, w.namespace},
-		{"kubernetes.io.pod.name", b.Pod.Name, w.pod},
-		{"kubernetes.io.pod.uid", b.Pod.UID, w.uid},
-	} {
-		if is.said != is.want || is.want == "" {
-			return &misfit{claim: is.claim, said: is.said, want: is.want}
-		}
-	}
 	if !slices.Equal(c.Audience, jwt.Audience{w.audience}) { // who else gets the token could bear it
 		return &misfit{claim: "aud", said: fmt.Sprint([]string(c.Audience)), want: w.audience}
 	}
@@ -117,12 +111,26 @@ func (c claims) fit(w wanted) error {
 		at    *jwt.NumericDate
 		ok    func(time.Time) bool
 	}{
-		{"exp", c.Expiry, func(at time.Time) bool { return w.now.Add(-leeway).Before(at) }},
+		{claimExpiry, c.Expiry, func(at time.Time) bool { return w.now.Add(-leeway).Before(at) }},
 		{"nbf", c.NotBefore, func(at time.Time) bool { return !w.now.Add(leeway).Before(at) }},
 		{"iat", c.IssuedAt, func(at time.Time) bool { return !w.now.Add(leeway).Before(at) }},
 	} {
 		if is.at == nil || !is.ok(is.at.Time()) {
 			return &misfit{claim: is.claim, said: stamp(is.at), want: "valid at " + w.now.UTC().Format(time.RFC3339)}
+		}
+	}
+	for _, is := range []struct {
+		claim, said, want string
+	}{
+		{"iss", c.Issuer, w.issuer},
+		{"sub", c.Subject, "system:serviceaccount:" + w.namespace + ":" + w.account},
+		{"kubernetes.io.serviceaccount.name", b.ServiceAccount.Name, w.account},
+		{"kubernetes.io.namespace", b.Namespace, w.namespace},
+		{"kubernetes.io.pod.name", b.Pod.Name, w.pod},
+		{claimUID, b.Pod.UID, w.uid},
+	} {
+		if is.said != is.want || is.want == "" {
+			return &misfit{claim: is.claim, said: is.said, want: is.want}
 		}
 	}
 	return nil

@@ -22,6 +22,9 @@ type Config struct {
 	// Pod returns the namespace and the uid of the pod of this name, as the informer has it; false when it has none. It is asked for
 	// names that callers made up, by several goroutines, and answers at once. Required.
 	Pod func(name string) (namespace string, uid string, ok bool)
+	// Complete is nil while Pod knows every pod. While it is not, a pod that Pod does not know may exist all the same, and nobody can
+	// tell whose a token is that names it. Default: Pod always knows.
+	Complete func() error
 	// ServiceAccount is the name of the service account of all sessions. Required.
 	ServiceAccount string
 	// Log gets refusals and what goes wrong with the keys. Required.
@@ -45,6 +48,9 @@ func (c *Config) validate() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Complete == nil {
+		c.Complete = func() error { return nil }
 	}
 	return nil
 }
@@ -83,10 +89,28 @@ func (v *Verifier) Verify(ctx context.Context, id spoke.WorkloadID, token string
 	err := v.verify(ctx, pod, token)
 	var why *misfit
 	if errors.As(err, &why) {
+		if err := v.doubt(why); err != nil {
+			return unavailable(err)
+		}
 		v.refusals.add(pod, why)
 		return errRefused
 	}
 	return err
+}
+
+// doubt returns why the misfit is no evidence against the bearer; nil when it is. It takes no token for right.
+func (v *Verifier) doubt(why *misfit) error {
+	switch why.claim {
+	case claimPod, claimUID:
+		if err := v.c.Complete(); err != nil {
+			return fmt.Errorf("the pods are not known: %w", err)
+		}
+	case claimExpiry:
+		if err := v.keys.away(); err != nil {
+			return fmt.Errorf("no pod gets a new token while the API server is away: %w", err)
+		}
+	}
+	return nil
 }
 
 func (v *Verifier) verify(ctx context.Context, pod, token string) error {
@@ -96,7 +120,7 @@ func (v *Verifier) verify(ctx context.Context, pod, token string) error {
 	}
 	namespace, uid, ok := v.c.Pod(pod)
 	if !ok { // asked before the keys, so that names which somebody made up lead to no question
-		return &misfit{claim: "pod", want: "a pod that exists"}
+		return &misfit{claim: claimPod, want: "a pod that exists"}
 	}
 	found, err := v.keys.find(ctx, t.Headers[0].KeyID)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/kube/identity"
 )
 
@@ -117,6 +118,32 @@ func TestATokenOfAPodThatTheInformerDoesNotHave(t *testing.T) {
 	if n := r.server.count(); n != 0 {
 		t.Errorf("a name that does not exist led to %d questions to the API server", n)
 	}
+}
+
+func TestAnInformerThatHasNotCaughtUpIsNoEvidence(t *testing.T) {
+	key, behind := newSigner(t, "k1", jose.ES256), errors.New("not synced")
+	r := newRig(t, key)
+	state := behind
+	r.complete = func() error { return state }
+	refused := func(what string, id spoke.WorkloadID, token string, code api.Code) {
+		t.Helper()
+		err := r.Verify(t.Context(), id, token)
+		if api.CodeOf(err) != code || strings.Contains(err.Error(), behind.Error()) || errors.Is(err, behind) != (code == api.CodeUnavailable) {
+			t.Errorf("%s: %v, want %s", what, err, code)
+		}
+	}
+	now, unknown := time.Now(), workload(2)
+	another := with(claimsOf(r.id, now), "kubernetes.io/pod/uid", "0")
+	refused("a pod that is not known yet", unknown, key.sign(t, claimsOf(unknown, now)), api.CodeUnavailable)
+	refused("a pod that was made again", r.id, key.sign(t, another), api.CodeUnavailable)
+	refused("a token of another service", r.id, key.sign(t, with(another, "aud", "vault")), api.CodeUnauthenticated)
+	refused("a token that has expired", r.id, key.sign(t, with(another, "exp", now.Add(-time.Hour).Unix())), api.CodeUnauthenticated)
+	refused("garbage", r.id, "garbage", api.CodeUnauthenticated)
+	r.takes(t, key.sign(t, claimsOf(r.id, now)))
+
+	state = nil
+	refused("a pod that does not exist", unknown, key.sign(t, claimsOf(unknown, now)), api.CodeUnauthenticated)
+	refused("a pod that was, of this name", r.id, key.sign(t, another), api.CodeUnauthenticated)
 }
 
 func TestTheLogOfRefusalsIsBounded(t *testing.T) {

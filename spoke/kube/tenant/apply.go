@@ -56,6 +56,7 @@ func (k *Keeper) Apply(ctx context.Context, s Spec) error {
 // namespace makes the namespace, or repairs one that is ours.
 func (k *Keeper) namespace(ctx context.Context, want *unstructured.Unstructured) error {
 	op, organization := "make namespace "+want.GetName(), want.GetLabels()[LabelOrganization]
+	cluster := want.GetLabels()[LabelCluster]
 	is, err := k.at(want).Get(ctx, want.GetName(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		// Not by applying, which would take over a namespace that somebody else makes meanwhile.
@@ -69,7 +70,7 @@ func (k *Keeper) namespace(ctx context.Context, want *unstructured.Unstructured)
 	if err != nil {
 		return failed(op, err, remedies["Namespace"])
 	}
-	if err := ours(is, organization); err != nil {
+	if err := ours(is, organization, cluster); err != nil {
 		return &api.Error{Code: api.CodeOf(err), Op: op, Err: err}
 	}
 	want = want.DeepCopy()
@@ -78,15 +79,19 @@ func (k *Keeper) namespace(ctx context.Context, want *unstructured.Unstructured)
 }
 
 // ours says why a namespace that exists may not be taken.
-func ours(is *unstructured.Unstructured, organization string) error {
+func ours(is *unstructured.Unstructured, organization, cluster string) error {
 	labels, whose := is.GetLabels(), is.GetLabels()[LabelOrganization]
+	kept := labels[LabelManagedBy] == Manager
 	switch {
 	case is.GetDeletionTimestamp() != nil:
 		return api.Errorf(api.CodeUnavailable, "it is being deleted: try again when it is gone")
 	case whose != "" && whose != organization:
 		return api.Errorf(api.CodeExists, "it belongs to organization %q: give %q another namespace", whose, organization)
-	case labels[LabelManagedBy] == Manager && whose == organization, is.GetAnnotations()[AnnotationAdopt] == organization:
+	case kept && whose == organization && labels[LabelCluster] == cluster, is.GetAnnotations()[AnnotationAdopt] == organization:
 		return nil
+	case kept:
+		return api.Errorf(api.CodeExists, "it is kept by the spoke of cluster %q: give the namespaces of this one another prefix, or hand it over by the annotation %s=%s",
+			labels[LabelCluster], AnnotationAdopt, organization)
 	}
 	return api.Errorf(api.CodeExists, "it exists and is not the spoke's: give %q another namespace, or hand this one over by the annotation %s=%s",
 		organization, AnnotationAdopt, organization)

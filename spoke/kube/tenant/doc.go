@@ -15,14 +15,14 @@
 //     Apply changes nothing. It deletes nothing, ever.
 //  4. A namespace that exists and is not ours is refused, unless somebody with rights over it has written the annotation
 //     [AnnotationAdopt] with the organization's name. A namespace of another organization is refused in any case, and so are the spoke's
-//     own, default and all whose names begin with kube-.
+//     own, default and all whose names begin with kube-. One that the spoke of another cluster keeps is not ours.
 //  5. The service account comes last: pods need it, so none runs in a namespace that is not whole.
 //  6. Check claims nothing from looking at objects. Pod security and the service account are shown by asking the API server to
 //     create pods that it then does not keep (dry runs); rights by asking what the spoke may do. Whether the network plugin does
 //     what policies say nobody can ask: it is what the operator says ([Spec.PoliciesEnforced]), and otherwise unknown.
 //
 // Rights. Without management the spoke has a Role in each namespace and nothing in the whole cluster. With management it needs three
-// things in the whole cluster ([ClusterObjects]): to get, create and patch namespaces; to get, create and patch role bindings; and to
+// things in the whole cluster ([ClusterObjects]): to list, get, create and patch namespaces; to get, create and patch role bindings; and to
 // bind two cluster roles, named, and no other. The one holds [Rules], the other what the rest of [Objects] takes (service accounts,
 // quotas, limit ranges, network policies); the spoke binds both to itself in a namespace that it made, and has the rights there only.
 // This is the least form: an API server lets nobody hand out rights that he does not have, unless he may bind that very role by

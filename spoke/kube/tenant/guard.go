@@ -42,7 +42,7 @@ func (m Managing) guard() []runtime.Object {
 							label("object", labelSecurity+"enforce")+fmt.Sprintf(" == %q && ", restricted)+label("object", labelSecurity+"enforce-version")+` in ["", "latest"]`),
 					must("the namespace is not the spoke's: an annotation "+AnnotationAdopt+" with the organization's name gives it over",
 						ns+`request.operation != "UPDATE" || `+label("oldObject", LabelManagedBy)+fmt.Sprintf(" == %q && ", Manager)+
-							label("oldObject", LabelOrganization)+" == "+label("object", LabelOrganization)+
+							label("oldObject", LabelOrganization)+" == "+label("object", LabelOrganization)+" && "+label("oldObject", LabelCluster)+" == "+label("object", LabelCluster)+
 							fmt.Sprintf(" || oldObject.metadata.?annotations[%q].orValue(\"\") == ", AnnotationAdopt)+label("object", LabelOrganization)+
 							fmt.Sprintf(` && %s in ["", %s]`, label("oldObject", LabelOrganization), label("object", LabelOrganization))),
 					must("the spoke binds roles in its own namespaces only", rb+`has(namespaceObject.metadata.labels) && `+label("namespaceObject", LabelManagedBy)+fmt.Sprintf(" == %q", Manager)),

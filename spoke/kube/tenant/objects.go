@@ -13,6 +13,7 @@ const Manager = "nave-spoke"
 // Labels and annotations of a namespace.
 const (
 	LabelOrganization = "nave.dev/organization"        // whose sessions run in the namespace
+	LabelCluster      = "nave.dev/cluster"             // id of the cluster whose spoke keeps the namespace
 	LabelManagedBy    = "app.kubernetes.io/managed-by" // Manager where the spoke keeps the namespace
 	LabelPartOf       = "app.kubernetes.io/part-of"    // nave
 	AnnotationAdopt   = "nave.dev/adopt"               // name of the organization whose spoke may take over the namespace
@@ -59,6 +60,9 @@ func (s Spec) meta(name string) metav1.ObjectMeta {
 func (s Spec) namespace() *corev1.Namespace {
 	meta := metav1.ObjectMeta{Name: s.Namespace, Labels: s.labels()}
 	meta.Labels[LabelOrganization] = string(s.Organization)
+	if s.Manage {
+		meta.Labels[LabelCluster] = s.Cluster
+	}
 	for _, mode := range []string{"enforce", "warn", "audit"} {
 		meta.Labels[labelSecurity+mode] = restricted
 		if s.Manage {
@@ -70,7 +74,11 @@ func (s Spec) namespace() *corev1.Namespace {
 
 func (s Spec) serviceAccount() *corev1.ServiceAccount {
 	no := false
-	return &corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: s.meta(s.ServiceAccount), AutomountServiceAccountToken: &no}
+	a := &corev1.ServiceAccount{TypeMeta: kind("v1", "ServiceAccount"), ObjectMeta: s.meta(s.ServiceAccount), AutomountServiceAccountToken: &no}
+	for _, name := range s.PullSecrets {
+		a.ImagePullSecrets = append(a.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	return a
 }
 
 func (s Spec) quota() *corev1.ResourceQuota {

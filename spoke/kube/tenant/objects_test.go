@@ -15,7 +15,7 @@ import (
 
 // TestObjects compares what is rendered with testdata, which `go test -rewrite` writes.
 func TestObjects(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/objects", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var objects []runtime.Object
 			var err error

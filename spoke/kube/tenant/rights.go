@@ -81,7 +81,7 @@ func ClusterObjects(m Managing) ([]runtime.Object, error) {
 		role(RoleSessions, Rules()...),
 		role(RoleTenant, tenantRules()...),
 		role(m.Name,
-			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: keeping},
+			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create", "get", "list", "patch"}},
 			rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: keeping},
 			rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{RoleSessions, RoleTenant}, Verbs: []string{"bind"}},
 		),

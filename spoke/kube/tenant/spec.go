@@ -17,13 +17,15 @@ import (
 type Spec struct {
 	Organization api.OrgID
 	Namespace    string // of its sessions
+	Cluster      string // id of the cluster, lower case: by it a spoke that starts finds the namespaces that it made. Required with Manage
 
 	SpokeNamespace      string            // where the spoke itself runs
 	SpokeServiceAccount string            // that the spoke runs as
 	SpokePort           int32             // on which the spoke's pods listen for harnesses
 	SpokeLabels         map[string]string // of the spoke's pods
 
-	ServiceAccount string // of sessions; default nave-session
+	ServiceAccount string   // of sessions; default nave-session
+	PullSecrets    []string // names of secrets of the namespace with credentials for the images of agents
 
 	Quota  Quota
 	Limits Limits
@@ -90,10 +92,17 @@ func (s Spec) Validate() error {
 		return api.Invalid("namespace", "%q belongs to Kubernetes: use another", s.Namespace)
 	case s.SpokePort < 1 || s.SpokePort > 65535:
 		return api.Invalid("spoke_port", "%d is no port: use 1 to 65535", s.SpokePort)
+	case s.Manage && (s.Cluster == "" || len(validation.IsValidLabelValue(s.Cluster)) > 0 || s.Cluster != strings.ToLower(s.Cluster)):
+		return api.Invalid("cluster", "%q: want the id of the cluster in lower case, or a spoke that starts again would not find the namespace", s.Cluster)
 	case len(s.SpokeLabels) == 0:
 		return api.Invalid("spoke_labels", "are required: without them sessions could reach every pod of %s", s.SpokeNamespace)
 	case len(s.EgressCIDRs) > 0 && len(s.APIServers) == 0:
 		return api.Invalid("api_servers", "is empty, and egress lets sessions out: name the API server's addresses, which sessions must never reach")
+	}
+	for i, name := range s.PullSecrets {
+		if wrong := validation.IsDNS1123Subdomain(name); len(wrong) > 0 {
+			return api.Invalid(fmt.Sprintf("pull_secrets[%d]", i), "%q: %s", name, strings.Join(wrong, "; "))
+		}
 	}
 	for key, value := range s.SpokeLabels {
 		if wrong := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...); len(wrong) > 0 {
