@@ -106,16 +106,12 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed
 	return give, missing, write
 }
 
-// neverMade is the end of a workload whose pod nobody ever saw.
+// neverMade is the end of a workload whose pod this process never saw.
 func neverMade(m memory) ending {
 	if m.trouble != "" {
 		return ending{"its pod was not made: " + m.trouble, api.StartFailureRuntime}
 	}
-	e := ending{Exit: "its pod does not exist"}
-	if m.stopAt.IsZero() {
-		e.Failure = api.StartFailureRuntime
-	}
-	return e
+	return ending{Exit: "its pod does not exist: it was not made, or is gone since before anybody looked"}
 }
 
 // give notes why with the claim, and deletes the pod.
