@@ -11,16 +11,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
@@ -57,12 +55,19 @@ type federated struct {
 	client *client.Client
 	spokes map[string]*federation.Process // those that run on the host
 
+	manages bool   // the spokes make the namespaces of organizations
 	volumes string // folder of the volumes of spokes in clusters; it goes after the clusters
 }
 
 // federate starts a bed and a hub outside of it, registers its clusters and gives them images and namespaces. Spokes are started by
 // the test.
 func federate(ctx context.Context, t testing.TB, clusters int) *federated {
+	t.Helper()
+	return federateAs(ctx, t, clusters, false)
+}
+
+// federateAs is federate with spokes that make the namespaces of organizations, or do not.
+func federateAs(ctx context.Context, t testing.TB, clusters int, manages bool) *federated {
 	t.Helper()
 	bin, err := filepath.Abs(filepath.Join("..", "bin"))
 	if err != nil {
@@ -77,7 +82,7 @@ func federate(ctx context.Context, t testing.TB, clusters int) *federated {
 		t.Fatal(err)
 	}
 	volumes := t.TempDir()
-	w := &federated{Federation: f, t: t, ctx: ctx, bed: start(ctx, t, clusters), spokes: map[string]*federation.Process{}, volumes: volumes}
+	w := &federated{Federation: f, t: t, ctx: ctx, bed: start(ctx, t, clusters), spokes: map[string]*federation.Process{}, manages: manages, volumes: volumes}
 	t.Cleanup(w.end)
 	at := w.bed.HubAddress().String()
 	if _, err := w.StartHub(ctx, "--listen", net.JoinHostPort(at, "0"), "--grpc-listen", net.JoinHostPort(at, "0"), "--overlay-listen", at, "--allow-exposed", "--log-level", "info"); err != nil {
@@ -131,7 +136,7 @@ func (w *federated) load() {
 	for _, name := range []string{"nave-harness", "nave-spoke"} {
 		i, err := images.Named(name)
 		w.must(err)
-		packed, err := i.Pack(goruntime.GOARCH, map[string]string{name: w.Bin(name)}, stamp, scratch)
+		packed, err := i.Pack(runtime.GOARCH, map[string]string{name: w.Bin(name)}, stamp, scratch)
 		w.must(err)
 		file := filepath.Join(scratch, name+".tar")
 		w.must(packed.WriteArchive(file, stamp, scratch))
@@ -158,6 +163,11 @@ func (w *federated) furnish(c *testcluster.Cluster) {
 	w.t.Helper()
 	_, err := c.Client.CoreV1().Namespaces().Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOfSpoke}}, metav1.CreateOptions{})
 	w.must(err)
+	if w.manages {
+		objects, err := tenant.ClusterObjects(tenant.Managing{Name: "nave-spoke-managing", SpokeNamespace: namespaceOfSpoke, SpokeServiceAccount: spokeName, Prefix: "nave-"})
+		w.operator(c).make(w.ctx, w.t, objects, err)
+		return
+	}
 	w.furnishOrganization(c)
 }
 
@@ -166,49 +176,31 @@ func (w *federated) furnishOrganization(c *testcluster.Cluster) {
 	w.t.Helper()
 	objects, err := tenant.Objects(tenant.Spec{Organization: api.DefaultOrg, Namespace: namespaceOfOrg, SpokeNamespace: namespaceOfSpoke, SpokeServiceAccount: spokeName,
 		SpokePort: doorPort, SpokeLabels: spokeLabels})
-	w.must(err)
-	for _, o := range objects {
-		w.create(c, o)
-	}
+	w.operator(c).make(w.ctx, w.t, objects, err)
 }
 
-// create makes an object of a kind that a spoke's operator makes.
-func (w *federated) create(c *testcluster.Cluster, o runtime.Object) {
+// operator makes objects in a cluster as its operator does.
+func (w *federated) operator(c *testcluster.Cluster) *tenants {
 	w.t.Helper()
-	var err error
-	core, rights := c.Client.CoreV1(), c.Client.RbacV1()
-	switch o := o.(type) {
-	case *corev1.Namespace:
-		_, err = core.Namespaces().Create(w.ctx, o, metav1.CreateOptions{})
-	case *corev1.ServiceAccount:
-		_, err = core.ServiceAccounts(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
-	case *corev1.ResourceQuota:
-		_, err = core.ResourceQuotas(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
-	case *corev1.LimitRange:
-		_, err = core.LimitRanges(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
-	case *networkingv1.NetworkPolicy:
-		_, err = c.Client.NetworkingV1().NetworkPolicies(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
-	case *rbacv1.Role:
-		_, err = rights.Roles(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
-	case *rbacv1.RoleBinding:
-		_, err = rights.RoleBindings(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
-	default:
-		err = fmt.Errorf("nobody knows how to make a %T", o)
-	}
+	admin, err := dynamic.NewForConfig(c.Rest)
 	w.must(err)
+	return &tenants{plane: &plane{Cluster: c}, admin: admin}
 }
 
 // settings is the file of what is said of a cluster whose harnesses dial an address.
 func (w *federated) settings(service string) []byte {
+	namespaces := "organizations: {default: " + namespaceOfOrg + "}"
+	if w.manages {
+		namespaces = "manage: true"
+	}
 	return fmt.Appendf(nil, `service: %s
-namespaces:
-  organizations: {default: %s}
+namespaces: {%s}
 harness: {image: %s}
 flavors:
   small: {cpu: 50m, memory: 128Mi, count: 20}
   huge: {cpu: "1000", memory: 128Mi, count: 1}
 start_limit: 15s
-`, service, namespaceOfOrg, ofTests(w.t).Reference("nave-harness"))
+`, service, namespaces, ofTests(w.t).Reference("nave-harness"))
 }
 
 // outside starts a cluster's spoke on the host: its door is on the bridge, where pods reach it.

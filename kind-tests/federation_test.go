@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/testcluster"
@@ -52,6 +53,24 @@ func TestTwoCloudsRunTheirSessions(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestASpokeMakesTheNamespacesOfOrganizations gives the spoke the rights to manage namespaces and makes none: it makes what the first session
+// needs, and finds it again when another pod of it starts in a turn.
+func TestASpokeMakesTheNamespacesOfOrganizations(t *testing.T) {
+	w := federateAs(limited(t), t, 1, true)
+	c := w.bed.Clusters[0]
+	w.inside(c)
+	w.live(c)
+	w.spokeReady(c)
+	w.apply("counter", imageOfAgents, "small", nil)
+	w.life(c, "counter")
+	is, err := c.Client.CoreV1().Namespaces().Get(w.ctx, namespaceOfOrg, metav1.GetOptions{})
+	w.must(err)
+	if is.Labels["pod-security.kubernetes.io/enforce"] != "restricted" || is.Labels["nave.dev/organization"] != string(api.DefaultOrg) {
+		t.Errorf("the namespace has the labels %v", is.Labels)
+	}
+	w.losesItsSpoke(c)
 }
 
 // life shows in a cluster that an agent's session is a pod while there is work, and how long it takes.

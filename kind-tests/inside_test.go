@@ -131,9 +131,12 @@ func (w *federated) rights(c *testcluster.Cluster) {
 // fingerprintRights lets the spoke read the cluster's fingerprint.
 func (w *federated) fingerprintRights(c *testcluster.Cluster) {
 	w.t.Helper()
-	w.create(c, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}}}})
-	w.create(c, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem},
+	meta := metav1.ObjectMeta{Name: spokeName, Namespace: metav1.NamespaceSystem}
+	_, err := c.Client.RbacV1().Roles(meta.Namespace).Create(w.ctx, &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces"}, ResourceNames: []string{metav1.NamespaceSystem}, Verbs: []string{"get"}}}}, metav1.CreateOptions{})
+	w.must(err)
+	_, err = c.Client.RbacV1().RoleBindings(meta.Namespace).Create(w.ctx, &rbacv1.RoleBinding{ObjectMeta: meta,
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: spokeName},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: spokeName, Namespace: namespaceOfSpoke}}})
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: spokeName, Namespace: namespaceOfSpoke}}}, metav1.CreateOptions{})
+	w.must(err)
 }

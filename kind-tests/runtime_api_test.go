@@ -84,7 +84,7 @@ type apiBench struct {
 func rights() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		allow("configmaps", "get list watch create patch delete"),
-		allow("pods", "get list watch create delete"),
+		allow("pods", "get list watch create patch delete"),
 		allow("persistentvolumeclaims", "list create patch delete"),
 		allow("resourcequotas", "list"),
 	}

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
@@ -76,9 +78,28 @@ func TestRuntimeAndNode(t *testing.T) {
 		t.Errorf("a life wrote\n%s\nwant\n%s", strings.Join(wrote, "\n"), strings.Join(want, "\n"))
 	}
 
-	// Who has the right to evict evicts; that is no failed start.
+	// While a turn runs a budget keeps evictions away; afterwards who has the right to evict evicts, and that is no failed start.
+	never := intstr.FromInt32(1_000_000)
+	if _, err := b.Client.PolicyV1().PodDisruptionBudgets(sessions).Create(ctx, &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "busy"},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &never, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{kube.LabelBusy: "true"}}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	evict := func(id spoke.WorkloadID) error {
+		return b.Client.CoreV1().Pods(sessions).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: id.String()}})
+	}
 	w = n.running(ctx)
-	if err := b.Client.CoreV1().Pods(sessions).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: w.ID.String()}}); err != nil {
+	rt.Busy(w.ID, true)
+	await(ctx, t, "the pod is marked", func() bool {
+		p, err := b.Client.CoreV1().Pods(sessions).Get(ctx, w.ID.String(), metav1.GetOptions{})
+		return err == nil && p.Labels[kube.LabelBusy] == "true"
+	})
+	if err := evict(w.ID); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("eviction of a busy pod: %v, want it refused", err)
+	}
+	w = n.running(ctx)
+	if err := evict(w.ID); err != nil {
 		t.Fatal(err)
 	}
 	if got := n.await(ctx, w.ID, spoke.WorkloadEnded); !strings.HasPrefix(got.Exit, "evicted: ") || got.Failure != "" {

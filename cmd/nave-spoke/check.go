@@ -70,11 +70,10 @@ func (p *platform) check(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	for _, org := range slices.Sorted(maps.Keys(p.Settings.Namespaces.Organizations)) {
-		s, err := p.spec(own, org, p.Settings.Namespaces.Organizations[org])
+		s, err := p.spec(own, "", org, p.Settings.Namespaces.Organizations[org])
 		if err != nil {
 			return err
 		}
-		s.Manage = false // those that the settings name are an operator's
 		found, err := keeper.Check(ctx, s)
 		if err != nil {
 			return err

@@ -61,8 +61,8 @@ func fingerprintOfCluster(ctx context.Context, access *rest.Config, log *slog.Lo
 		case err == nil:
 			return uid, nil
 		case apierrors.IsForbidden(err):
-			return "", api.Errorf(api.CodeDenied, "the spoke may not read the namespace %[1]s, whose UID is the cluster's fingerprint: bind to its service account a Role in %[1]s "+
-				"that may get namespaces with the resource name %[1]s (%[2]v)", eldest, err)
+			return "", api.Errorf(api.CodeDenied, "the spoke may not read the namespace kube-system, whose UID is the cluster's fingerprint: bind to its service account a Role in "+
+				"kube-system that may get namespaces with the resource name kube-system (%v)", err)
 		case apierrors.IsUnauthorized(err), apierrors.IsNotFound(err):
 			return "", fmt.Errorf("fingerprint of the cluster: %w", err)
 		}

@@ -65,7 +65,7 @@ func (p *parts) wirePods(o options, m *membership, hub *transport.Link, log *slo
 	if err != nil {
 		return err
 	}
-	manage, err := o.managing(access, namespace, log)
+	manage, err := o.managing(access, namespace, m.Cluster, log)
 	if err != nil {
 		return err
 	}

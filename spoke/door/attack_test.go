@@ -241,11 +241,9 @@ func silent(t *testing.T, at string, n int, from func(i int) string) []net.Conn 
 func stillOpen(conns []net.Conn) (n int) {
 	for _, c := range conns {
 		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
-		var b [1]byte
-		if _, err := c.Read(b[:]); err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
-				n++
-			}
+		_, err := io.Copy(io.Discard, c) // what the door said so far
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			n++
 		}
 	}
 	return n
@@ -256,12 +254,35 @@ func TestSilentConnections(t *testing.T) {
 	a := openAfar(t, nil)
 	honest := attach(t, a.client(), hello())
 	honest.welcome()
-	before := runtime.NumGoroutine()
+	before, began := runtime.NumGoroutine(), time.Now()
 	one := silent(t, a.at, 1000, func(int) string { return "127.0.0.77" })
 	eventually(t, "one address holds 64 connections at most", func() bool { return stillOpen(one) <= 64 })
+	if d := time.Since(began); d > 9*time.Second {
+		t.Errorf("they were ended after %v, because their time was over", d)
+	}
+	runtime.GC()
+	var empty, full runtime.MemStats
+	runtime.ReadMemStats(&empty)
 	many := silent(t, a.at, 1000, func(i int) string { return fmt.Sprintf("127.0.%d.2", 1+i/40) })
+	for i, c := range many { // half of them come as far as one can without a token
+		if i%2 == 0 {
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_, _ = tls.Client(c, a.config()).Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+		}
+	}
+	began = time.Now()
 	eventually(t, "strangers hold 512 connections at most", func() bool { return stillOpen(one)+stillOpen(many) <= 512 })
+	if d := time.Since(began); d > 9*time.Second {
+		t.Errorf("they were ended after %v, because their time was over", d)
+	}
 	eventually(t, "what the others held is given back", func() bool { return runtime.NumGoroutine() <= before+3*512 })
+	runtime.GC()
+	runtime.ReadMemStats(&full)
+	grown := int64(full.HeapInuse+full.StackInuse) - int64(empty.HeapInuse+empty.StackInuse)
+	t.Logf("%d connections of strangers, with their clients in this process, take %d KiB", stillOpen(many), grown>>10)
+	if grown > 96<<20 {
+		t.Errorf("connections of strangers take %d bytes", grown)
+	}
 	honest.events(1)
 	if honest.ack() != 1 {
 		t.Error("the harness beside them is not served any more")

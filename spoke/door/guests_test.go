@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"pgregory.net/rapid"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/spoke"
@@ -191,4 +192,52 @@ func TestConnectionsPerSecond(t *testing.T) {
 	if taken != connectRate {
 		t.Errorf("%d connections were taken a second later", taken)
 	}
+}
+
+// Whatever connections do, in whatever order, the books are right, and in the end nothing of anybody is left in them.
+func TestBooksOfConnections(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		r := newRooms(t, 20)
+		var all []*guest
+		one := func() *guest {
+			if len(all) == 0 {
+				return nil
+			}
+			return all[rapid.IntRange(0, len(all)-1).Draw(rt, "which")]
+		}
+		for range rapid.IntRange(1, 150).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 5).Draw(rt, "step") {
+			case 0, 1:
+				if g := r.come(fmt.Sprintf("10.0.0.%d", rapid.IntRange(1, 4).Draw(rt, "from"))); g != nil {
+					all = append(all, g)
+				}
+			case 2:
+				if g := one(); g != nil {
+					known, id := g.known, g.id
+					if err := g.prove(workload(rapid.IntRange(1, 3).Draw(rt, "whose"))); err == nil && (g.gone || known && g.id != id) {
+						rt.Fatalf("proved by one that is gone, or of two workloads: %+v", g)
+					}
+				}
+			case 3:
+				if g := one(); g != nil {
+					g.Close()
+				}
+			case 4:
+				if g := one(); g != nil {
+					g.refuse()
+				}
+			case 5:
+				r.now = r.now.Add(time.Duration(rapid.IntRange(0, 20).Draw(rt, "seconds")) * time.Second)
+				r.tidy(r.now)
+			}
+			r.check()
+		}
+		for _, g := range all {
+			g.Close()
+		}
+		r.now = r.now.Add(time.Minute)
+		if r.tidy(r.now); r.all != 0 || r.strangers.Len() != 0 || len(r.homes) != 0 || len(r.sources) != 0 {
+			rt.Fatalf("left: %d connections, %d strangers, %v, %v", r.all, r.strangers.Len(), r.homes, r.sources)
+		}
+	})
 }

@@ -60,7 +60,7 @@ func silent(pod *corev1.Pod, now time.Time) (since time.Time, text string) {
 	}
 	// The kubelet says both at once; the controller of nodes takes the first one back alone.
 	ready, all := condition(pod, corev1.PodReady), condition(pod, corev1.ContainersReady)
-	if ready.Status == corev1.ConditionFalse && all.Status == corev1.ConditionTrue || ready.Status == corev1.ConditionUnknown || ready.Reason == "NodeLost" {
+	if ready.Status == corev1.ConditionFalse && all.Status == corev1.ConditionTrue && ready.Reason != "ReadinessGatesNotReady" || ready.Status == corev1.ConditionUnknown || ready.Reason == "NodeLost" {
 		return cmp.Or(ready.LastTransitionTime.Time, now), fmt.Sprintf("node %s does not answer", pod.Spec.NodeName)
 	}
 	return time.Time{}, ""

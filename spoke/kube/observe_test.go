@@ -118,6 +118,8 @@ func TestObserve(t *testing.T) {
 
 		{"its node is silent", podWith(running(), cond(corev1.PodReady, corev1.ConditionFalse, "", ""), cond(corev1.ContainersReady, corev1.ConditionTrue, "", "")), false,
 			spoke.Workload{State: isLost, Exit: "node n1 does not answer", ObservedAt: noon}},
+		{"not ready, for something else that it waits for", podWith(running(), cond(corev1.PodReady, corev1.ConditionFalse, "ReadinessGatesNotReady", ""), cond(corev1.ContainersReady, corev1.ConditionTrue, "", "")), false,
+			spoke.Workload{State: isRunning}},
 		{"not ready, and its node says so", podWith(running(), cond(corev1.PodReady, corev1.ConditionFalse, "", ""), cond(corev1.ContainersReady, corev1.ConditionFalse, "", "")), false,
 			spoke.Workload{State: isRunning}},
 		{"its end is overdue", podWith(running(), deleted(noon.Add(-61*time.Second))), true,
@@ -214,7 +216,7 @@ func TestWorkloadsWithoutAPod(t *testing.T) {
 		{"gone while it was stopped", item{claim: claim, memory: memory{last: podWith(running()), absent: true, stopAt: noon}}, spoke.Workload{State: isEnded, Exit: "stopped"}},
 		{"evicted, then gone", item{claim: claim, memory: memory{last: podWith(running(), cond(corev1.DisruptionTarget, corev1.ConditionTrue, "EvictionByEvictionAPI", "")), absent: true}},
 			spoke.Workload{State: isEnded, Exit: "evicted", Disrupted: true}},
-		{"never seen", item{claim: claim, memory: memory{absent: true}}, spoke.Workload{State: isEnded, Exit: "its pod does not exist", Failure: api.StartFailureRuntime, Disrupted: true}},
+		{"never seen", item{claim: claim, memory: memory{absent: true}}, spoke.Workload{State: isEnded, Exit: "its pod does not exist: it was not made, or is gone since before anybody looked", Disrupted: true}},
 		{"never made", item{claim: claim, memory: memory{absent: true, trouble: "no answer"}},
 			spoke.Workload{State: isEnded, Exit: "its pod was not made: no answer", Failure: api.StartFailureRuntime}},
 		{"given up", item{claim: given, memory: memory{absent: true}}, spoke.Workload{State: isEnded, Exit: "no image", Failure: api.StartFailureImage}},

@@ -267,3 +267,26 @@ func TestStripKeepsWhatIsLookedAt(t *testing.T) {
 		}
 	}
 }
+
+func TestMarks(t *testing.T) {
+	yes, no := true, false
+	marked, plain := podWith(func(p *corev1.Pod) { p.Labels = map[string]string{LabelBusy: "true"} }), podWith()
+	for _, tt := range []struct {
+		name        string
+		pod         *corev1.Pod
+		memory      memory
+		busy, write bool
+	}{
+		{"nobody said", plain, memory{}, false, false},
+		{"nobody said since a restart", marked, memory{}, true, false},
+		{"a turn begins", plain, memory{turn: &yes, turnAt: noon}, true, true},
+		{"a turn runs", marked, memory{turn: &yes, turnAt: noon}, true, false},
+		{"a turn has just ended", marked, memory{turn: &no, turnAt: noon.Add(-29 * time.Second)}, false, false},
+		{"no turn runs any more", marked, memory{turn: &no, turnAt: noon.Add(-30 * time.Second)}, false, true},
+		{"it was just written", plain, memory{turn: &yes, turnAt: noon, markAt: noon}, false, false},
+	} {
+		if busy, write := tt.memory.marks(tt.pod, noon); busy != tt.busy || write != tt.write {
+			t.Errorf("%s: %v, %v; want %v, %v", tt.name, busy, write, tt.busy, tt.write)
+		}
+	}
+}

@@ -3,13 +3,7 @@ package kube
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,53 +17,6 @@ import (
 	"github.com/nave-dev/nave/spoke"
 	"github.com/nave-dev/nave/spoke/harness/harnessv1"
 )
-
-// Config is what a runtime needs.
-type Config struct {
-	Rest      *rest.Config  // of the cluster's API server; required. Without a rate of its own it asks at most 50 times a second, 100 at once
-	Settings  Settings      // as [ReadSettings] returns them
-	Authority []byte        // certificate of the spoke's own authority, PEM; harnesses believe nobody else. Required
-	Cluster   func() string // id of the cluster, empty while it is not known: until then nothing is. Required
-	Namespace string        // the spoke's own; no session lives there. Empty when the spoke runs outside
-	Log       *slog.Logger  // required
-
-	// Tenant makes the namespace of an organization and what belongs into it, or finds it made. Required with namespaces.manage,
-	// and called before each start of a session of such an organization until it has succeeded once.
-	Tenant func(ctx context.Context, org api.OrgID, namespace string) error
-	// Ended returns those of the sessions that the hub says are over for good; an error when it says nothing. Nil: volumes stay.
-	Ended     func(context.Context, []api.SessionID) ([]api.SessionID, error)
-	TidyEvery time.Duration // how often it is asked; default 1 min, 10 ms to 24 h
-}
-
-func (c *Config) validate() error {
-	switch {
-	case c.Rest == nil:
-		return api.Invalid("Rest", "is required")
-	case c.Cluster == nil:
-		return api.Invalid("Cluster", "is required")
-	case c.Log == nil:
-		return api.Invalid("Log", "is required")
-	case c.Settings.Namespaces.Manage && c.Tenant == nil:
-		return api.Invalid("Tenant", "is required with namespaces.manage")
-	}
-	if block, _ := pem.Decode(c.Authority); block == nil {
-		return api.Invalid("Authority", "want a certificate as PEM")
-	} else if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-		return api.Invalid("Authority", "want a certificate as PEM: %v", err)
-	}
-	if c.TidyEvery = cmp.Or(c.TidyEvery, time.Minute); c.TidyEvery < 10*time.Millisecond || c.TidyEvery > 24*time.Hour {
-		return api.Invalid("TidyEvery", "%v: want 10ms to 24h", c.TidyEvery)
-	}
-	if err := c.Settings.complete(); err != nil {
-		return err
-	}
-	for org, ns := range c.Settings.Namespaces.Organizations {
-		if ns == c.Namespace {
-			return api.Invalid("namespaces.organizations", "%s: %q is the spoke's own namespace: give its sessions another", org, ns)
-		}
-	}
-	return nil
-}
 
 // Runtime implements [spoke.Runtime] by pods.
 type Runtime struct {
@@ -105,6 +52,10 @@ type memory struct {
 	since          time.Time   // when it was first seen without its pod
 	again          time.Time   // when the storage is asked for the pod again
 	absent         bool        // its pod is confirmed absent
+
+	turn   *bool     // whether a turn runs; nil: nobody has said so
+	turnAt time.Time // since when
+	markAt time.Time // when that was last written
 
 	kind  obstacleKind // what it has been seen to wait for, and since when
 	start time.Time
@@ -188,112 +139,6 @@ func (r *Runtime) nudge() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
-	}
-}
-
-// open starts the feeds of every namespace that has none yet.
-func (r *Runtime) open(ctx context.Context, g *run.Group) error {
-	r.mu.Lock()
-	listed := r.listed
-	r.mu.Unlock()
-	if !listed {
-		if err := r.find(ctx); err != nil {
-			return err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.places {
-		if !p.running {
-			p.running = true
-			g.Go("pods of "+p.namespace, p.pods.run)
-			g.Go("claims of "+p.namespace, p.claims.run)
-		}
-	}
-	return nil
-}
-
-// find learns the namespaces with sessions: those of the settings, and those that were made.
-func (r *Runtime) find(ctx context.Context) error {
-	cluster := strings.ToLower(r.c.Cluster())
-	if cluster == "" {
-		return api.Errorf(api.CodeUnavailable, "the id of the cluster is not known yet")
-	}
-	names := slices.Collect(maps.Values(r.c.Settings.Namespaces.Organizations))
-	if r.c.Settings.Namespaces.Manage {
-		ctx, cancel := context.WithTimeout(ctx, callLimit)
-		defer cancel()
-		list, err := r.core.Namespaces().List(ctx, metav1.ListOptions{LabelSelector: selector(cluster)})
-		if err != nil {
-			return call{"list", "namespaces", ""}.fail(err)
-		}
-		for _, ns := range list.Items {
-			names = append(names, ns.Name)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cluster = cluster
-	for _, n := range names {
-		if err := r.addLocked(n); err != nil {
-			return err
-		}
-	}
-	r.listed = true
-	return nil
-}
-
-func (r *Runtime) addLocked(namespace string) error {
-	if r.places[namespace] != nil || namespace == r.c.Namespace {
-		return nil
-	}
-	p, err := r.newPlace(namespace, r.cluster)
-	if err == nil {
-		r.places[namespace] = p
-	}
-	return err
-}
-
-// Ready is nil while everything that runs is known.
-func (r *Runtime) Ready() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.readyLocked()
-}
-
-func (r *Runtime) readyLocked() error {
-	if !r.listed {
-		return api.Errorf(api.CodeUnavailable, "the namespaces of sessions are not known yet")
-	}
-	for _, p := range r.places {
-		if err := p.ready(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// await waits for the informers to know what runs, for a while; not for an API server that does not let them.
-func (r *Runtime) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, syncLimit)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		r.mu.Lock()
-		err, waits := r.readyLocked(), !r.listed
-		for _, p := range r.places {
-			waits = waits || p.pods.waits() || p.claims.waits()
-		}
-		r.mu.Unlock()
-		if err == nil || !waits {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,30 +29,6 @@ func (r *Runtime) Start(ctx context.Context, w spoke.WorkloadSpec) error {
 	}
 	defer done()
 	return r.create(ctx, w, namespace)
-}
-
-// prepare returns the namespace of an organization's sessions, which is watched from then on.
-func (r *Runtime) prepare(ctx context.Context, org api.OrgID) (string, error) {
-	namespace, ok := r.c.Settings.namespace(org)
-	if !ok || namespace == r.c.Namespace {
-		return "", unsupported("organization", fmt.Sprintf("%q has no namespace in this cluster: let its operator name one under namespaces.organizations, or set namespaces.manage", org))
-	}
-	r.mu.Lock()
-	listed, known := r.listed, r.places[namespace] != nil
-	r.mu.Unlock()
-	if listed && !known { // else it is of the settings, or was found made
-		if err := r.c.Tenant(ctx, org, namespace); err != nil {
-			return "", fmt.Errorf("make the namespace of organization %s: %w", org, err)
-		}
-		r.mu.Lock()
-		err := r.addLocked(namespace)
-		r.mu.Unlock()
-		if err != nil {
-			return "", err
-		}
-		r.nudge()
-	}
-	return namespace, r.await(ctx)
 }
 
 // begin takes the right to change a workload. Whoever else wants to waits until done is called.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,7 +16,12 @@ import (
 
 // tend gives up pods that do not start, confirms that pods are absent, and forgets what is gone.
 func (r *Runtime) tend(ctx context.Context, now time.Time) {
-	given, missing := r.look(now)
+	given, missing, marks := r.look(now)
+	for _, m := range marks {
+		if err := r.mark(ctx, m.pod, m.busy); err != nil && ctx.Err() == nil {
+			r.c.Log.Warn("the cluster is not told whether a turn runs", "workload", m.pod.Name, "error", err)
+		}
+	}
 	for _, g := range given {
 		if err := r.give(ctx, g.item, g.ending); err != nil && ctx.Err() == nil {
 			r.c.Log.Warn("workload that does not start cannot be given up", "workload", g.id, "error", err)
@@ -34,6 +40,12 @@ type missed struct {
 	claim types.UID
 }
 
+// marked is a pod that is to be marked as busy, or not any more.
+type marked struct {
+	pod  *corev1.Pod
+	busy bool
+}
+
 // given is a workload that is given up.
 type given struct {
 	id spoke.WorkloadID
@@ -42,12 +54,12 @@ type given struct {
 }
 
 // look decides what is to be done, and forgets what is not needed any more.
-func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed) {
+func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed, write []marked) {
 	missing = map[string][]missed{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.readyLocked() != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for _, m := range r.of {
 		if now.After(m.made.Add(lagLimit)) {
@@ -85,21 +97,21 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed
 			if e, ok := giveUp(o, now.Sub(m.start), now.Sub(m.met), time.Duration(r.c.Settings.StartLimit)); ok {
 				give = append(give, given{id, it, e})
 			}
+			if busy, changed := m.marks(it.pod, now); changed {
+				m.markAt = now
+				write = append(write, marked{it.pod, busy})
+			}
 		}
 	}
-	return give, missing
+	return give, missing, write
 }
 
-// neverMade is the end of a workload whose pod nobody ever saw.
+// neverMade is the end of a workload whose pod this process never saw.
 func neverMade(m memory) ending {
 	if m.trouble != "" {
 		return ending{Exit: "its pod was not made: " + m.trouble, Failure: api.StartFailureRuntime}
 	}
-	e := ending{Exit: "its pod does not exist", disrupted: m.stopAt.IsZero()}
-	if m.stopAt.IsZero() {
-		e.Failure = api.StartFailureRuntime
-	}
-	return e
+	return ending{Exit: "its pod does not exist: it was not made, or is gone since before anybody looked", disrupted: m.stopAt.IsZero()}
 }
 
 // give notes why with the claim, and deletes the pod.
