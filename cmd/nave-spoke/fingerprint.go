@@ -11,11 +11,10 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke/kube"
 )
 
 // fingerprintOf is random per data directory: it is what tells this cluster from another one for the process runtime.
@@ -49,14 +48,10 @@ const (
 // fingerprintOfCluster is what tells a cluster of Kubernetes from every other one. It is asked at each start, since a data
 // directory can be carried to another cluster.
 func fingerprintOfCluster(ctx context.Context, access *rest.Config, log *slog.Logger) (string, error) {
-	client, err := corev1.NewForConfig(access)
-	if err != nil {
-		return "", api.Invalid("--kubeconfig", "%v", err)
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, awayLimit, fmt.Errorf("not within %v", awayLimit))
 	defer cancel()
 	for {
-		uid, err := askForUID(ctx, client)
+		uid, err := askForUID(ctx, access)
 		switch {
 		case err == nil:
 			return uid, nil
@@ -75,15 +70,9 @@ func fingerprintOfCluster(ctx context.Context, access *rest.Config, log *slog.Lo
 	}
 }
 
-func askForUID(ctx context.Context, client *corev1.CoreV1Client) (string, error) {
+func askForUID(ctx context.Context, access *rest.Config) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	n, err := client.Namespaces().Get(ctx, eldest, metav1.GetOptions{})
-	if err == nil && n.UID == "" {
-		err = fmt.Errorf("%s has no UID", eldest)
-	}
-	if err != nil {
-		return "", err
-	}
-	return string(n.UID), nil
+	uid, err := kube.NamespaceUID(ctx, access, eldest)
+	return string(uid), err
 }

@@ -86,7 +86,7 @@ func New(c Config) (*Runtime, error) {
 	of.UserAgent = cmp.Or(of.UserAgent, nameManager)
 	core, err := newCore(of)
 	if err != nil {
-		return nil, fmt.Errorf("make a client of the API server: %w", err)
+		return nil, err
 	}
 	return &Runtime{
 		c: c, core: core, wake: make(chan struct{}, 1), places: map[string]*place{},
