@@ -14,7 +14,6 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
@@ -79,13 +78,6 @@ func TestRuntimeAndNode(t *testing.T) {
 	}
 
 	// While a turn runs a budget keeps evictions away; afterwards who has the right to evict evicts, and that is no failed start.
-	never := intstr.FromInt32(1_000_000)
-	if _, err := b.Client.PolicyV1().PodDisruptionBudgets(sessions).Create(ctx, &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Name: "busy"},
-		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &never, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{kube.LabelBusy: "true"}}},
-	}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	evict := func(id spoke.WorkloadID) error {
 		return b.Client.CoreV1().Pods(sessions).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: id.String()}})
 	}

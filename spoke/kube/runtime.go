@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	policyv1client "k8s.io/client-go/kubernetes/typed/policy/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/nave-dev/nave/api"
@@ -21,9 +22,10 @@ import (
 
 // Runtime implements [spoke.Runtime] by pods.
 type Runtime struct {
-	c    Config
-	core corev1client.CoreV1Interface
-	wake chan struct{} // holds one token when there may be something to do; full means that Run will look anyway
+	c      Config
+	core   corev1client.CoreV1Interface
+	policy policyv1client.PolicyV1Interface
+	wake   chan struct{} // holds one token when there may be something to do; full means that Run will look anyway
 
 	mu      sync.Mutex
 	cluster string            // id, once it is known
@@ -89,8 +91,12 @@ func New(c Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the API server: %w", err)
 	}
+	policy, err := policyv1client.NewForConfig(of)
+	if err != nil {
+		return nil, fmt.Errorf("make a client of the API server: %w", err)
+	}
 	return &Runtime{
-		c: c, core: core, wake: make(chan struct{}, 1), places: map[string]*place{},
+		c: c, core: core, policy: policy, wake: make(chan struct{}, 1), places: map[string]*place{},
 		of: map[spoke.WorkloadID]*memory{}, digests: map[string]string{},
 	}, nil
 }
