@@ -77,6 +77,7 @@ func federateAs(ctx context.Context, t testing.TB, clusters int, manages bool) *
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	f, err := federation.New(federation.Config{Bin: bin, Dir: dir, Show: t.Output()})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +118,6 @@ func (w *federated) end() {
 			w.t.Logf("the log of %s is kept in %s (%v)", filepath.Base(file), to, err)
 		}
 	}
-	_ = os.RemoveAll(w.Path())
 }
 
 func (w *federated) must(err error) {

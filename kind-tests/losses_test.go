@@ -154,7 +154,7 @@ func TestWhyASessionDoesNotStartIsSeen(t *testing.T) {
 		name, image, flavor string
 		says                []string
 	}{
-		{"an image that is nowhere", testcluster.Registry + "/test/nowhere:1", "small", []string{"ImagePullBackOff", "nowhere:1"}},
+		{"an image that is nowhere", testcluster.Registry + "/test/nowhere:1", "small", []string{"ErrImagePull", "nowhere:1"}},
 		{"an image without the command", testcluster.ProbeImage, "small", []string{"/bin/sh", "no such file"}},
 		{"a flavor that no node has room for", imageOfAgents, "huge", []string{"Insufficient cpu"}},
 	} {
