@@ -5,6 +5,7 @@ package kindtests
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,6 +46,28 @@ func TestABedThatDoesNotComeUpLeavesOnlyLogs(t *testing.T) {
 	for _, file := range []string{"c1/log/kube-apiserver.log", "c1/objects/namespaces.yaml"} {
 		if text, err := os.ReadFile(filepath.Join(logs, file)); err != nil || len(text) == 0 {
 			t.Errorf("%s has %d bytes, %v", file, len(text), err)
+		}
+	}
+}
+
+// TestWhereClustersCannotBeItIsSaid asks a process that has all rights, and processes that lack one that clusters need.
+func TestWhereClustersCannotBeItIsSaid(t *testing.T) {
+	for _, test := range []struct {
+		without, want string
+	}{
+		{"", "<nil>\n"},
+		{"sys_admin", "no right to network namespaces and mounts"},
+		{"net_admin", "no right to network namespaces and mounts"},
+	} {
+		args := []string{os.Args[0]}
+		if test.without != "" {
+			args = []string{"setpriv", "--inh-caps=-" + test.without, "--bounding-set=-" + test.without, os.Args[0]}
+		}
+		cmd := exec.CommandContext(limited(t), args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), possibleEnv+"=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), test.want) {
+			t.Errorf("without the right %q: %v: %q, want %q", test.without, err, out, test.want)
 		}
 	}
 }

@@ -233,11 +233,12 @@ func TestPodsLiveOnWithoutTheAPIServer(t *testing.T) {
 	}
 }
 
-// TestALostNodeIsUnknownSoon has a node whose kubelet is dead, and which the controllers give up after six seconds.
+// TestALostNodeIsUnknownSoon has a node whose kubelet is dead, and which the controllers give up after six seconds. Its pods are not
+// deleted, although they tolerate that only for two: it is the only node, and the controllers take themselves for cut off.
 func TestALostNodeIsUnknownSoon(t *testing.T) {
 	ctx := limited(t)
 	const grace = 6 * time.Second
-	bed := startWith(ctx, t, testcluster.Config{Clusters: 1, NodeGrace: grace})
+	bed := startWith(ctx, t, testcluster.Config{Clusters: 1, NodeGrace: grace, Toleration: 2 * time.Second})
 	c, h := bed.Clusters[0], listen(t, bed.HubAddress())
 	pods := watch(ctx, t, c)
 	before := pods.run(ctx, t, probe("probe", h.asks("probe")))
@@ -251,7 +252,12 @@ func TestALostNodeIsUnknownSoon(t *testing.T) {
 	})
 	t.Logf("the node is unknown after %v", time.Since(began).Round(time.Millisecond))
 	await(ctx, t, "the pod is not ready", func() bool { return condition(pods.seen("probe"), corev1.PodReady).Status == corev1.ConditionFalse })
-	h.grows(ctx, t, "probe") // and it lives
+	over := time.Now().Add(8 * time.Second)
+	await(ctx, t, "its toleration is over", func() bool { return time.Now().After(over) })
+	if at := pods.seen("probe").DeletionTimestamp; at != nil {
+		t.Errorf("the pod is deleted at %v, for want of the only node", at)
+	}
+	h.grows(ctx, t, "probe") // it lives
 	if err := c.StartKubelet(ctx); err != nil {
 		t.Fatal(err)
 	}

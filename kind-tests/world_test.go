@@ -201,7 +201,14 @@ func (p pods) says(ctx context.Context, t testing.TB, name string) []string {
 // owner is what TestMain runs instead of tests where ownerEnv says so.
 const ownerEnv = "NAVE_KIND_TESTS_OWNER"
 
+// possibleEnv makes TestMain say whether clusters are possible, instead.
+const possibleEnv = "NAVE_KIND_TESTS_POSSIBLE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(possibleEnv) != "" {
+		fmt.Println(testcluster.Possible(context.Background()))
+		return
+	}
 	if os.Getenv(ownerEnv) != "" {
 		if err := own(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -180,41 +180,17 @@ func withHost(corefile string, at netip.Addr, name string) (string, error) {
 // cut drops what passes between pods and the hub. The node's own packets are left alone: the test's access to the API server comes
 // from the same address.
 func (k *kind) cut(ctx context.Context) error {
-	if err := k.heal(ctx); err != nil {
-		return err
-	}
-	for _, direction := range []string{"-d", "-s"} {
-		if _, err := k.inNode(ctx, "iptables", "-I", "FORWARD", direction, k.hub.String(), "-m", "comment", "--comment", "nave cut", "-j", "DROP"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(k.heal(ctx), k.onRules(ctx, "iptables -I FORWARD $direction %s -j DROP"))
 }
 
 func (k *kind) heal(ctx context.Context) error {
-	rules, err := k.inNode(ctx, "iptables", "-S", "FORWARD")
-	if err != nil {
-		return err
-	}
-	for _, rule := range ownRules(rules) {
-		if _, err := k.inNode(ctx, append([]string{"iptables", "-D"}, rule...)...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.onRules(ctx, "while iptables -D FORWARD $direction %s -j DROP 2>/dev/null; do :; done") // until there is none
 }
 
-// ownRules finds the rules that cut made in what iptables -S prints, as arguments that remove them.
-func ownRules(printed string) [][]string {
-	var out [][]string
-	for line := range strings.Lines(printed) {
-		spec, ok := strings.CutPrefix(strings.TrimSpace(line), "-A ")
-		before, after, own := strings.Cut(spec, `--comment "nave cut"`)
-		if ok && own {
-			out = append(out, slices.Concat(strings.Fields(before), []string{"--comment", "nave cut"}, strings.Fields(after)))
-		}
-	}
-	return out
+// onRules runs a command for what goes to the hub and for what comes from it; %s is its address.
+func (k *kind) onRules(ctx context.Context, command string) error {
+	_, err := k.inNode(ctx, "sh", "-ec", fmt.Sprintf("for direction in -d -s; do "+command+"; done", k.hub))
+	return err
 }
 
 // staticAPI is where the kubelet finds the API server, and staticAway where it does not.

@@ -23,22 +23,6 @@ func TestTheHubGetsANameInTheDNSOfKind(t *testing.T) {
 	}
 }
 
-// Heal removes the rules of cut, and no others.
-func TestOnlyOwnRulesAreRemoved(t *testing.T) {
-	const printed = `-P FORWARD ACCEPT
--A FORWARD -s 172.18.0.1/32 -m comment --comment "nave cut" -j DROP
--A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD
--A FORWARD -d 172.18.0.1/32 -m comment --comment "nave cut" -j DROP
-`
-	want := [][]string{
-		{"FORWARD", "-s", "172.18.0.1/32", "-m", "comment", "--comment", "nave cut", "-j", "DROP"},
-		{"FORWARD", "-d", "172.18.0.1/32", "-m", "comment", "--comment", "nave cut", "-j", "DROP"},
-	}
-	if d := cmp.Diff(want, ownRules(printed)); d != "" {
-		t.Error(d)
-	}
-}
-
 func TestAnUnknownBackendIsRefused(t *testing.T) {
 	t.Setenv(BackendEnv, "minikube")
 	if _, err := chooseBackend(t.Context()); err == nil {

@@ -198,10 +198,17 @@ func (p part) sum(root, version string) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
 }
 
-// link makes the folder of links to all programs.
+// link makes the folder of links to all programs. It is good wherever the cache is moved to.
 func link(ctx context.Context, cache string, dirs []string) (Bin, error) {
-	sum := sha256.Sum256([]byte(strings.Join(dirs, "\n")))
+	h := sha256.New()
+	for _, dir := range dirs {
+		fmt.Fprintln(h, filepath.Base(dir))
+	}
+	sum := h.Sum(nil)
 	all := filepath.Join(cache, fmt.Sprintf("set-%x", sum[:8]))
+	if exists(all) {
+		return Bin{all}, nil // the cache may be another user's
+	}
 	held, err := lock(ctx, filepath.Join(cache, "set.lock"))
 	if err != nil {
 		return Bin{}, err
@@ -221,7 +228,7 @@ func link(ctx context.Context, cache string, dirs []string) (Bin, error) {
 			return Bin{}, err
 		}
 		for _, e := range entries {
-			if err := os.Symlink(filepath.Join(dir, e.Name()), filepath.Join(half, e.Name())); err != nil {
+			if err := os.Symlink(filepath.Join("..", filepath.Base(dir), e.Name()), filepath.Join(half, e.Name())); err != nil {
 				return Bin{}, err
 			}
 		}

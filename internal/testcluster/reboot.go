@@ -130,7 +130,7 @@ func (c *source) unmount(ctx context.Context) error {
 }
 
 // KillNode ends the node as a loss of power does: kubelet, containerd, and every process of every pod, at once. What was in memory is
-// gone, what was on disk stays. The control plane runs on.
+// gone, what was on disk stays. The control plane runs on, but for that of kind's clusters, which is on the node.
 func (c *Cluster) KillNode(ctx context.Context) error {
 	c.log.Info("taking the power of a node", "cluster", c.Name, "node", c.node)
 	return c.backend.killNode(ctx)
