@@ -4,7 +4,8 @@
 // collides with and that holds the description, then the pod of the same name, which the claim owns; informers show
 // [Runtime.List] both; the harness in the pod asks the spoke's door for the description ([Runtime.Describe]) and works;
 // [Runtime.Stop] deletes the pod with a grace; when the pod is terminal, or confirmed absent, the workload is Ended, until Stop
-// removes what is left, the claim last. These are four writes a life.
+// removes what is left, the claim last. These are four writes a life; giving up on a pod that does not start, and telling the
+// cluster that a turn runs, are further ones.
 //
 //	in the pod              what it is
 //	/nave/bin               the program nave-harness: of an image volume, or put there by an init container
