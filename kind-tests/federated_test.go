@@ -69,6 +69,17 @@ func federate(ctx context.Context, t testing.TB, clusters int) *federated {
 // federateAs is federate with spokes that make the namespaces of organizations, or do not.
 func federateAs(ctx context.Context, t testing.TB, clusters int, manages bool) *federated {
 	t.Helper()
+	return makeFederation(ctx, t, clusters, manages, (*federated).furnish)
+}
+
+// federateWith is federate with another way of making what a spoke expects of its operator.
+func federateWith(ctx context.Context, t testing.TB, clusters int, furnish func(*federated, *testcluster.Cluster)) *federated {
+	t.Helper()
+	return makeFederation(ctx, t, clusters, false, furnish)
+}
+
+func makeFederation(ctx context.Context, t testing.TB, clusters int, manages bool, furnish func(*federated, *testcluster.Cluster)) *federated {
+	t.Helper()
 	bin, err := filepath.Abs(filepath.Join("..", "bin"))
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +106,7 @@ func federateAs(ctx context.Context, t testing.TB, clusters int, manages bool) *
 	w.load()
 	for _, c := range w.bed.Clusters {
 		w.must(w.Join(ctx, c.Name, "cloud="+c.Name))
-		w.furnish(c)
+		furnish(w, c)
 	}
 	return w
 }

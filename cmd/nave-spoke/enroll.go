@@ -57,7 +57,7 @@ func join(ctx context.Context, dir, token string, anew bool, say func(string, ..
 		}
 	}
 	if token == "" {
-		return nil, api.Invalid("join_token", "%s is not enrolled and there is no join token: run `nave clusters register NAME` and give its token by --join-token, --join-token-file or NAVE_JOIN_TOKEN", dir)
+		return nil, api.Invalid("join_token", "%s is not enrolled and there is no join token, nor the file that is to hold it: run `nave clusters register NAME` and give its token by --join-token, --join-token-file or NAVE_JOIN_TOKEN", dir)
 	}
 	jt, err := client.ParseJoinToken(token)
 	if err != nil {

@@ -75,7 +75,8 @@ func TestOptionsNameTheFlag(t *testing.T) {
 		"flavor of none":       {"--flavor", []string{h, "--flavor=small=0"}},
 		"no such harness":      {"--harness", []string{"--harness=/nonexistent"}},
 		"two tokens":           {"--join-token", []string{h, "--join-token=a", "--join-token-file=b"}},
-		"no token file":        {"--join-token-file", []string{h, "--join-token-file=/nonexistent"}},
+		"no token file":        {"--join-token-file", []string{h, "--join-token-file=/nonexistent", "--force-enroll"}},
+		"a folder of tokens":   {"--join-token-file", []string{h, "--join-token-file=/"}},
 		"no such level":        {"--log-level", []string{h, "--log-level=loud"}},
 		"no home":              {"--data-dir", []string{h}},
 	} {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -115,6 +117,9 @@ func (o *options) completeToken(env func(string) string) error {
 	}
 	if o.joinTokenFile != "" {
 		b, err := os.ReadFile(o.joinTokenFile)
+		if errors.Is(err, fs.ErrNotExist) && !o.ForceEnroll {
+			return nil // needed for the first start alone: a member goes on without it, and join tells who is none
+		}
 		if err != nil {
 			return api.Invalid("--join-token-file", "%v", err)
 		}

@@ -42,13 +42,17 @@ func (r *Runtime) Capacity(ctx context.Context) (api.Capacity, error) {
 	if r.c.Settings.NetworkPolicies != PoliciesEnforced {
 		out.Missing = append(out.Missing, "network")
 	}
+	places := slices.Collect(maps.Keys(r.places))
+	if r.c.Settings.Namespaces.Manage {
+		places = append(places, "") // the next namespace that is made, which no quota knows yet
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.c.Settings.Flavors)) {
 		f := r.c.Settings.Flavors[name]
 		all := 0
 		for _, n := range used[name] {
 			all += n
 		}
-		out.Flavors = append(out.Flavors, api.FlavorCapacity{Flavor: name, Total: total(f, used[name], slices.Collect(maps.Keys(r.places)), quotas), Used: all})
+		out.Flavors = append(out.Flavors, api.FlavorCapacity{Flavor: name, Total: total(f, used[name], places, quotas), Used: all})
 	}
 	return out, nil
 }

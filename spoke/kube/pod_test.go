@@ -279,11 +279,12 @@ func TestMarks(t *testing.T) {
 	}{
 		{"nobody said", plain, memory{}, false, false},
 		{"nobody said since a restart", marked, memory{}, true, false},
-		{"a turn begins", plain, memory{turn: &yes, turnAt: noon}, true, true},
+		{"a turn begins", plain, memory{turn: &yes, turnAt: noon}, true, false},
+		{"a turn lasts", plain, memory{turn: &yes, turnAt: noon.Add(-2 * time.Second)}, true, true},
 		{"a turn runs", marked, memory{turn: &yes, turnAt: noon}, true, false},
-		{"a turn has just ended", marked, memory{turn: &no, turnAt: noon.Add(-29 * time.Second)}, false, false},
-		{"no turn runs any more", marked, memory{turn: &no, turnAt: noon.Add(-30 * time.Second)}, false, true},
-		{"it was just written", plain, memory{turn: &yes, turnAt: noon, markAt: noon}, false, false},
+		{"a turn has ended", marked, memory{turn: &no, turnAt: noon}, false, true},
+		{"a short turn has ended", plain, memory{turn: &no, turnAt: noon}, false, false},
+		{"it was just written", plain, memory{turn: &yes, turnAt: noon.Add(-time.Hour), markAt: noon}, false, false},
 	} {
 		if busy, write := tt.memory.marks(tt.pod, noon); busy != tt.busy || write != tt.write {
 			t.Errorf("%s: %v, %v; want %v, %v", tt.name, busy, write, tt.busy, tt.write)

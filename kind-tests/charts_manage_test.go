@@ -1,0 +1,50 @@
+//go:build kindtests
+
+package kindtests
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nave-dev/nave/internal/charts"
+	"github.com/nave-dev/nave/internal/realpart"
+	"github.com/nave-dev/nave/internal/testcluster"
+)
+
+// TestTheSpokesChartLetsItManageNamespaces: the rights and the admission policy of the chart are enough for a namespace that the spoke makes.
+func TestTheSpokesChartLetsItManageNamespaces(t *testing.T) {
+	helm := charts.Helm{Path: realpart.Path(t, realpart.Helm), Home: t.TempDir()}
+	w := federateWith(limited(t), t, 1, (*federated).namespace)
+	c := w.bed.Clusters[0]
+	w.volumeOf(c)
+	token, err := os.ReadFile(w.Path(c.Name + ".token"))
+	w.must(err)
+	_, err = c.Client.CoreV1().Secrets(namespaceOfSpoke).Create(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "nave-spoke-join"}, Data: map[string][]byte{"token": token}}, metav1.CreateOptions{})
+	w.must(err)
+	stamp := ofTests(t)
+	_, err = helm.Run(w.ctx, "install", "nave-spoke", filepath.Join("..", "charts", "nave-spoke"), "--namespace", namespaceOfSpoke, "--kubeconfig", c.Kubeconfig,
+		"--set", "image.registry="+testcluster.Registry, "--set", "image.repository=nave/nave-spoke", "--set", "image.tag="+stamp.Tag(),
+		"--set", "settings.harness.image.registry="+testcluster.Registry, "--set", "settings.harness.image.repository=nave/nave-harness", "--set", "settings.harness.image.tag="+stamp.Tag(),
+		"--set-json", `settings.flavors={"small":{"cpu":"50m","memory":"128Mi","count":20},"medium":null,"large":null}`,
+		"--set-json", `settings.namespaces={"manage":true,"organizations":{"default":null}}`)
+	w.must(err)
+	w.live(c)
+	w.applyAt(c, "counter", imageOfAgents, "small")
+	w.life(c, "counter")
+	session, _ := w.signal("counter", "restart", "count")
+	w.said(session, "line 1")
+	first := w.spokeReady(c)
+	w.must(c.Client.CoreV1().Pods(namespaceOfSpoke).Delete(w.ctx, spokePod, metav1.DeleteOptions{}))
+	w.await("the spoke is another pod", func() (bool, error) { return w.spokeReady(c).UID != first.UID, nil })
+	w.said(session, "done 1")
+	w.sleeps(c, session)
+	n, err := c.Client.CoreV1().Namespaces().Get(w.ctx, namespaceOfOrg, metav1.GetOptions{})
+	w.must(err)
+	if n.Labels["app.kubernetes.io/managed-by"] != "nave-spoke" || n.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
+		t.Errorf("the namespace has the labels %v", n.Labels)
+	}
+}
