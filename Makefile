@@ -79,7 +79,7 @@ leaks: build ## cut links and end sessions N times, and show that nothing is lef
 	@bin/leaks --n $(or $(N),1000) $(if $(ROUTERS),--routers $(ROUTERS)) $(if $(PLANT),--plant $(PLANT)) $(if $(PROFILES),--profiles $(PROFILES))
 
 .PHONY: kind-tests
-kind-tests: build kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
+kind-tests: build bin/helm kind-tests-build ## test federations on real Kubernetes clusters, as root; logs of failures are kept in .kind-tests/ (RUN=TestX)
 	@rm -rf .kind-tests
 	go test -tags kindtests -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./kind-tests
 
