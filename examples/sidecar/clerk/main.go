@@ -1,6 +1,7 @@
 // clerk is an agent of the Agent Client Protocol that does nothing but call the tools of the servers beside it.
 //
-// Each line of a prompt is done, in order: "tools" lists what there is, "call NAME JSON" calls a tool with arguments.
+// Each line of a prompt is done, in order: "tools" lists what there is, "call NAME JSON" calls a tool with arguments,
+// "wait SECONDS" waits.
 package main
 
 import (

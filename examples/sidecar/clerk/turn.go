@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/coder/acp-go-sdk"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -55,6 +57,8 @@ func (t *turn) work(ctx context.Context, prompt []acp.ContentBlock) error {
 				err = t.list(ctx)
 			case "call":
 				err = t.call(ctx, rest)
+			case "wait":
+				err = wait(ctx, rest)
 			}
 			if err != nil {
 				return err
@@ -62,6 +66,22 @@ func (t *turn) work(ctx context.Context, prompt []acp.ContentBlock) error {
 		}
 	}
 	return nil
+}
+
+// wait does nothing for a while, so that people can look.
+func wait(ctx context.Context, seconds string) error {
+	n, err := strconv.Atoi(seconds)
+	if err != nil {
+		return fmt.Errorf("wait how many seconds? %w", err)
+	}
+	t := time.NewTimer(time.Duration(n) * time.Second)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // list says which tools there are.
