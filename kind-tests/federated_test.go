@@ -34,6 +34,7 @@ const (
 	namespaceOfSpoke = "nave-system"
 	namespaceOfOrg   = "nave-default"
 	imageOfAgents    = testcluster.Registry + "/test/agent:1"
+	classOfVolumes   = "by-hand" // of volumes of sessions: a test makes them
 )
 
 // ofTests is the stamp of the images that tests make of the programs in bin/.
@@ -210,8 +211,9 @@ harness: {image: %s}
 flavors:
   small: {cpu: 50m, memory: 128Mi, count: 20}
   huge: {cpu: "1000", memory: 128Mi, count: 1}
+storage_classes: [%s]
 start_limit: 15s
-`, service, namespaces, ofTests(w.t).Reference("nave-harness"))
+`, service, namespaces, ofTests(w.t).Reference("nave-harness"), classOfVolumes)
 }
 
 // outside starts a cluster's spoke on the host: its door is on the bridge, where pods reach it.
@@ -300,12 +302,18 @@ func (w *federated) define(name, kind string, spec map[string]any) {
 // apply defines an agent that runs the script in an image, on a flavor.
 func (w *federated) apply(agent, image, flavor string, more map[string]any) {
 	w.t.Helper()
+	w.applyIn(agent, map[string]any{"flavor": flavor, "image": image}, more)
+}
+
+// applyIn is apply with all of the environment.
+func (w *federated) applyIn(agent string, environment, more map[string]any) {
+	w.t.Helper()
 	spec := map[string]any{"environment": agent, "harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", agentScript}},
 		"idle_timeout": "1s", "turn_limit": "300s", "max_deliveries": 3, "stop_after": "120s"}
 	for k, v := range more {
 		spec[k] = v
 	}
-	w.define(agent, "Environment", map[string]any{"flavor": flavor, "image": image})
+	w.define(agent, "Environment", environment)
 	w.define(agent, "Agent", spec)
 }
 

@@ -31,7 +31,7 @@ const spokePod = spokeName + "-0"
 
 // inside starts a cluster's spoke in the cluster, as its operator would: with a service account that may do what the spoke needs and
 // nothing else, and a volume for its data.
-func (w *federated) inside(c *testcluster.Cluster) {
+func (w *federated) inside(c *testcluster.Cluster, more ...string) {
 	w.t.Helper()
 	w.rights(c)
 	w.volume(c)
@@ -54,8 +54,8 @@ func (w *federated) inside(c *testcluster.Cluster) {
 			ServiceAccountName: spokeName, TerminationGracePeriodSeconds: &grace, SecurityContext: podSecurity(images.User),
 			Containers: []corev1.Container{{
 				Name: "spoke", Image: ofTests(w.t).Reference("nave-spoke"), ImagePullPolicy: corev1.PullNever, SecurityContext: containerSecurity(),
-				Args: []string{"run", "--runtime", "kubernetes", "--kubernetes", "/etc/nave/settings.yaml", "--data-dir", "/var/lib/nave", "--join-token-file", "/etc/nave-token/token",
-					"--metrics-listen", ":7480", "--log-level", "debug"},
+				Args: append([]string{"run", "--runtime", "kubernetes", "--kubernetes", "/etc/nave/settings.yaml", "--data-dir", "/var/lib/nave", "--join-token-file", "/etc/nave-token/token",
+					"--metrics-listen", ":7480", "--log-level", "debug"}, more...),
 				ReadinessProbe: &corev1.Probe{ProbeHandler: probeOf("/readyz"), PeriodSeconds: 2}, LivenessProbe: &corev1.Probe{ProbeHandler: probeOf("/healthz"), InitialDelaySeconds: 30},
 				VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/var/lib/nave"}, {Name: "settings", MountPath: "/etc/nave"}, {Name: "token", MountPath: "/etc/nave-token"}},
 			}},

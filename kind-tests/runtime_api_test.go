@@ -52,7 +52,6 @@ func TestRuntimeAndAPIServer(t *testing.T) {
 		{"an image that cannot be had", testGivenUp},
 		{"a tag that moves", testPinned},
 		{"volumes of sessions that are over", testTidy},
-		{"a turn that runs", testBusy},
 		{"namespaces that are made", testManaged},
 		{"answers that are lost", testLost},
 		{"an API server that is away", testAway},
@@ -442,21 +441,3 @@ func testManaged(ctx context.Context, t *testing.T, b *apiBench) {
 	b.awaitState(ctx, rt, w.ID, spoke.WorkloadEnded)
 }
 
-func testBusy(ctx context.Context, t *testing.T, b *apiBench) {
-	rt, w := b.ready(ctx, b.config(b.spoke)), session()
-	rt.Busy(w.ID, true) // of nothing
-	b.startWorkload(ctx, rt, w)
-	rt.Busy(w.ID, false)
-	rt.Busy(w.ID, true)
-	await(ctx, t, "the pod is marked", func() bool {
-		p := b.pod(ctx, w.ID)
-		return p.Labels[kube.LabelBusy] == "true" && p.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
-	})
-	budgets, err := b.Client.PolicyV1().PodDisruptionBudgets(b.namespace).List(ctx, metav1.ListOptions{})
-	if err != nil || len(budgets.Items) != 1 || budgets.Items[0].Spec.Selector.MatchLabels[kube.LabelBusy] != "true" {
-		t.Errorf("budgets %+v, %v", budgets, err)
-	}
-	if got := b.workload(ctx, rt, w.ID); got.State != spoke.WorkloadRunning {
-		t.Errorf("a busy workload is %+v", got)
-	}
-}

@@ -46,7 +46,6 @@ func rights() []rbacv1.PolicyRule {
 		allow("pods", "get list watch create patch delete"),
 		allow("persistentvolumeclaims", "list create patch delete"),
 		allow("resourcequotas", "list"),
-		{APIGroups: []string{"policy"}, Resources: []string{"poddisruptionbudgets"}, Verbs: []string{"create"}},
 	}
 }
 

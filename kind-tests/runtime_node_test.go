@@ -77,18 +77,9 @@ func TestRuntimeAndNode(t *testing.T) {
 		t.Errorf("a life wrote\n%s\nwant\n%s", strings.Join(wrote, "\n"), strings.Join(want, "\n"))
 	}
 
-	// While a turn runs a budget keeps evictions away; afterwards who has the right to evict evicts, and that is no failed start.
+	// Who has the right to evict evicts, and that is no failed start.
 	evict := func(id spoke.WorkloadID) error {
 		return b.Client.CoreV1().Pods(sessions).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: id.String()}})
-	}
-	w = n.running(ctx)
-	rt.Busy(w.ID, true)
-	await(ctx, t, "the pod is marked", func() bool {
-		p, err := b.Client.CoreV1().Pods(sessions).Get(ctx, w.ID.String(), metav1.GetOptions{})
-		return err == nil && p.Labels[kube.LabelBusy] == "true"
-	})
-	if err := evict(w.ID); !apierrors.IsTooManyRequests(err) {
-		t.Errorf("eviction of a busy pod: %v, want it refused", err)
 	}
 	w = n.running(ctx)
 	if err := evict(w.ID); err != nil {

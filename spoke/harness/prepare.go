@@ -15,7 +15,7 @@ import (
 // initLimit bounds all init scripts together.
 const initLimit = 15 * time.Minute
 
-// prepare puts the files in place and runs the init scripts, in order.
+// prepare puts the files in place, runs the init scripts, in order, and waits for what the agent needs beside it.
 func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 	for _, d := range []string{h.w.Home, h.w.Workspace, h.w.Temp} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
@@ -28,17 +28,26 @@ func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 	if err := writeSkills(h.w.Home, h.w.Skills); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, initLimit, fmt.Errorf("all together took longer than %v", initLimit))
+	scripts, cancel := context.WithTimeoutCause(ctx, initLimit, fmt.Errorf("all together took longer than %v", initLimit))
 	defer cancel()
 	for _, s := range h.w.InitScripts {
-		if tail, err := h.script(ctx, kill, s.Script); err != nil {
-			if cause := context.Cause(ctx); cause != nil {
+		if tail, err := h.script(scripts, kill, s.Script); err != nil {
+			if cause := context.Cause(scripts); cause != nil {
 				err = cause
 			}
 			return fmt.Errorf("init script %q: %w%s", s.Name, err, below(tail))
 		}
 	}
-	return h.runnable()
+	if err := h.runnable(); err != nil {
+		return err
+	}
+	if err := h.awaitServers(ctx, serverLimit); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	return nil
 }
 
 // runnable reports an agent's program that is not there: no turn could succeed.

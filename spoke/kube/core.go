@@ -6,49 +6,35 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 )
 
-// core asks the API server for the kinds of objects that this package knows. It asks as the typed clients of their groups do, which
-// would bring every group of the API into the program: 12 MiB of its memory.
-type core struct{ pods, policies group }
-
-// group is one group of the API.
-type group struct {
+// core is the group of the API that pods are of. It asks as the typed client of that group does, which would bring every group
+// of the API into the program: 12 MiB of its memory.
+type core struct {
 	client rest.Interface
 	codec  runtime.ParameterCodec
 }
 
 // newCore makes a client. It asks nothing.
 func newCore(of *rest.Config) (*core, error) {
-	pods, err := newGroup(of, "/api", corev1.SchemeGroupVersion, corev1.AddToScheme)
-	if err != nil {
-		return nil, err
-	}
-	policies, err := newGroup(of, "/apis", policyv1.SchemeGroupVersion, policyv1.AddToScheme)
-	return &core{pods, policies}, err
-}
-
-func newGroup(of *rest.Config, path string, version schema.GroupVersion, register func(*runtime.Scheme) error) (group, error) {
 	scheme := runtime.NewScheme()
-	if err := register(scheme); err != nil {
-		return group{}, fmt.Errorf("register the objects of the API: %w", err)
+	if err := corev1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("register the objects of the API: %w", err)
 	}
 	own := rest.CopyConfig(of)
-	own.APIPath, own.GroupVersion = path, &version
+	own.APIPath, own.GroupVersion = "/api", &corev1.SchemeGroupVersion
 	own.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	client, err := rest.RESTClientFor(own)
 	if err != nil {
-		return group{}, fmt.Errorf("make a client of the API server: %w", err)
+		return nil, fmt.Errorf("make a client of the API server: %w", err)
 	}
-	return group{client, runtime.NewParameterCodec(scheme)}, nil
+	return &core{client, runtime.NewParameterCodec(scheme)}, nil
 }
 
 // Kinds of objects, in a namespace or in none.
@@ -57,32 +43,28 @@ type (
 	claims  = resources[corev1.ConfigMap, corev1.ConfigMapList, *corev1.ConfigMap, *corev1.ConfigMapList]
 	volumes = resources[corev1.PersistentVolumeClaim, corev1.PersistentVolumeClaimList, *corev1.PersistentVolumeClaim, *corev1.PersistentVolumeClaimList]
 	quotas  = resources[corev1.ResourceQuota, corev1.ResourceQuotaList, *corev1.ResourceQuota, *corev1.ResourceQuotaList]
-	budgets = resources[policyv1.PodDisruptionBudget, policyv1.PodDisruptionBudgetList, *policyv1.PodDisruptionBudget, *policyv1.PodDisruptionBudgetList]
 	spaces  = resources[corev1.Namespace, corev1.NamespaceList, *corev1.Namespace, *corev1.NamespaceList]
 )
 
 // Pods are those of a namespace; so are the others.
-func (c *core) Pods(namespace string) pods         { return pods{c.pods, "pods", namespace} }
-func (c *core) ConfigMaps(namespace string) claims { return claims{c.pods, "configmaps", namespace} }
+func (c *core) Pods(namespace string) pods         { return pods{c, "pods", namespace} }
+func (c *core) ConfigMaps(namespace string) claims { return claims{c, "configmaps", namespace} }
 func (c *core) PersistentVolumeClaims(namespace string) volumes {
-	return volumes{c.pods, "persistentvolumeclaims", namespace}
+	return volumes{c, "persistentvolumeclaims", namespace}
 }
 func (c *core) ResourceQuotas(namespace string) quotas {
-	return quotas{c.pods, "resourcequotas", namespace}
+	return quotas{c, "resourcequotas", namespace}
 }
-func (c *core) PodDisruptionBudgets(namespace string) budgets {
-	return budgets{c.policies, "poddisruptionbudgets", namespace}
-}
-func (c *core) Namespaces() spaces { return spaces{c.pods, "namespaces", ""} }
+func (c *core) Namespaces() spaces { return spaces{c, "namespaces", ""} }
 
 // version is what the API server says of itself.
 func (c *core) version(ctx context.Context) ([]byte, error) {
-	return c.pods.client.Get().AbsPath("/version").DoRaw(ctx)
+	return c.client.Get().AbsPath("/version").DoRaw(ctx)
 }
 
 // resources are the objects of one kind. Its errors are those of the API.
 type resources[T, L any, P object[T], PL object[L]] struct {
-	c         group
+	c         *core
 	name      string
 	namespace string
 }

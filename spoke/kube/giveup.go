@@ -65,7 +65,11 @@ func waiting(pod *corev1.Pod) obstacle {
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := c.State.Waiting; w != nil {
 			if kind, ok := obstacles[w.Reason]; ok {
-				return obstacle{kind, clean(strings.TrimSuffix(fmt.Sprintf("container %s: %s: %s", c.Name, w.Reason, w.Message), ": "))}
+				text := strings.TrimSuffix(fmt.Sprintf("container %s: %s: %s", c.Name, w.Reason, w.Message), ": ")
+				if end := serverEnd(c); kind == obstacleCrash && end != "" {
+					text += ": " + end
+				}
+				return obstacle{kind, clean(text)}
 			}
 		}
 	}

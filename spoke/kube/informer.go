@@ -107,7 +107,6 @@ type place struct {
 	pods      *feed
 	claims    *feed
 	running   bool // its feeds were started; of [Runtime.Run]
-	budget    bool // its budget for busy pods was made, or could not be
 }
 
 // ready is nil while everything of the namespace is known.

@@ -104,7 +104,8 @@ func lastWords(message string) (words last, log string) {
 //	was asked to end, or deleted by somebody    its words, or killed  no
 //	ended unseen                                that                  no
 //	had too little memory                       the limit             crash, unless a turn had begun
-//	left a note                                 the note              as the note says, unless a turn had begun
+//	left a note                                 the note, and how     as the note says, unless a turn had begun
+//	                                            tool servers failed
 //	ended without one                           exit code, log        crash
 //	never ran                                   why                   runtime, or as the container's reason says
 func ended(pod *corev1.Pod, asked, gone bool) ending {
@@ -135,7 +136,11 @@ func ended(pod *corev1.Pod, asked, gone bool) ending {
 	case end.Reason == "OOMKilled":
 		return ending{Exit: "out of memory: the container had " + memoryOf(pod), Failure: failed(api.StartFailureCrash)}
 	case words.Reason != "" && words.Failure != "":
-		return ending{Exit: words.Reason, Failure: failed(words.Failure)}
+		e := ending{Exit: words.Reason, Failure: failed(words.Failure)}
+		if broken := brokenServers(pod); e.Failure != "" && broken != "" {
+			e.Exit = clean(e.Exit + "\n" + broken) // the harness sees no more than that nobody listens
+		}
+		return e
 	case words.Reason != "" && (words.Turn || end.ExitCode == 0):
 		return ending{Exit: words.Reason}
 	case words.Reason != "":

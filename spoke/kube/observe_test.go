@@ -82,6 +82,15 @@ func initEnds(name string, code int32, message string) change {
 	}
 }
 
+// serverEnds is a tool server that waits to be started anew.
+func serverEnds(name string, code int32, message string) change {
+	return func(p *corev1.Pod) {
+		p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, corev1.ContainerStatus{
+			Name: name, RestartCount: 1, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
+			LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Message: message}}})
+	}
+}
+
 const (
 	isRunning = spoke.WorkloadRunning
 	isEnded   = spoke.WorkloadEnded
@@ -129,6 +138,12 @@ func TestObserve(t *testing.T) {
 		{"stopped in order", podWith(ends(0, "Completed", `{"reason":"stopped"}`)), false, spoke.Workload{State: isEnded, Exit: "stopped"}},
 		{"a failed start", podWith(ends(1, "Error", `{"reason":"init script x: exit status 7","failure":"configuration"}`)), false,
 			spoke.Workload{State: isEnded, Exit: "init script x: exit status 7", Failure: api.StartFailureConfig}},
+		{"a tool server that fails", podWith(ends(1, "Error", `{"reason":"nobody listens","failure":"configuration"}`), serverEnds("mcp-a", 1, "no key")), false,
+			spoke.Workload{State: isEnded, Exit: "nobody listens\ncontainer mcp-a failed: exit code 1\nno key", Failure: api.StartFailureConfig}},
+		{"a tool server that failed before a turn", podWith(ends(1, "Error", `{"reason":"x","failure":"crash","turn":true}`), serverEnds("mcp-a", 1, "no key")), false,
+			spoke.Workload{State: isEnded, Exit: "x"}},
+		{"a tool server crashes and says why", podWith(waits(false, containerHarness, "PodInitializing", ""), serverEnds("mcp-a", 2, "no key")), false,
+			spoke.Workload{State: isRunning, Waiting: "container mcp-a: CrashLoopBackOff: back-off: exit code 2\nno key"}},
 		{"a failure of no known kind", podWith(ends(1, "Error", `{"reason":"x","failure":"of mine"}`)), false,
 			spoke.Workload{State: isEnded, Exit: "x", Failure: api.StartFailureCrash}},
 		{"a failure after a turn", podWith(ends(1, "Error", `{"reason":"x","failure":"crash","turn":true}`)), false, spoke.Workload{State: isEnded, Exit: "x"}},

@@ -267,27 +267,3 @@ func TestStripKeepsWhatIsLookedAt(t *testing.T) {
 		}
 	}
 }
-
-func TestMarks(t *testing.T) {
-	yes, no := true, false
-	marked, plain := podWith(func(p *corev1.Pod) { p.Labels = map[string]string{LabelBusy: "true"} }), podWith()
-	for _, tt := range []struct {
-		name        string
-		pod         *corev1.Pod
-		memory      memory
-		busy, write bool
-	}{
-		{"nobody said", plain, memory{}, false, false},
-		{"nobody said since a restart", marked, memory{}, true, false},
-		{"a turn begins", plain, memory{turn: &yes, turnAt: noon}, true, false},
-		{"a turn lasts", plain, memory{turn: &yes, turnAt: noon.Add(-2 * time.Second)}, true, true},
-		{"a turn runs", marked, memory{turn: &yes, turnAt: noon}, true, false},
-		{"a turn has ended", marked, memory{turn: &no, turnAt: noon}, false, true},
-		{"a short turn has ended", plain, memory{turn: &no, turnAt: noon}, false, false},
-		{"it was just written", plain, memory{turn: &yes, turnAt: noon.Add(-time.Hour), markAt: noon}, false, false},
-	} {
-		if busy, write := tt.memory.marks(tt.pod, noon); busy != tt.busy || write != tt.write {
-			t.Errorf("%s: %v, %v; want %v, %v", tt.name, busy, write, tt.busy, tt.write)
-		}
-	}
-}

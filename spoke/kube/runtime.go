@@ -52,10 +52,6 @@ type memory struct {
 	again          time.Time   // when the storage is asked for the pod again
 	absent         bool        // its pod is confirmed absent
 
-	turn   *bool     // whether a turn runs; nil: nobody has said so
-	turnAt time.Time // since when
-	markAt time.Time // when that was last written
-
 	kind  obstacleKind // what it has been seen to wait for, and since when
 	start time.Time
 	met   time.Time

@@ -22,7 +22,8 @@ func sidecarsOf(servers []api.MCPServer, s Settings) (containers []corev1.Contai
 		c := corev1.Container{
 			Name: sidecarPrefix + m.Name, Image: m.Image, ImagePullPolicy: s.Pods.PullPolicy, Command: literals(m.Command), RestartPolicy: &always,
 			Resources: s.Sidecar.resources(), SecurityContext: restricted(),
-			VolumeMounts: []corev1.VolumeMount{{Name: sidecarPrefix + m.Name, MountPath: dirTemp}},
+			VolumeMounts:             []corev1.VolumeMount{{Name: sidecarPrefix + m.Name, MountPath: dirTemp}},
+			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError, // what it said last is why it ended
 		}
 		for _, e := range m.Env {
 			c.Env = append(c.Env, corev1.EnvVar{Name: e.Name, Value: literal(e.Value)})
@@ -31,6 +32,30 @@ func sidecarsOf(servers []api.MCPServer, s Settings) (containers []corev1.Contai
 		volumes = append(volumes, corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{EmptyDir: new(corev1.EmptyDirVolumeSource)}})
 	}
 	return containers, volumes
+}
+
+// brokenServers says how tool servers ended that end by themselves, one line or more each; empty when all of them run.
+func brokenServers(pod *corev1.Pod) string {
+	var all []string
+	for _, c := range pod.Status.InitContainerStatuses {
+		if !strings.HasPrefix(c.Name, sidecarPrefix) {
+			continue
+		}
+		if text := serverEnd(c); text != "" {
+			all = append(all, "container "+c.Name+" failed: "+text)
+		}
+	}
+	return strings.Join(all, "\n")
+}
+
+// serverEnd says how a tool server ended before it was started anew; empty when it was not. That it ends with its pod is in order.
+func serverEnd(c corev1.ContainerStatus) string {
+	t := c.LastTerminationState.Terminated
+	if t == nil || t.Reason == unknownEnd {
+		return ""
+	}
+	_, log := lastWords(t.Message)
+	return strings.TrimSpace(exitCode(t) + "\n" + log)
 }
 
 // literal keeps the kubelet from replacing $(NAME) in a value.

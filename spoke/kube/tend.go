@@ -16,12 +16,7 @@ import (
 
 // tend gives up pods that do not start, confirms that pods are absent, and forgets what is gone.
 func (r *Runtime) tend(ctx context.Context, now time.Time) {
-	given, missing, marks := r.look(now)
-	for _, m := range marks {
-		if err := r.mark(ctx, m.pod, m.busy); err != nil && ctx.Err() == nil {
-			r.c.Log.Warn("the cluster is not told whether a turn runs", "workload", m.pod.Name, "error", err)
-		}
-	}
+	given, missing := r.look(now)
 	for _, g := range given {
 		if err := r.give(ctx, g.item, g.ending); err != nil && ctx.Err() == nil {
 			r.c.Log.Warn("workload that does not start cannot be given up", "workload", g.id, "error", err)
@@ -40,12 +35,6 @@ type missed struct {
 	claim types.UID
 }
 
-// marked is a pod that is to be marked as busy, or not any more.
-type marked struct {
-	pod  *corev1.Pod
-	busy bool
-}
-
 // given is a workload that is given up.
 type given struct {
 	id spoke.WorkloadID
@@ -54,12 +43,12 @@ type given struct {
 }
 
 // look decides what is to be done, and forgets what is not needed any more.
-func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed, write []marked) {
+func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed) {
 	missing = map[string][]missed{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.readyLocked() != nil {
-		return nil, nil, nil
+		return nil, nil
 	}
 	for _, m := range r.of {
 		if now.After(m.made.Add(lagLimit)) {
@@ -97,13 +86,9 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed
 			if e, ok := giveUp(o, now.Sub(m.start), now.Sub(m.met), time.Duration(r.c.Settings.StartLimit)); ok {
 				give = append(give, given{id, it, e})
 			}
-			if busy, changed := m.marks(it.pod, now); changed {
-				m.markAt = now
-				write = append(write, marked{it.pod, busy})
-			}
 		}
 	}
-	return give, missing, write
+	return give, missing
 }
 
 // neverMade is the end of a workload whose pod this process never saw.
