@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -188,6 +189,8 @@ func (w *federated) create(c *testcluster.Cluster, o runtime.Object) {
 		_, err = core.LimitRanges(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
 	case *networkingv1.NetworkPolicy:
 		_, err = c.Client.NetworkingV1().NetworkPolicies(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
+	case *policyv1.PodDisruptionBudget:
+		_, err = c.Client.PolicyV1().PodDisruptionBudgets(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
 	case *rbacv1.Role:
 		_, err = rights.Roles(o.Namespace).Create(w.ctx, o, metav1.CreateOptions{})
 	case *rbacv1.RoleBinding:

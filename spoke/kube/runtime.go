@@ -77,6 +77,8 @@ type Runtime struct {
 	c    Config
 	core corev1client.CoreV1Interface
 	wake chan struct{} // holds one token when there may be something to do; full means that Run will look anyway
+	// turns is the same for labels of turns.
+	turns chan struct{}
 
 	mu      sync.Mutex
 	cluster string            // id, once it is known
@@ -110,6 +112,8 @@ type memory struct {
 	kind  obstacleKind // what it has been seen to wait for, and since when
 	start time.Time
 	met   time.Time
+
+	turn turnMemory
 }
 
 // Times of a runtime.
@@ -139,16 +143,17 @@ func New(c Config) (*Runtime, error) {
 		return nil, fmt.Errorf("make a client of the API server: %w", err)
 	}
 	return &Runtime{
-		c: c, core: core, wake: make(chan struct{}, 1), places: map[string]*place{},
+		c: c, core: core, wake: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: map[string]*place{},
 		of: map[spoke.WorkloadID]*memory{}, digests: map[string]string{},
 	}, nil
 }
 
-// Run watches the cluster, gives up on pods that do not start, confirms that pods are gone and deletes volumes of sessions that
-// are over, until ctx ends.
+// Run watches the cluster, gives up on pods that do not start, confirms that pods are gone, labels those in which a turn runs and
+// deletes volumes of sessions that are over, until ctx ends.
 func (r *Runtime) Run(ctx context.Context) error {
 	g := run.NewGroup(ctx)
 	g.Go("tend", func(ctx context.Context) error { return r.tendAll(ctx, g) })
+	g.Go("turns", r.labelTurns)
 	if r.c.Ended != nil {
 		g.Go("tidy", r.tidy)
 	}
