@@ -65,6 +65,12 @@ type federated struct {
 // the test.
 func federate(ctx context.Context, t testing.TB, clusters int) *federated {
 	t.Helper()
+	return federateWith(ctx, t, testcluster.Config{Clusters: clusters})
+}
+
+// federateWith is federate with more to say about the clusters and the hub.
+func federateWith(ctx context.Context, t testing.TB, cfg testcluster.Config, more ...string) *federated {
+	t.Helper()
 	bin, err := filepath.Abs(filepath.Join("..", "bin"))
 	if err != nil {
 		t.Fatal(err)
@@ -78,10 +84,11 @@ func federate(ctx context.Context, t testing.TB, clusters int) *federated {
 		t.Fatal(err)
 	}
 	volumes := t.TempDir()
-	w := &federated{Federation: f, t: t, ctx: ctx, bed: start(ctx, t, clusters), spokes: map[string]*federation.Process{}, volumes: volumes}
+	w := &federated{Federation: f, t: t, ctx: ctx, bed: startWith(ctx, t, cfg), spokes: map[string]*federation.Process{}, volumes: volumes}
 	t.Cleanup(w.end)
 	at := w.bed.HubAddress().String()
-	if _, err := w.StartHub(ctx, "--listen", net.JoinHostPort(at, "0"), "--grpc-listen", net.JoinHostPort(at, "0"), "--overlay-listen", at, "--allow-exposed", "--log-level", "info"); err != nil {
+	args := []string{"--listen", net.JoinHostPort(at, "0"), "--grpc-listen", net.JoinHostPort(at, "0"), "--overlay-listen", at, "--allow-exposed", "--log-level", "info"}
+	if _, err := w.StartHub(ctx, append(args, more...)...); err != nil {
 		t.Fatal(err)
 	}
 	if w.client, err = w.Client(); err != nil {
@@ -139,7 +146,7 @@ func (w *federated) load() {
 		archives = append(archives, file)
 	}
 	agent := testcluster.Image{Name: imageOfAgents, Files: map[string]string{}}
-	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id"} {
+	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id", "sed", "wget"} {
 		agent.Files["/bin/"+applet] = busyboxProgram
 	}
 	file := filepath.Join(scratch, "agent.tar")

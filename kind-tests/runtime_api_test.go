@@ -55,6 +55,7 @@ func TestRuntimeAndAPIServer(t *testing.T) {
 		{"a pod that somebody deletes", testDeletedPod},
 		{"a pod without its labels", testStripped},
 		{"an evicted pod", testEvicted},
+		{"turns", testTurns},
 		{"an image that cannot be had", testGivenUp},
 		{"a tag that moves", testPinned},
 		{"volumes of sessions that are over", testTidy},
@@ -84,7 +85,7 @@ type apiBench struct {
 func rights() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		allow("configmaps", "get list watch create patch delete"),
-		allow("pods", "get list watch create delete"),
+		allow("pods", "get list watch create patch delete"),
 		allow("persistentvolumeclaims", "list create patch delete"),
 		allow("resourcequotas", "list"),
 	}
