@@ -64,22 +64,36 @@ type federated struct {
 // the test.
 func federate(ctx context.Context, t testing.TB, clusters int) *federated {
 	t.Helper()
-	return federateAs(ctx, t, clusters, false)
+	return makeFederation(ctx, t, making{bed: testcluster.Config{Clusters: clusters}})
 }
 
 // federateAs is federate with spokes that make the namespaces of organizations, or do not.
 func federateAs(ctx context.Context, t testing.TB, clusters int, manages bool) *federated {
 	t.Helper()
-	return makeFederation(ctx, t, clusters, manages, (*federated).furnish)
+	return makeFederation(ctx, t, making{bed: testcluster.Config{Clusters: clusters}, manages: manages})
 }
 
 // federateWith is federate with another way of making what a spoke expects of its operator.
 func federateWith(ctx context.Context, t testing.TB, clusters int, furnish func(*federated, *testcluster.Cluster)) *federated {
 	t.Helper()
-	return makeFederation(ctx, t, clusters, false, furnish)
+	return makeFederation(ctx, t, making{bed: testcluster.Config{Clusters: clusters}, furnish: furnish})
 }
 
-func makeFederation(ctx context.Context, t testing.TB, clusters int, manages bool, furnish func(*federated, *testcluster.Cluster)) *federated {
+// federateOn is federate with more to say about the clusters and the hub.
+func federateOn(ctx context.Context, t testing.TB, bed testcluster.Config, hub ...string) *federated {
+	t.Helper()
+	return makeFederation(ctx, t, making{bed: bed, hub: hub})
+}
+
+// making is how a federation is made.
+type making struct {
+	bed     testcluster.Config
+	hub     []string // further arguments
+	manages bool     // spokes make the namespaces of organizations
+	furnish func(*federated, *testcluster.Cluster)
+}
+
+func makeFederation(ctx context.Context, t testing.TB, of making) *federated {
 	t.Helper()
 	bin, err := filepath.Abs(filepath.Join("..", "bin"))
 	if err != nil {
@@ -95,10 +109,11 @@ func makeFederation(ctx context.Context, t testing.TB, clusters int, manages boo
 		t.Fatal(err)
 	}
 	volumes := t.TempDir()
-	w := &federated{Federation: f, t: t, ctx: ctx, bed: start(ctx, t, clusters), spokes: map[string]*federation.Process{}, manages: manages, volumes: volumes}
+	w := &federated{Federation: f, t: t, ctx: ctx, bed: startWith(ctx, t, of.bed), spokes: map[string]*federation.Process{}, manages: of.manages, volumes: volumes}
 	t.Cleanup(w.end)
 	at := w.bed.HubAddress().String()
-	if _, err := w.StartHub(ctx, "--listen", net.JoinHostPort(at, "0"), "--grpc-listen", net.JoinHostPort(at, "0"), "--overlay-listen", at, "--allow-exposed", "--log-level", "info"); err != nil {
+	args := []string{"--listen", net.JoinHostPort(at, "0"), "--grpc-listen", net.JoinHostPort(at, "0"), "--overlay-listen", at, "--allow-exposed", "--log-level", "info"}
+	if _, err := w.StartHub(ctx, append(args, of.hub...)...); err != nil {
 		t.Fatal(err)
 	}
 	if w.client, err = w.Client(); err != nil {
@@ -107,7 +122,11 @@ func makeFederation(ctx context.Context, t testing.TB, clusters int, manages boo
 	w.load()
 	for _, c := range w.bed.Clusters {
 		w.must(w.Join(ctx, c.Name, "cloud="+c.Name))
-		furnish(w, c)
+		if of.furnish != nil {
+			of.furnish(w, c)
+		} else {
+			w.furnish(c)
+		}
 	}
 	return w
 }
@@ -155,7 +174,7 @@ func (w *federated) load() {
 		archives = append(archives, file)
 	}
 	agent := testcluster.Image{Name: imageOfAgents, Files: map[string]string{}}
-	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id"} {
+	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id", "sed", "wget"} {
 		agent.Files["/bin/"+applet] = busyboxProgram
 	}
 	file := filepath.Join(scratch, "agent.tar")

@@ -8,13 +8,11 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
@@ -60,11 +58,6 @@ func (p *tenants) works(ctx context.Context, t *testing.T, s tenant.Spec) {
 		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
 	}})
 	did("persistentvolumeclaims", verb, err)
-	least := intstr.FromInt32(1)
-	verb, err = lives(ctx, p.spoke.PolicyV1().PodDisruptionBudgets(s.Namespace), &policyv1.PodDisruptionBudget{ObjectMeta: meta, Spec: policyv1.PodDisruptionBudgetSpec{
-		MinAvailable: &least, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
-	}})
-	did("poddisruptionbudgets", verb, err)
 
 	_, err = core.ConfigMaps(s.Namespace).List(ctx, metav1.ListOptions{})
 	did("configmaps", "list", err)

@@ -49,6 +49,7 @@ func TestRuntimeAndAPIServer(t *testing.T) {
 		{"a pod that somebody deletes", testDeletedPod},
 		{"a pod without its labels", testStripped},
 		{"an evicted pod", testEvicted},
+		{"turns", testTurns},
 		{"an image that cannot be had", testGivenUp},
 		{"a tag that moves", testPinned},
 		{"volumes of sessions that are over", testTidy},
@@ -440,4 +441,3 @@ func testManaged(ctx context.Context, t *testing.T, b *apiBench) {
 	}
 	b.awaitState(ctx, rt, w.ID, spoke.WorkloadEnded)
 }
-

@@ -22,6 +22,8 @@ type Runtime struct {
 	c    Config
 	core *core
 	wake chan struct{} // holds one token when there may be something to do; full means that Run will look anyway
+	// turns is the same for labels of turns.
+	turns chan struct{}
 
 	mu      sync.Mutex
 	cluster string            // id, once it is known
@@ -55,6 +57,8 @@ type memory struct {
 	kind  obstacleKind // what it has been seen to wait for, and since when
 	start time.Time
 	met   time.Time
+
+	turn turnMemory
 }
 
 // Times of a runtime.
@@ -84,16 +88,17 @@ func New(c Config) (*Runtime, error) {
 		return nil, err
 	}
 	return &Runtime{
-		c: c, core: core, wake: make(chan struct{}, 1), places: map[string]*place{},
+		c: c, core: core, wake: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: map[string]*place{},
 		of: map[spoke.WorkloadID]*memory{}, digests: map[string]string{},
 	}, nil
 }
 
-// Run watches the cluster, gives up on pods that do not start, confirms that pods are gone and deletes volumes of sessions that
-// are over, until ctx ends.
+// Run watches the cluster, gives up on pods that do not start, confirms that pods are gone, labels those in which a turn runs and
+// deletes volumes of sessions that are over, until ctx ends.
 func (r *Runtime) Run(ctx context.Context) error {
 	g := run.NewGroup(ctx)
 	g.Go("tend", func(ctx context.Context) error { return r.tendAll(ctx, g) })
+	g.Go("turns", r.labelTurns)
 	if r.c.Ended != nil {
 		g.Go("tidy", r.tidy)
 	}

@@ -86,9 +86,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [""]
   resources: [resourcequotas]
   verbs: [get, list]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [create, get, patch, delete]
 {{- end -}}
 
 {{/* The settings of the runtime: the file that the program reads. */}}

@@ -1,5 +1,6 @@
 // Package tenant is what belongs into the namespace in which an organization's sessions run, and what keeps them apart from each
-// other and from the cluster: pod security, network policies, quota, the sessions' service account and the spoke's rights.
+// other and from the cluster: pod security, network policies, quota, the sessions' service account, the budget that keeps pods in which a
+// turn runs from being evicted, and the spoke's rights.
 //
 // The way of a namespace: a [Spec] says whose it is and what its sessions may take and reach; [Objects] renders it, purely; the
 // chart writes the same objects, or [Keeper.Apply] does where the operator lets the spoke manage namespaces; [Keeper.Check] is the
@@ -24,7 +25,7 @@
 // Rights. Without management the spoke has a Role in each namespace and nothing in the whole cluster. With management it needs three
 // things in the whole cluster ([ClusterObjects]): to list, get, create and patch namespaces; to get, create and patch role bindings; and to
 // bind two cluster roles, named, and no other. The one holds [Rules], the other what the rest of [Objects] takes (service accounts,
-// quotas, limit ranges, network policies); the spoke binds both to itself in a namespace that it made, and has the rights there only.
+// quotas, limit ranges, network policies, the disruption budget); the spoke binds both to itself in a namespace that it made, and has the rights there only.
 // This is the least form: an API server lets nobody hand out rights that he does not have, unless he may bind that very role by
 // name; so the spoke needs neither escalate, nor the right to write roles, nor any of those rights in other namespaces. Rights alone cannot
 // say "in namespaces that it made"; a validating admission policy among the same objects does: the spoke's service account may touch

@@ -64,6 +64,7 @@ var resourceOf = map[string]schema.GroupVersionResource{
 	"ResourceQuota":           {Version: "v1", Resource: "resourcequotas"},
 	"LimitRange":              {Version: "v1", Resource: "limitranges"},
 	"NetworkPolicy":           {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+	"PodDisruptionBudget":     {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	"RoleBinding":             {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
 	"Pod":                     {Version: "v1", Resource: "pods"},
 	"SelfSubjectRulesReview":  {Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectrulesreviews"},

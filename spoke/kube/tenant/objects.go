@@ -1,10 +1,14 @@
 package tenant
 
 import (
+	"math"
+
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Manager is the field manager under which the spoke applies objects, and the value of the label that says so.
@@ -19,6 +23,16 @@ const (
 	AnnotationAdopt   = "nave.dev/adopt"               // name of the organization whose spoke may take over the namespace
 	labelSecurity     = "pod-security.kubernetes.io/"  // enforce, warn, audit
 	restricted        = "restricted"                   // the standard that all pods are held by
+)
+
+// BudgetTurns is the disruption budget of pods in which a turn runs.
+const BudgetTurns = "nave-session-turns"
+
+// Labels of pods, as the runtime writes them.
+const (
+	LabelTurn = "nave.dev/turn" // on the pod of a session while a turn runs
+	TurnRuns  = "running"
+	labelApp  = "app.kubernetes.io/name" // nave-session
 )
 
 // Objects are what belongs into the namespace, in the order in which it is to be made. What is empty is left out, but where the
@@ -41,7 +55,7 @@ func Objects(s Spec) ([]runtime.Object, error) {
 	if l := s.limits(); s.Manage || len(l.Spec.Limits) > 0 {
 		out = append(out, l)
 	}
-	return append(out, s.serviceAccount()), nil
+	return append(out, s.budget(), s.serviceAccount()), nil
 }
 
 // labels are those of every object.
@@ -79,6 +93,19 @@ func (s Spec) serviceAccount() *corev1.ServiceAccount {
 		a.ImagePullSecrets = append(a.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	return a
+}
+
+// budget forbids to evict a pod while a turn runs in it: the spoke labels it as long. More pods than there can be must stay available; a
+// share of them cannot be said, because no controller says how many there should be. What is not ready runs no turn and may go.
+func (s Spec) budget() *policyv1.PodDisruptionBudget {
+	all, always := intstr.FromInt32(math.MaxInt32), policyv1.AlwaysAllow
+	return &policyv1.PodDisruptionBudget{
+		TypeMeta: kind("policy/v1", "PodDisruptionBudget"), ObjectMeta: s.meta(BudgetTurns),
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: &all, UnhealthyPodEvictionPolicy: &always,
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{labelApp: DefaultServiceAccount, LabelTurn: TurnRuns}},
+		},
+	}
 }
 
 func (s Spec) quota() *corev1.ResourceQuota {

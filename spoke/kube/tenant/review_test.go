@@ -41,7 +41,7 @@ func TestRightsAreToldByResource(t *testing.T) {
 	if want := []string{"get, list pods", "get poddisruptionbudgets.policy", "patch pods"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := len(needed()); got != 25 {
-		t.Errorf("the rules are %d rights, want 25", got)
+	if got := len(needed()); got != 21 {
+		t.Errorf("the rules are %d rights, want 21", got)
 	}
 }
