@@ -39,6 +39,8 @@ func Cases() []Case {
 		{Chart: "nave-hub", Name: "defaults", Release: "nave-hub", Namespace: "nave-hub"},
 		{Chart: "nave-hub", Name: "all", Release: "prod", Namespace: "nave-hub"},
 		{Chart: "nave-hub", Name: "external", Release: "nave-hub", Namespace: "nave-hub"},
+		{Chart: "nave-hub", Name: "balanced", Release: "nave-hub", Namespace: "nave-hub"},
+		{Chart: "nave-hub", Name: "nodeport", Release: "nave-hub", Namespace: "nave-hub"},
 		{Chart: "nave-hub", Name: "node", Release: "nave-hub", Namespace: "nave-hub-node", Open: true},
 	}
 }

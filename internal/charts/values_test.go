@@ -145,6 +145,20 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		{"nave-hub", `config={"overlay":{"listen":"192.0.2.10"}}`, []string{"config.overlay.listen: no pod keeps an address"}},
 		{"nave-hub", `hostNetwork={"enabled":true}`, []string{"config.overlay.listen: is loopback"}},
 		{"nave-hub", `hostNetwork={"enabled":true};config={"overlay":{"listen":"192.0.2.10"}}`, []string{"nodeSelector: is empty"}},
+		{"nave-hub", `hostNetwork={"enabled":true};config={"overlay":{"advertise":"hub.example.com"}}`, []string{"nodeSelector: is empty"}},
+		{"nave-hub", `config={"overlay":{"listen":"0.0.0.0"}}`, []string{"config.overlay.listen: no pod keeps an address"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com","listen":"192.0.2.10"}}`, []string{"config.overlay.listen: is 192.0.2.10: with config.overlay.advertise"}},
+		{"nave-hub", `config={"overlay":{"advertise":"Hub.example.com"}}`, []string{"/config/overlay/advertise", "'Hub.example.com'"}},
+		{"nave-hub", `config={"overlay":{"port":65532}}`, []string{"/config/overlay/port"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com","port":7398}}`, []string{"config.overlay.port: 7398 and the four behind it are the overlay's, and config.", "has 740"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com","controller":"https://ziti.example.com:1280"}}`, []string{"config.overlay.advertise: is for the embedded overlay"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com"}};overlayService={"type":"NodePort"}`, []string{"config.overlay.port: is missing", "such as 30410"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com","port":30410}};overlayService={"type":"NodePort","nodePorts":[30410,30412,30411]}`,
+			[]string{"overlayService.nodePorts: has 30412 in place 2, and the hub advertises 30411"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com"}};overlayService={"type":"LoadBalancer","nodePorts":[30410]}`, []string{"overlayService.nodePorts: has 1 ports, want three"}},
+		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com"}};overlayService={"nodePorts":[30410,30411,30412]}`, []string{"overlayService.nodePorts: a service of type ClusterIP has none"}},
+		{"nave-hub", `overlayService={"type":"NodePort","nodePorts":[30410,30411,30412]}`, []string{"overlayService.nodePorts: there is no such service without config.overlay.advertise"}},
+		{"nave-spoke", `hostAliases=[{"ip":"192.0.2.10"}]`, []string{"/hostAliases/0", "missing property 'hostnames'"}},
 		{"nave-hub", `hostNetwork={"enabled":true};config={"overlay":{"controller":"https://ziti.example.com:1280"}}`, []string{"hostNetwork.enabled: is for the embedded overlay"}},
 	} {
 		t.Run(c.chart+" "+c.set, func(t *testing.T) {
@@ -169,7 +183,7 @@ var documentedField = regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\|[^|]*\\|[^|]*
 
 // own are fields that the chart gives a value of its own: those of a hub in a pod.
 var own = map[string]string{"data_dir": "/var/lib/nave-hub/data", "api.listen": "0.0.0.0:7400", "api.grpc_listen": "0.0.0.0:7401",
-	"metrics.listen": "0.0.0.0:7402", "log.format": "json"}
+	"metrics.listen": "0.0.0.0:7402", "log.format": "json", "overlay.listen": "", "overlay.port": "0"}
 
 // TestTheHubsConfigurationIsWhole holds config of the hub's chart to docs/configuration.md: every field, with the program's default.
 func TestTheHubsConfigurationIsWhole(t *testing.T) {

@@ -49,6 +49,10 @@ YAML.
 {{- $own := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) -}}
 {{- $_ := set $config.api "hosts" (concat $own $config.api.hosts | uniq) -}}
 {{- end -}}
+{{- if and $config.overlay.advertise (not $config.overlay.controller) -}}
+{{- $_ := set $config.overlay "listen" ($config.overlay.listen | default "0.0.0.0") -}}
+{{- $_ := set $config.overlay "port" (include "nave-hub.overlayPort" . | int) -}}
+{{- end -}}
 {{- range include "nave-hub.mounts" . | fromYamlArray -}}
 {{- $mount := . -}}
 {{- range $field, $key := .fields -}}
@@ -78,17 +82,5 @@ YAML.
 {{- if and $c.api.hosts (or .Values.secrets.apiTLS.existingSecret $c.api.tls.cert_file) -}}
 {{- fail "config.api.hosts: is for certificates of the hub's own authority, and secrets.apiTLS or config.api.tls names one: leave one of them out" -}}
 {{- end -}}
-{{- if .Values.hostNetwork.enabled -}}
-{{- if $c.overlay.controller -}}
-{{- fail "hostNetwork.enabled: is for the embedded overlay, and config.overlay.controller names another: leave one of them out" -}}
-{{- end -}}
-{{- if hasPrefix "127." $c.overlay.listen -}}
-{{- fail "config.overlay.listen: is loopback: with hostNetwork.enabled name the address of the node, which spokes reach" -}}
-{{- end -}}
-{{- if not (or .Values.nodeSelector .Values.affinity) -}}
-{{- fail "nodeSelector: is empty: with hostNetwork.enabled the hub must stay on the node that has config.overlay.listen, for example {kubernetes.io/hostname: NODE}" -}}
-{{- end -}}
-{{- else if not (or $c.overlay.controller (hasPrefix "127." $c.overlay.listen)) -}}
-{{- fail "config.overlay.listen: no pod keeps an address: with the embedded overlay use hostNetwork.enabled, or name config.overlay.controller" -}}
-{{- end -}}
+{{- include "nave-hub.checkOverlay" . -}}
 {{- end -}}
