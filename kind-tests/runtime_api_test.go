@@ -58,6 +58,7 @@ func TestRuntimeAndAPIServer(t *testing.T) {
 		{"an image that cannot be had", testGivenUp},
 		{"a tag that moves", testPinned},
 		{"volumes of sessions that are over", testTidy},
+		{"volumes of sessions that go on elsewhere", testMoved},
 		{"namespaces that are made", testManaged},
 		{"answers that are lost", testLost},
 		{"an API server that is away", testAway},
@@ -85,7 +86,7 @@ func rights() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		allow("configmaps", "get list watch create patch delete"),
 		allow("pods", "get list watch create delete"),
-		allow("persistentvolumeclaims", "list create patch delete"),
+		allow("persistentvolumeclaims", "get list create patch delete"),
 		allow("resourcequotas", "list"),
 	}
 }

@@ -28,7 +28,8 @@
 //  5. Nothing secret is in a claim or a pod.
 //  6. What a container says of its end is bounded and is never trusted for more than a text and the kind of a failed start.
 //  7. The end of a pod that the cluster took away (eviction, preemption, drain, loss of a node) is no failed start.
-//  8. Claims of volumes are deleted only on the hub's word that their session is over, and not before their time to live.
+//  8. Claims of volumes are deleted only on the hub's word: that their session is over, and not before their time to live; those of
+//     state also when it goes on in another cluster with a checkpoint of there, and never while a workload of it starts or is here.
 //
 // What is decided is decided by functions of their arguments: podOf, claimOf, observe, ended, giveUp. The package uses the typed
 // clients of single API groups and no factory of informers, which would cost 40 MB of code. It must not import the hub or the
