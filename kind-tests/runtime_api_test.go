@@ -53,6 +53,7 @@ func TestRuntimeAndAPIServer(t *testing.T) {
 		{"an image that cannot be had", testGivenUp},
 		{"a tag that moves", testPinned},
 		{"volumes of sessions that are over", testTidy},
+		{"volumes of sessions that go on elsewhere", testMoved},
 		{"namespaces that are made", testManaged},
 		{"answers that are lost", testLost},
 		{"an API server that is away", testAway},

@@ -44,7 +44,7 @@ func rights() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		allow("configmaps", "get list watch create patch delete"),
 		allow("pods", "get list watch create patch delete"),
-		allow("persistentvolumeclaims", "list create patch delete"),
+		allow("persistentvolumeclaims", "get list create patch delete"),
 		allow("resourcequotas", "list"),
 	}
 }

@@ -38,12 +38,14 @@ func TestAToolServerBesideItsAgent(t *testing.T) {
 	w.sidecar()
 	w.outside(c)
 	w.live(c)
-	owner := []any{map[string]any{"name": "LEDGER_OWNER", "value": ownerOfLedger}}
-	server := func(name string, port int, env []any, args ...string) map[string]any {
-		return map[string]any{"name": name, "image": imageOfLedger, "command": append([]string{"/ledger"}, args...), "env": env, "port": port}
+	w.applyExample()
+	owner := []any{map[string]any{"name": "LEDGER_OWNER", "value": "everybody"}}
+	for name, server := range map[string]map[string]any{
+		"open":    {"name": "open", "image": imageOfLedger, "command": []string{"/ledger", "--listen", ":7000"}, "env": owner, "port": 7000},
+		"failing": {"name": "nobodys", "image": imageOfLedger, "command": []string{"/ledger"}, "port": 7000},
+	} {
+		w.applyACP(name, imageOfClerk, []string{"/clerk"}, map[string]any{"mcp_servers": []any{server}})
 	}
-	w.clerk("clerk", server("ledger", 7000, owner), server("open", 7001, owner, "--listen", ":7001"))
-	w.clerk("failing", server("nobodys", 7000, nil))
 	t.Run("side by side", func(t *testing.T) {
 		t.Run("its own", func(t *testing.T) { t.Parallel(); w.at(t).callsItsServer(c) })
 		t.Run("one that ends at start", func(t *testing.T) { t.Parallel(); w.at(t).hasAFailingServer(c) })
@@ -63,11 +65,20 @@ func (w *federated) sidecar() {
 	w.give(testcluster.Image{Name: imageOfLedger, Files: map[string]string{"/ledger": filepath.Join(dir, "ledger")}})
 }
 
-// clerk defines an agent with tool servers.
-func (w *federated) clerk(name string, servers ...map[string]any) {
+// applyExample applies the definition of the example, with the images of the test.
+func (w *federated) applyExample() {
 	w.t.Helper()
-	w.applyIn(name, map[string]any{"flavor": "small", "image": imageOfClerk, "env": []any{map[string]any{"name": "CLERK_DESK", "value": deskOfClerk}}},
-		map[string]any{"harness": map[string]any{"protocol": "acp", "command": []string{"/clerk"}}, "mcp_servers": servers})
+	text, err := os.ReadFile(filepath.Join("..", "examples", "sidecar", "agent.yaml"))
+	w.must(err)
+	for theirs, ours := range map[string]string{"registry.example.org/clerk:1": imageOfClerk, "registry.example.org/ledger:1": imageOfLedger} {
+		if !bytes.Contains(text, []byte(theirs)) {
+			w.t.Fatalf("the example does not name the image %s", theirs)
+		}
+		text = bytes.ReplaceAll(text, []byte(theirs), []byte(ours))
+	}
+	file := w.Path("sidecar.yaml")
+	w.must(os.WriteFile(file, text, 0o600))
+	w.nave("apply", "-f", file)
 }
 
 // callsItsServer: what a tool answered is in the log. Agent and server see nothing of each other but the port, and nobody else
@@ -89,7 +100,10 @@ func (w *federated) callsItsServer(c *testcluster.Cluster) {
 	w.seesOnly(clerk, deskOfClerk, ownerOfLedger)
 	w.seesOnly(ledger, ownerOfLedger, deskOfClerk)
 	w.hasNothingOfNave(ledger, clerk)
-	w.reachedByNobody(c, pod.Status.PodIP)
+	open, _ := w.signal("open", "books", "wait 300")
+	w.await("the open one works", func() (bool, error) { return len(w.log(open).of(api.EventTurn)) > 0, nil })
+	w.reachedByNobody(c, pod.Status.PodIP, w.onlyPod(c, open).Status.PodIP)
+	w.nave("terminate", open, "--yes")
 	if is := w.onlyPod(c, session); is.UID != pod.UID {
 		w.t.Errorf("it is another pod now: nothing of the above was seen of one")
 	}
@@ -179,32 +193,32 @@ func (w *federated) hasNothingOfNave(server, agent int) {
 	}
 }
 
-// reachedByNobody: other pods do not reach the port of the server that listens on the loopback address of its pod, and do reach
-// that of the one that listens on all of them.
-func (w *federated) reachedByNobody(c *testcluster.Cluster, ip string) {
+// reachedByNobody: other pods do not reach a server that listens on the loopback address of its pod, and do reach one at the same port that
+// listens on all addresses.
+func (w *federated) reachedByNobody(c *testcluster.Cluster, closed, open string) {
 	w.t.Helper()
 	for _, namespace := range []string{namespaceOfOrg, metav1.NamespaceDefault} {
-		says := map[string]func() []string{}
-		for _, port := range []string{"7000", "7001"} {
-			pod := probe("probe-"+port, "http://"+net.JoinHostPort(ip, port)+"/")
+		asks := func(name, ip string) func() []string {
+			pod := probe(name, "http://"+net.JoinHostPort(ip, "7000")+"/")
 			pod.Namespace = namespace
 			pods := c.Client.CoreV1().Pods(namespace)
 			_, err := pods.Create(w.ctx, pod, metav1.CreateOptions{})
 			w.must(err)
-			says[port] = func() []string {
-				text, _ := pods.GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(w.ctx) // it may not have begun
+			return func() []string {
+				text, _ := pods.GetLogs(name, &corev1.PodLogOptions{}).DoRaw(w.ctx) // it may not have begun
 				return strings.Split(strings.TrimSpace(string(text)), "\n")
 			}
 		}
+		ofOpen, ofClosed := asks("asks-open", open), asks("asks-closed", closed)
 		w.await("a pod of "+namespace+" reaches the open one", func() (bool, error) {
-			lines := says["7001"]()
+			lines := ofOpen()
 			return strings.HasPrefix(lines[len(lines)-1], "reached"), fmt.Errorf("it says %q", lines)
 		})
 		w.await("a pod of "+namespace+" asks and is refused", func() (bool, error) {
-			lines := says["7000"]()
+			lines := ofClosed()
 			return deaf(lines, 3), fmt.Errorf("it says %q", lines)
 		})
-		for _, line := range says["7000"]() {
+		for _, line := range ofClosed() {
 			if !strings.Contains(line, "connection refused") {
 				w.t.Errorf("a pod of %s says of the closed port: %s", namespace, line)
 			}

@@ -36,6 +36,7 @@ const (
 	annotationImage    = "nave.dev/image"        // what the revision asks for; a pod may run it by its digest
 	annotationDigest   = "nave.dev/image-digest" // by which it is run
 	annotationLive     = "nave.dev/time-to-live" // of a claim of a volume, a duration
+	annotationMount    = "nave.dev/mount"        // of a claim of a volume, where pods have it
 	annotationEnded    = "nave.dev/ended"        // since when the session is known to be over, RFC 3339
 
 	nameSession = "nave-session"

@@ -31,9 +31,10 @@
 //  7. The end of a pod that the cluster took away (eviction, preemption, drain, loss of a node) is no failed start.
 //  8. A pod carries the label of a running turn, by which the cluster's disruption budget keeps it from being evicted, only while the
 //     spoke says that a turn runs; a turn of less than two seconds costs no write, a longer one two.
-//  9. Claims of volumes are deleted only on the hub's word that their session is over, and not before their time to live.
+//  9. Claims of volumes are deleted only on the hub's word: that their session is over, and not before their time to live; those of
+//     state also when it goes on in another cluster with a checkpoint of there, and never while a workload of it starts or is here.
 //
-// What is decided is decided by functions of their arguments: podOf, claimOf, observe, ended, giveUp, wants. The package uses the typed
-// clients of single API groups and no factory of informers, which would cost 40 MB of code. It must not import the hub or the
-// door. Its goroutines belong to [Runtime.Run].
+// What is decided is decided by functions of their arguments: podOf, claimOf, observe, ended, giveUp, wants. The package asks by
+// a client of its own for one group of the API, without the typed clients and their factory of informers, which would cost 40 MB
+// of code. It must not import the hub or the door. Its goroutines belong to [Runtime.Run].
 package kube

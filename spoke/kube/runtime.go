@@ -25,6 +25,8 @@ type Runtime struct {
 	// turns is the same for labels of turns.
 	turns chan struct{}
 
+	volumes sync.RWMutex // held to use volumes for a start, and alone to delete one of a session that may start; before mu
+
 	mu      sync.Mutex
 	cluster string            // id, once it is known
 	places  map[string]*place // by namespace

@@ -84,10 +84,8 @@ func (r *Runtime) create(ctx context.Context, w spoke.WorkloadSpec, namespace st
 		return call{"create", "configmaps", namespace}.fail(err)
 	}
 	r.made(w.ID, claim, nil)
-	for _, v := range volumeClaims(w.ID.Session, w.Revision.Environment, r.c.Cluster(), namespace) {
-		if _, err := r.core.PersistentVolumeClaims(namespace).Create(ctx, v, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-			return errors.Join(call{"create", "persistentvolumeclaims", namespace}.fail(err), r.withdraw(claim, claim.UID))
-		}
+	if err := r.claimVolumes(ctx, volumeClaims(w.ID.Session, w.Revision.Environment, r.c.Cluster(), namespace)); err != nil {
+		return errors.Join(err, r.withdraw(claim, claim.UID))
 	}
 	pod, err := r.createPod(ctx, podOf(podSpec{w, claim, digest, r.c.Authority, volume}, r.c.Settings))
 	switch {

@@ -16,7 +16,7 @@ import (
 )
 
 // tidy asks the hub now and then which of the sessions are over whose volumes are here and that no workload is of, and deletes
-// the volumes of those that it names after their time to live, until ctx ends. A question has at most [api.MaxEnded] sessions;
+// the volumes of those that it names after their time to live, and the state of those that go on elsewhere, until ctx ends. A question has at most [api.MaxEnded] sessions;
 // those behind them have their turn next.
 func (r *Runtime) tidy(ctx context.Context) error {
 	tick := time.NewTicker(r.c.TidyEvery)
@@ -65,7 +65,67 @@ func (r *Runtime) tidyOnce(ctx context.Context, after api.SessionID, now time.Ti
 			}
 		}
 	}
+	asked = slices.DeleteFunc(asked, func(id api.SessionID) bool { return slices.Contains(over, id) })
+	if err := r.follow(ctx, asked, volumes); err != nil {
+		return after, err
+	}
 	return next, nil
+}
+
+// follow deletes the state of sessions that go on in another cluster and have a durable checkpoint of there: nothing begins from
+// it any more. What else a session has on volumes here is in no checkpoint, and stays.
+func (r *Runtime) follow(ctx context.Context, asked []api.SessionID, volumes map[api.SessionID][]corev1.PersistentVolumeClaim) error {
+	asked = slices.DeleteFunc(asked, func(id api.SessionID) bool { return !slices.ContainsFunc(volumes[id], ofState) })
+	if r.c.Moved == nil || len(asked) == 0 {
+		return nil
+	}
+	moved, err := r.c.Moved(ctx, asked)
+	if err != nil {
+		r.c.Log.Debug("not known which sessions go on elsewhere", "error", err)
+		return nil
+	}
+	for _, id := range moved {
+		if !slices.Contains(asked, id) {
+			continue
+		}
+		for _, v := range slices.DeleteFunc(volumes[id], func(v corev1.PersistentVolumeClaim) bool { return !ofState(v) }) {
+			if err := r.abandon(ctx, id, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ofState reports whether a volume has the state of its session, which checkpoints have too.
+func ofState(v corev1.PersistentVolumeClaim) bool { return v.Annotations[annotationMount] == dirState }
+
+// abandon deletes a volume of a session that may come back: not while it does.
+func (r *Runtime) abandon(ctx context.Context, id api.SessionID, v corev1.PersistentVolumeClaim) error {
+	r.volumes.Lock()
+	defer r.volumes.Unlock()
+	if r.busy(id) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	if err := gone(r.core.PersistentVolumeClaims(v.Namespace).Delete(ctx, v.Name, only(v.UID))); err != nil {
+		return call{"delete", "persistentvolumeclaims", v.Namespace}.fail(err)
+	}
+	r.c.Log.Info("volume deleted: its session goes on in another cluster", "volume", v.Name, "namespace", v.Namespace)
+	return nil
+}
+
+// busy reports whether there is a workload of a session.
+func (r *Runtime) busy(session api.SessionID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id := range r.itemsLocked() {
+		if id.Session == session {
+			return true
+		}
+	}
+	return false
 }
 
 // resting are the volumes of sessions that no workload is of.

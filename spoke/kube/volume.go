@@ -1,10 +1,13 @@
 package kube
 
 import (
+	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -28,7 +31,7 @@ func volumeClaims(id api.SessionID, env *api.EnvironmentSpec, cluster, namespace
 		c := &corev1.PersistentVolumeClaim{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: volumeName(id, v.Name), Namespace: namespace, Labels: labels,
-				Annotations: map[string]string{annotationLive: v.TimeToLive.String()},
+				Annotations: map[string]string{annotationLive: v.TimeToLive.String(), annotationMount: v.Mount},
 			},
 			Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
@@ -41,6 +44,49 @@ func volumeClaims(id api.SessionID, env *api.EnvironmentSpec, cluster, namespace
 		out = append(out, c)
 	}
 	return out
+}
+
+// claimVolumes makes the claims of a session that starts. From then on none of them is deleted but by people.
+func (r *Runtime) claimVolumes(ctx context.Context, claims []*corev1.PersistentVolumeClaim) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	r.volumes.RLock()
+	defer r.volumes.RUnlock()
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	for _, v := range claims {
+		if err := r.claimVolume(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimVolume makes the claim of a volume, or finds it made. One that is being deleted has its last moments: the volume of a
+// workload that begins is another.
+func (r *Runtime) claimVolume(ctx context.Context, v *corev1.PersistentVolumeClaim) error {
+	claims := r.core.PersistentVolumeClaims(v.Namespace)
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		_, err := claims.Create(ctx, v, metav1.CreateOptions{})
+		if !apierrors.IsAlreadyExists(err) {
+			return call{"create", "persistentvolumeclaims", v.Namespace}.fail(err)
+		}
+		have, err := claims.Get(ctx, v.Name, metav1.GetOptions{})
+		switch {
+		case err == nil && have.DeletionTimestamp == nil:
+			return nil
+		case err != nil && !apierrors.IsNotFound(err):
+			return call{"get", "persistentvolumeclaims", v.Namespace}.fail(err)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return api.Errorf(api.CodeUnavailable, "the claim %s in namespace %s is being deleted and does not go: see who uses it", v.Name, v.Namespace)
+		}
+	}
 }
 
 func bytesOf(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.BinarySI) }
