@@ -351,10 +351,17 @@ func (w *witnessed) adopted(c *testcluster.Cluster) {
 		return err == nil && pod.UID != former.UID, nil
 	})
 	w.spokeReady(c)
-	w.t.Logf("adopted: another spoke is ready after %v", time.Since(began).Round(time.Millisecond))
+	ready := time.Now()
+	w.t.Logf("adopted: another spoke is ready after %v", ready.Sub(began).Round(time.Millisecond))
 	w.acts("adopted", 10)
 	w.same(c, was)
 	w.release("second")
+	w.await("the next spoke hears of the turn's end", func() (bool, error) { return len(w.log(w.sessions["adopted"]).outcomes()) == 2, nil })
+	took := time.Since(ready)
+	w.t.Logf("adopted: the turn's end is heard %v after that", took.Round(time.Millisecond))
+	if took > 12*time.Second {
+		w.t.Errorf("the harness found the next spoke %v after that was ready", took)
+	}
 	w.settled("adopted", "second", 1)
 	w.judge("adopted", "first", "second")
 }
