@@ -147,5 +147,5 @@ func (w *witnessed) drained(c *testcluster.Cluster) {
 	w.release("third")
 	w.settled("drained", "third", 1)
 	w.t.Logf("drain: goes on %v after the node is open", time.Since(open).Round(time.Millisecond))
-	w.judge("drained", "turn 1 first", "turn 2 second", "turn 3 third")
+	w.judge("drained", "first", "second", "third")
 }

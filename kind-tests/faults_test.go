@@ -105,7 +105,7 @@ func (w *witnessed) in(t testing.TB) *witnessed {
 
 // witness hears every act.
 type witness struct {
-	base string // of its address
+	address string // host and port, as nc takes them
 
 	mu       sync.Mutex
 	heard    []act
@@ -127,7 +127,7 @@ func testify(t testing.TB, at netip.Addr) *witness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &witness{base: "http://" + l.Addr().String(), released: map[string]bool{}}
+	x := &witness{address: strings.ReplaceAll(l.Addr().String(), ":", " "), released: map[string]bool{}}
 	server := &http.Server{Handler: x}
 	g := run.NewGroup(context.Background())
 	g.Go("serve", func(context.Context) error {
@@ -192,13 +192,10 @@ read -r who < /etc/hostname
 n=0; if [ -e "$HOME/turns" ]; then n=$(cat "$HOME/turns"); fi
 n=$((n+1)); echo $n > "$HOME/turns"
 what=$(echo "$in" | sed -n 's/.*"payload":"\([a-z]*\)".*/\1/p')
+tell() { printf 'GET /%%s?agent=%[2]s&who=%%s&what=%%s&turn=%%s HTTP/1.0\r\n\r\n' "$1" "$who" "$what" "$n" | nc -w 2 %[1]s | tail -n 1; }
 echo "turn $n $what"
-r=on
-while [ "$r" != end ]; do
-	r=$(wget -q -T 2 -O - "%[1]s/act?agent=%[2]s&who=$who&what=$what&turn=$n" || echo away)
-	sleep 0.2
-done
-until wget -q -T 2 -O /dev/null "%[1]s/done?agent=%[2]s&who=$who&what=$what&turn=$n"; do sleep 0.2; done
+until [ "$(tell act)" = end ]; do sleep 0.2; done
+until [ "$(tell done)" = end ]; do sleep 0.2; done
 `
 
 // applyWitnessed defines an agent that tells the witness.
@@ -206,7 +203,7 @@ func (w *witnessed) applyWitnessed(c *testcluster.Cluster, agent, stopAfter stri
 	w.t.Helper()
 	w.define(agent, "PlacementPolicy", map[string]any{"requirements": []any{map[string]any{"key": "cloud", "operator": "In", "values": []string{c.Name}}}})
 	w.apply(agent, imageOfAgents, "small", map[string]any{"placement_policy": agent, "max_deliveries": 1, "stop_after": stopAfter,
-		"harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", fmt.Sprintf(witnessedScript, w.base, agent)}}})
+		"harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", fmt.Sprintf(witnessedScript, w.address, agent)}}})
 }
 
 // begin sends a signal and waits until its turn acts.
@@ -268,8 +265,9 @@ func (w *witnessed) settled(agent, signal string, minimum int) {
 	w.phase(w.sessions[agent], api.PhaseDormant)
 }
 
-// judge looks at all that a session did: messages are what its agent said, in the order of the log.
-func (w *witnessed) judge(agent string, messages ...string) {
+// judge looks at all that a session did: turns are the signals of its turns, in the order of the log. Each turn begins from the state of
+// the last one that ended, or from what one that was cut left.
+func (w *witnessed) judge(agent string, turns ...string) {
 	w.t.Helper()
 	heard := w.of(agent)
 	var order []string
@@ -314,8 +312,20 @@ func (w *witnessed) judge(agent string, messages ...string) {
 	if n := len(log.of(api.EventDead)); n != 0 {
 		w.t.Errorf("a signal is a dead letter:\n%s", log)
 	}
-	if got := log.messages(); !slices.Equal(got, messages) {
-		w.t.Errorf("the agent said %q, want %q:\n%s", got, messages, log)
+	var said []string
+	for i, m := range log.messages() {
+		var n int
+		var what string
+		if _, err := fmt.Sscanf(m, "turn %d %s", &n, &what); err != nil {
+			w.t.Errorf("the agent said %q: %v", m, err)
+		}
+		if again := i > 0 && said[i-1] == what; n != i+1 && !(again && n >= 2 && n <= i) {
+			w.t.Errorf("turn %d, for %s, was the number %d to the agent's state:\n%s", i+1, what, n, log)
+		}
+		said = append(said, what)
+	}
+	if !slices.Equal(said, turns) {
+		w.t.Errorf("there were turns for %q, want %q:\n%s", said, turns, log)
 	}
 	w.t.Logf("%s: %d acts by %d workloads, signals done %v", agent, len(heard), len(order), done)
 }
@@ -341,12 +351,19 @@ func (w *witnessed) adopted(c *testcluster.Cluster) {
 		return err == nil && pod.UID != former.UID, nil
 	})
 	w.spokeReady(c)
-	w.t.Logf("adopted: another spoke is ready after %v", time.Since(began).Round(time.Millisecond))
+	ready := time.Now()
+	w.t.Logf("adopted: another spoke is ready after %v", ready.Sub(began).Round(time.Millisecond))
 	w.acts("adopted", 10)
 	w.same(c, was)
 	w.release("second")
+	w.await("the next spoke hears of the turn's end", func() (bool, error) { return len(w.log(w.sessions["adopted"]).outcomes()) == 2, nil })
+	took := time.Since(ready)
+	w.t.Logf("adopted: the turn's end is heard %v after that", took.Round(time.Millisecond))
+	if took > 12*time.Second {
+		w.t.Errorf("the harness found the next spoke %v after that was ready", took)
+	}
 	w.settled("adopted", "second", 1)
-	w.judge("adopted", "turn 1 first", "turn 2 second")
+	w.judge("adopted", "first", "second")
 }
 
 // cut cuts the link for half a minute: nothing stops.
@@ -362,7 +379,7 @@ func (w *witnessed) cut(c *testcluster.Cluster) {
 	w.same(c, was)
 	w.release("second")
 	w.settled("cut", "second", 1)
-	w.judge("cut", "turn 1 first", "turn 2 second")
+	w.judge("cut", "first", "second")
 }
 
 // rebooted takes the power of the node, with spoke and session, in a turn.
@@ -374,7 +391,7 @@ func (w *witnessed) rebooted(c *testcluster.Cluster) {
 	w.anotherActs("rebooted", began)
 	w.release("second")
 	w.settled("rebooted", "second", 1)
-	w.judge("rebooted", "turn 1 first", "turn 2 second", "turn 2 second")
+	w.judge("rebooted", "first", "second", "second")
 }
 
 // deleted deletes the session's pod in a turn.
@@ -386,7 +403,7 @@ func (w *witnessed) deleted(c *testcluster.Cluster) {
 	w.anotherActs("deleted", began)
 	w.release("second")
 	w.settled("deleted", "second", 1)
-	w.judge("deleted", "turn 1 first", "turn 2 second", "turn 2 second")
+	w.judge("deleted", "first", "second", "second")
 }
 
 // evicted evicts the session's pod while its turn is short still.
@@ -398,7 +415,7 @@ func (w *witnessed) evicted(c *testcluster.Cluster) {
 	w.anotherActs("evicted", began)
 	w.release("second")
 	w.settled("evicted", "second", 1)
-	w.judge("evicted", "turn 1 first", "turn 2 second", "turn 2 second")
+	w.judge("evicted", "first", "second", "second")
 }
 
 // kubelet kills the kubelet for a minute: long enough that the cluster calls the pod unknown. The harness is heard, so nothing is done.
@@ -416,7 +433,7 @@ func (w *witnessed) kubelet(c *testcluster.Cluster) {
 	w.same(c, was)
 	w.release("second")
 	w.settled("kubelet", "second", 1)
-	w.judge("kubelet", "turn 1 first", "turn 2 second")
+	w.judge("kubelet", "first", "second")
 }
 
 // containerd kills containerd and starts it again.
@@ -430,5 +447,5 @@ func (w *witnessed) containerd(c *testcluster.Cluster) {
 	w.same(c, was)
 	w.release("second")
 	w.settled("containerd", "second", 1)
-	w.judge("containerd", "turn 1 first", "turn 2 second")
+	w.judge("containerd", "first", "second")
 }

@@ -174,7 +174,7 @@ func (w *federated) load() {
 		archives = append(archives, file)
 	}
 	agent := testcluster.Image{Name: imageOfAgents, Files: map[string]string{}}
-	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id", "sed", "wget"} {
+	for _, applet := range []string{"busybox", "sh", "sleep", "cat", "echo", "grep", "mkdir", "tail", "env", "id", "sed", "nc"} {
 		agent.Files["/bin/"+applet] = busyboxProgram
 	}
 	file := filepath.Join(scratch, "agent.tar")

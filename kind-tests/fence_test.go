@@ -58,7 +58,7 @@ func (w *witnessed) lapsed(c *testcluster.Cluster) {
 	w.absent(c, was)
 	w.release("second")
 	w.settled("lapsed", "second", 1)
-	w.judge("lapsed", "turn 1 first", "turn 2 second", "turn 2 second")
+	w.judge("lapsed", "first", "second", "second")
 }
 
 // absent waits until a pod does not exist.
@@ -98,7 +98,7 @@ func (w *witnessed) frozen(c *testcluster.Cluster) {
 	w.absent(c, pod)
 	w.release("second")
 	w.settled("frozen", "second", 1)
-	w.judge("frozen", "turn 1 first", "turn 2 second", "turn 2 second")
+	w.judge("frozen", "first", "second", "second")
 }
 
 // lost silences a node and cuts its pods off from the spoke, which is elsewhere: the pod is lost, its harness ends the agent by itself, the
@@ -131,5 +131,5 @@ func (w *witnessed) lost(c *testcluster.Cluster) {
 	w.absent(c, pod)
 	w.release("second")
 	w.settled("lost", "second", 1)
-	w.judge("lost", "turn 1 first", "turn 2 second", "turn 2 second")
+	w.judge("lost", "first", "second", "second")
 }

@@ -63,16 +63,28 @@ const (
 	aliveWithin = 5 * time.Second
 )
 
+// dialWithin bounds the wait for an address to answer. A service's address may lead to a spoke that is gone, which says nothing; a dial after
+// that is led to the next one. What goes on with who has answered may take longer.
+const dialWithin = 3 * time.Second
+
+// connect opens a connection.
+func (s *Spoke) connect(ctx context.Context) (net.Conn, error) {
+	network, at := "unix", s.Socket
+	if s.Socket == "" {
+		network, at = "tcp", s.Address
+	}
+	d := net.Dialer{Timeout: dialWithin}
+	return d.DialContext(ctx, network, at)
+}
+
 // dial makes a connection to the spoke for calls of the harness of a workload. It is opened with the first call.
 func (s *Spoke) dial(workload string) (*grpc.ClientConn, error) {
-	network, at := "unix", s.Socket
 	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())} // the spoke checks the credentials of the peer process
 	if s.Socket == "" {
 		pool, err := s.pool()
 		if err != nil {
 			return nil, err
 		}
-		network, at = "tcp", s.Address
 		options = []grpc.DialOption{
 			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: harnessv1.ServerName})),
 			grpc.WithPerRPCCredentials(tokenFile{s.TokenFile, workload}),
@@ -81,10 +93,7 @@ func (s *Spoke) dial(workload string) (*grpc.ClientConn, error) {
 		}
 	}
 	cc, err := grpc.NewClient("passthrough:///spoke", append(options,
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, at)
-		}),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.connect(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)))...)
 	if err != nil {
 		return nil, fmt.Errorf("dial the spoke: %w", err)

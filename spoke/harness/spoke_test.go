@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,8 +9,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +20,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -126,5 +130,44 @@ func TestExitIsWrittenOver(t *testing.T) {
 	}
 	if err := (exitFile{inPlace: true}).began(); err != nil {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+// TestAnAddressThatDoesNotAnswerIsGivenUp: a listener whose queue is full drops what knocks, as the address of a pod that is gone does.
+func TestAnAddressThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Spoke{Address: fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)}
+	full := false
+	for range 10 {
+		c, err := net.DialTimeout("tcp", s.Address, 200*time.Millisecond)
+		if full = err != nil; full {
+			break
+		}
+		defer c.Close()
+	}
+	if !full {
+		t.Fatal("the listener answers still: this test shows nothing")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	began := time.Now()
+	c, err := s.connect(ctx)
+	if err == nil {
+		c.Close()
+		t.Fatal("it answered")
+	}
+	if took := time.Since(began); took > 2*dialWithin {
+		t.Errorf("given up after %v, %v is the limit", took, dialWithin)
 	}
 }

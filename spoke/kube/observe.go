@@ -20,6 +20,10 @@ const overdue = time.Minute
 // unknownEnd is the reason of an end that the kubelet did not see; the exit code 137 that comes with it means nothing.
 const unknownEnd = "ContainerStatusUnknown"
 
+// unknownExit is the reason that containerd gives a container of which it does not know how it ended, because the node was started anew; the
+// exit code 255 that comes with it means nothing. One that ended so by itself has another reason.
+const unknownExit = "Unknown"
+
 // lastLines is how many lines of its log tell why a harness ended without a word.
 const lastLines = 20
 
@@ -131,8 +135,8 @@ func ended(pod *corev1.Pod, asked, gone bool) ending {
 		return ending{Exit: endAsked(end, words, asked), disrupted: !asked}
 	case end == nil:
 		return neverRan(pod)
-	case end.Reason == unknownEnd:
-		return ending{Exit: "its node lost track of it: " + orText(clean(end.Message), "nobody saw how it ended"), disrupted: true}
+	case end.Reason == unknownEnd, end.Reason == unknownExit:
+		return ending{Exit: "its node lost track of it: " + orText(log, "nobody saw how it ended"), disrupted: true}
 	case end.Reason == "OOMKilled":
 		return ending{Exit: "out of memory: the container had " + memoryOf(pod), Failure: failed(api.StartFailureCrash)}
 	case words.Reason != "" && words.Failure != "":
