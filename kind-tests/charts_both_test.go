@@ -46,11 +46,11 @@ type charted struct {
 // both.
 func TestAFederationOfChartsAlone(t *testing.T) {
 	w := chartFederation(limited(t), t)
-	hubNotes, spokeNotes := w.installHub(), ""
+	hubNotes := w.installHub()
 	if !strings.Contains(hubNotes, "Spokes reach this hub at "+nameOfHub+", TCP ports 30410, 30411 and 30412") || strings.Contains(hubNotes, "NO SPOKE") {
 		t.Errorf("the notes of the hub:\n%s", hubNotes)
 	}
-	spokeNotes = w.installSpoke()
+	spokeNotes := w.installSpoke()
 	w.applyAt(w.spoke, "counter", imageOfAgents, "small")
 	w.life(w.spoke, "counter")
 
@@ -288,8 +288,8 @@ func (w *charted) leaves(c *testcluster.Cluster, release string, of []string, ke
 	want := slices.DeleteFunc(slices.Clone(of), func(o string) bool { return !kept(o) })
 	w.t.Logf("%s had %d objects, of which %d are kept: %s", release, len(of), len(want), strings.Join(want, ", "))
 	w.await("only what is kept of "+release+" is there", func() (bool, error) {
-		diff := cmp.Diff(want, w.objects(c, release))
-		return diff == "", fmt.Errorf("(-want +got):\n%s", diff)
+		is := w.objects(c, release)
+		return slices.Equal(want, is), fmt.Errorf("(-want +got):\n%s", cmp.Diff(want, is))
 	})
 }
 
