@@ -83,6 +83,13 @@ kind-tests: build bin/helm kind-tests-build ## test federations on real Kubernet
 	@rm -rf .kind-tests
 	go test -tags kindtests -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./kind-tests
 
+# One of each kind: the bed, a life over OpenZiti in two clusters, losses, rights, who a pod is, the API server's faults, the charts.
+KIND_TESTS_FEW := ^Test(ABedHasTwoClusters|TwoCloudsRunTheirSessions|LossesInACluster|TheRightsOfASpoke|TokensOfAnAPIServer|RuntimeAndAPIServer|AnAPIServerTakesEveryRenderOfTheCharts|TheSpokesChartJoinsACluster)$$
+
+.PHONY: kind-tests-few
+kind-tests-few: ## like kind-tests, but those alone that CI runs: five minutes instead of half an hour
+	@$(MAKE) --no-print-directory kind-tests RUN='$(KIND_TESTS_FEW)'
+
 .PHONY: kind-tests-build
 kind-tests-build: ## build the programs of the test clusters, unless they are in the cache: ten minutes, once
 	@go build -buildvcs=false -o bin/testcluster-programs ./internal/testcluster/cmd/programs
