@@ -167,12 +167,13 @@ func (w *federated) hasNothingOfNave(server, agent int) {
 			w.t.Errorf("the agent's container does not have what its server's must not: %v", err)
 		}
 	}
-	root := inProc(server, "root")
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	root, seen := inProc(server, "root"), false
+	err := filepath.WalkDir(root+"/", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		inside := strings.TrimPrefix(path, root)
+		seen = seen || inside == "/ledger"
 		if inside == "/proc" || inside == "/sys" {
 			return fs.SkipDir
 		}
@@ -183,7 +184,9 @@ func (w *federated) hasNothingOfNave(server, agent int) {
 		}
 		return nil
 	})
-	w.must(err)
+	if err != nil || !seen {
+		w.t.Fatalf("the file system of the tool server was not looked through: %v, its program found: %v", err, seen)
+	}
 	mounts, err := os.ReadFile(inProc(server, "mountinfo"))
 	w.must(err)
 	for line := range strings.Lines(string(mounts)) {
