@@ -71,6 +71,7 @@ var tenantResources = map[string]schema.GroupVersionResource{
 	"ResourceQuota":                    {Version: "v1", Resource: "resourcequotas"},
 	"LimitRange":                       {Version: "v1", Resource: "limitranges"},
 	"NetworkPolicy":                    {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+	"PodDisruptionBudget":              {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	"Role":                             {Group: rbacv1.GroupName, Version: "v1", Resource: "roles"},
 	"RoleBinding":                      {Group: rbacv1.GroupName, Version: "v1", Resource: "rolebindings"},
 	"ClusterRole":                      {Group: rbacv1.GroupName, Version: "v1", Resource: "clusterroles"},
