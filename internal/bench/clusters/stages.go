@@ -28,7 +28,7 @@ var stages = []stage{
 }
 
 // reportStages reports the medians of the stages, beside those that bare pods have too.
-func (w *world) reportStages(sessions []begun, bare []bareStart) {
+func (w *world) reportStages(name string, sessions []begun, bare []bareStart) {
 	for _, of := range stages {
 		var value, floor measure.Samples
 		for _, s := range sessions {
@@ -43,6 +43,6 @@ func (w *world) reportStages(sessions []begun, bare []bareStart) {
 				floor = append(floor, to.Sub(from))
 			}
 		}
-		w.b.Report(measure.Figure{Name: "stage: " + of.name + ", p50", Unit: "ms", Value: measure.Ms(value.At(0.5)), Floor: measure.Ms(floor.At(0.5))})
+		w.b.Report(measure.Figure{Name: name + ", stage: " + of.name + ", p50", Unit: "ms", Value: measure.Ms(value.At(0.5)), Floor: measure.Ms(floor.At(0.5))})
 	}
 }

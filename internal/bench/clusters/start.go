@@ -68,7 +68,7 @@ func (w *world) oneAtATime(ctx context.Context, shape *corev1.Pod) error {
 	}
 	w.reportStarts("one at a time", sessions, bare)
 	w.b.Report(measure.Figure{Name: "one at a time: minimal pod, p50", Unit: "ms", Value: measure.Ms(runningOf(small).At(0.5))})
-	w.reportStages(sessions, bare)
+	w.reportStages("one at a time", sessions, bare)
 	return nil
 }
 
@@ -134,6 +134,7 @@ func (w *world) tenAtOnce(ctx context.Context, shape *corev1.Pod) error {
 		sessions, bare = append(sessions, s...), append(bare, l...)
 	}
 	w.reportStarts("ten at once", sessions, bare)
+	w.reportStages("ten at once", sessions, bare)
 	return nil
 }
 
