@@ -77,7 +77,7 @@ func (w *world) withInit(ctx context.Context, shape *corev1.Pod) error {
 	if len(shape.Spec.InitContainers) != 1 {
 		return fmt.Errorf("the pod has %d init containers, want one", len(shape.Spec.InitContainers))
 	}
-	sessions, bare, _, err := w.turns(ctx, w.b.Many(20, 3), shape, nil)
+	sessions, bare, _, err := w.turns(ctx, w.b.Many(10, 3), shape, nil)
 	if err == nil {
 		w.reportStarts("harness by an init container", sessions, bare)
 	}
@@ -112,7 +112,7 @@ func (w *world) tenAtOnce(ctx context.Context, shape *corev1.Pod) error {
 	const many = 10
 	var sessions []begun
 	var bare []bareStart
-	for range w.b.Many(3, 1) {
+	for range w.b.Many(2, 1) {
 		s, err := together(ctx, many, func(ctx context.Context) (begun, error) { return w.start(ctx, "quick", w.next("key")) })
 		if err != nil {
 			return err
@@ -155,7 +155,7 @@ func (w *world) woken(ctx context.Context, shape *corev1.Pod) error {
 	var sessions []begun
 	var bare []bareStart
 	var turn measure.Samples
-	for n := range w.b.Many(20, 3) {
+	for n := range w.b.Many(10, 3) {
 		s, err := w.start(ctx, "state", keys[n%sleepers])
 		if err != nil {
 			return err
