@@ -122,6 +122,12 @@ dev: build ## like demo, and keep the federation running until interrupted
 bench: build bin/bench ## measure every path beside its floor, and write docs/benchmarks.md (RUN=accept,events PROFILES=folder)
 	bin/bench --page docs/benchmarks.md $(if $(RUN),--run $(RUN)) $(if $(PROFILES),--profiles $(PROFILES))
 
+.PHONY: bench-kube
+bench-kube: build kind-tests-build ## like bench, of sessions that are pods, on real clusters, as root (RUN=pod-start,pod-many QUICK=1)
+	@go build -buildvcs=false -ldflags "-X github.com/nave-dev/nave/internal/version.Version=$(VERSION)" -o bin/bench-kube ./internal/bench/clusters/cmd/bench-kube
+	@go build -buildvcs=false -tags grpcnotrace -ldflags "-s -w" -o bin/bench-kube-runtime ./internal/bench/clusters/runtime # built as the spoke is
+	bin/bench-kube $(if $(QUICK),--quick,--page docs/benchmarks.md) $(if $(RUN),--run $(RUN))
+
 .PHONY: bench-compare
 bench-compare: build bin/bench ## compare the ratios of figures to their floors with the committed ones (KEEP=1 commits new ones)
 	bin/bench --quick --ratios internal/bench/ratios.json $(if $(RUN),--run $(RUN)) $(if $(KEEP),--keep)

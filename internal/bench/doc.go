@@ -2,9 +2,8 @@
 //
 //	go run ./internal/bench [--run NAME,... [--only PART,...]] [--quick] [--page FILE] [--ratios FILE [--keep]] [--profiles DIR]
 //
-// The way of a figure: main.go makes the machine's facts, runs the scenarios of scenarios.go one after another, each in a folder
-// of its own and on the programs of bin/, prints their figures (table.go), writes them into the page (page.go), and compares
-// the ratios of the figures that are marked for it with the committed ones (compare.go).
+// The way of a figure: main.go hands the scenarios of scenarios.go to package drive, which runs them one after another, shows
+// their figures, and writes them into the page. Parts for --only are slow and members of accept, rates and counts of events.
 //
 // Each scenario has a package below this one; what a floor needs in a process of its own is in floor.
 //

@@ -1,4 +1,4 @@
-package main
+package drive
 
 import (
 	"io"
@@ -63,7 +63,7 @@ func TestPage(t *testing.T) {
 	f := measure.Figure{Name: "cost", Unit: "ms", Value: 3, Floor: 2, Target: 1}
 	r := of("a", f)
 	r.late = measure.Samples{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}
-	if err := writePage(path, measure.Machine{}, []result{r}); err != nil {
+	if err := writePage(path, "bench", measure.Machine{}, []result{r}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)
@@ -76,18 +76,19 @@ func TestPage(t *testing.T) {
 		!strings.Contains(got, "; lateness of the generator, p50 and p99: 2.00 ms, 3.00 ms.\n") {
 		t.Errorf("page:\n%s", got)
 	}
-	if err := writePage(path, measure.Machine{}, []result{of("b", f)}); err == nil || !strings.Contains(err.Error(), "no place for the figures of b") {
+	if err := writePage(path, "bench", measure.Machine{}, []result{of("b", f)}); err == nil || !strings.Contains(err.Error(), "no place for the figures of b") {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestOptions(t *testing.T) {
+	bench := Config{Name: "bench", Scenarios: []measure.Scenario{{Name: "sync"}}}
 	for _, args := range [][]string{{"x"}, {"--keep"}, {"--quick", "--page", "p"}, {"--only", "x", "--page", "p"}, {"--only", "x", "--ratios", "p"}, {"--nothing"}} {
-		if _, err := parse(args); err == nil {
+		if _, err := bench.parse(args); err == nil {
 			t.Errorf("%q is taken", args)
 		}
 	}
-	if _, err := chosen("sync,none"); err == nil || !strings.Contains(err.Error(), `no scenario "none"; there are sync`) {
+	if _, err := bench.chosen("sync,none"); err == nil || !strings.Contains(err.Error(), `no scenario "none"; there are sync`) {
 		t.Errorf("error %v", err)
 	}
 }

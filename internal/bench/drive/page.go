@@ -1,4 +1,4 @@
-package main
+package drive
 
 import (
 	"fmt"
@@ -10,12 +10,12 @@ import (
 
 // Marks in the page: what stands between them is written by this program.
 const (
-	beginMark = "<!-- figures of %s: written by `make bench` -->\n"
+	beginMark = "<!-- figures of %s: written by `make %s` -->\n"
 	endMark   = "<!-- end of figures -->\n"
 )
 
 // writePage puts figures between the marks of their scenarios, each with what it was measured on.
-func writePage(path string, m measure.Machine, results []result) error {
+func writePage(path, target string, m measure.Machine, results []result) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -26,16 +26,16 @@ func writePage(path string, m measure.Machine, results []result) error {
 		if l := lateness(r); l != "" {
 			facts = append(facts, l)
 		}
-		text := markdown(r) + "\n" + strings.Join(facts, "; ") + ".\n\nAgain: `make bench RUN=" + r.scenario.Name + "`\n"
-		if page, err = between(page, r.scenario.Name, text); err != nil {
+		text := markdown(r) + "\n" + strings.Join(facts, "; ") + ".\n\nAgain: `make " + target + " RUN=" + r.scenario.Name + "`\n"
+		if page, err = between(page, target, r.scenario.Name, text); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return os.WriteFile(path, []byte(page), 0o644)
 }
 
-func between(page, name, text string) (string, error) {
-	mark := fmt.Sprintf(beginMark, name)
+func between(page, target, name, text string) (string, error) {
+	mark := fmt.Sprintf(beginMark, name, target)
 	before, rest, found := strings.Cut(page, mark)
 	_, after, closed := strings.Cut(rest, endMark)
 	if !found || !closed {
