@@ -170,8 +170,8 @@ func (f *fleet) measure(ctx context.Context, n int) error {
 		return err
 	}
 	defer func() { p.kill() }()
-	wait(ctx, f.b.Long(10*time.Second, 3*time.Second)) // until what was asked for at the start is over
-	from, during := time.Now(), f.b.Long(time.Minute, 10*time.Second)
+	wait(ctx, f.b.Long(5*time.Second, 3*time.Second)) // until what was asked for at the start is over
+	from, during := time.Now(), f.b.Long(40*time.Second, 10*time.Second)
 	wait(ctx, during)
 	memory, err := measure.MemoryOf(p.id())
 	if err != nil {

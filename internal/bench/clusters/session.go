@@ -3,8 +3,10 @@ package clusters
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/api/navev1"
+	"github.com/nave-dev/nave/internal/federation"
 )
 
 // begun is one start of a session.
@@ -27,7 +30,7 @@ type begun struct {
 
 // start signals a session and waits until its harness is attached and its turn has ended.
 func (w *world) start(ctx context.Context, agent, key string) (s begun, err error) {
-	before := w.said(attachedLine)
+	_, before := w.hear()
 	a, err := w.client.Sessions.Signal(ctx, &navev1.SignalRequest{Agent: agent, Key: key, Payload: []byte("go")})
 	if err != nil {
 		return s, err
@@ -35,9 +38,10 @@ func (w *world) start(ctx context.Context, agent, key string) (s begun, err erro
 	s.id, s.accepted = a.GetSessionId(), time.Now()
 	prefix := strings.ToLower(s.id) + "-"
 	if err = w.await(ctx, "a harness is attached for session "+s.id, func() (bool, error) {
-		for name, at := range w.said(attachedLine) {
+		starts, attached := w.hear()
+		for name, at := range attached {
 			if strings.HasPrefix(name, prefix) && before[name].IsZero() {
-				s.pod, s.attached, s.starts = name, at, w.said(startsLine)[name]
+				s.pod, s.attached, s.starts = name, at, starts[name]
 				return true, nil
 			}
 		}
@@ -87,16 +91,35 @@ var (
 	attachedLine = regexp.MustCompile(`(?m)^time=(\S+) .*msg="harness attached" workload=(\S+) `)
 )
 
-// said are the workloads of which the spoke has said something, and when first.
-func (w *world) said(line *regexp.Regexp) map[string]time.Time {
-	out := map[string]time.Time{}
-	for _, m := range line.FindAllStringSubmatch(w.spoke.Output(), -1) {
-		at, err := time.Parse(time.RFC3339Nano, m[1])
-		if _, twice := out[m[2]]; err == nil && !twice {
-			out[m[2]] = at
+// spoken is what the spoke has said of workloads, and when first. Of its log only what is new is read: many wait for it at once, on the
+// processors that they measure.
+type spoken struct {
+	mu               sync.Mutex
+	of               *federation.Process
+	read             int // bytes
+	starts, attached map[string]time.Time
+}
+
+// hear returns what the spoke has said until now.
+func (w *world) hear() (starts, attached map[string]time.Time) {
+	s := &w.spoken
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of != w.spoke {
+		s.of, s.read, s.starts, s.attached = w.spoke, 0, map[string]time.Time{}, map[string]time.Time{}
+	}
+	text := w.spoke.Output()
+	text = text[min(s.read, len(text)) : strings.LastIndexByte(text, '\n')+1]
+	s.read += len(text)
+	for line, to := range map[*regexp.Regexp]map[string]time.Time{startsLine: s.starts, attachedLine: s.attached} {
+		for _, m := range line.FindAllStringSubmatch(text, -1) {
+			at, err := time.Parse(time.RFC3339Nano, m[1])
+			if _, twice := to[m[2]]; err == nil && !twice {
+				to[m[2]] = at
+			}
 		}
 	}
-	return out
+	return maps.Clone(s.starts), maps.Clone(s.attached)
 }
 
 // end terminates a session and waits until nothing of it is left in the cluster.

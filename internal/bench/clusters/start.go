@@ -84,9 +84,9 @@ func (w *world) withInit(ctx context.Context, shape *corev1.Pod) error {
 	return err
 }
 
-// turns starts sessions and bare pods, one after another and in turns.
+// turns starts sessions and bare pods, one after another and in turns; the least pod every second time.
 func (w *world) turns(ctx context.Context, n int, shape, least *corev1.Pod) (sessions []begun, bare, small []bareStart, err error) {
-	for range n {
+	for i := range n {
 		s, err := w.once(ctx)
 		if err != nil {
 			return nil, nil, nil, err
@@ -96,7 +96,7 @@ func (w *world) turns(ctx context.Context, n int, shape, least *corev1.Pod) (ses
 			return nil, nil, nil, err
 		}
 		sessions, bare = append(sessions, s), append(bare, l)
-		if least == nil {
+		if least == nil || i%2 == 1 {
 			continue
 		}
 		if l, err = w.onceBare(ctx, least); err != nil {

@@ -55,6 +55,7 @@ type world struct {
 	stamp   images.Stamp
 	spoke   *federation.Process
 	seen    *observer
+	spoken  spoken
 	group   *run.Group
 	serial  atomic.Int64 // of keys and names
 }
