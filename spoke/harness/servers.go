@@ -41,21 +41,25 @@ func (h *Harness) awaitServer(ctx context.Context, s *harnessv1.McpServer) error
 		return fmt.Errorf("tool server %q: its address is %.100q", s.Name, s.Url)
 	}
 	began, told := time.Now(), false
+	var last error
 	for {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", at.Host)
 		if err == nil {
 			return c.Close()
 		}
+		if last == nil || ctx.Err() == nil { // that the time is over is no answer
+			last = err
+		}
 		if !told && time.Since(began) > serverLate {
 			told = true
-			h.say(fmt.Sprintf("waits for the tool server %q: %v", s.Name, err))
+			h.say(fmt.Sprintf("waits for the tool server %q: %v", s.Name, last))
 		}
 		t := time.NewTimer(serverPause)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return fmt.Errorf("tool server %q does not listen after %v: %w", s.Name, time.Since(began).Round(time.Second), err)
+			return fmt.Errorf("tool server %q does not listen after %v: %w", s.Name, time.Since(began).Round(time.Second), last)
 		}
 	}
 }
