@@ -153,7 +153,7 @@ func planEnd(d *desired, o *observed, now time.Duration) []action {
 	case exists && w.State == WorkloadEnded:
 		e.Reason = w.Exit
 		e.disrupted(w.Disrupted, d.Began)
-	case exists && w.State == WorkloadLost && powerless(o, now):
+	case exists && w.State == WorkloadLost && powerless(d, o, now):
 		e.Reason = cmp.Or(w.Exit, "what the workload ran on does not answer any more")
 		e.disrupted(true, true)
 	case !exists && o.List > o.Evidence:
@@ -183,14 +183,22 @@ func (e *end) disrupted(is, began bool) {
 }
 
 // powerless reports that the agent of the present attempt cannot act any more, wherever it is: its harness is not connected, and
-// what it was last told of its lease is over.
-func powerless(o *observed, now time.Duration) bool {
-	return !o.Attached && now >= o.AskedAt+askWithin && (o.Holds == 0 || o.Holds < LeaseForever-powerlessAfter && now >= o.Holds+powerlessAfter)
+// what it was last told of its lease is over. Of an agent that may go on for ever nobody can tell.
+func powerless(d *desired, o *observed, now time.Duration) bool {
+	_, ends := stopAfter(d)
+	return ends && !o.Attached && now >= o.AskedAt+askWithin && (o.Holds == 0 || o.Holds < LeaseForever-powerlessAfter && now >= o.Holds+powerlessAfter)
 }
 
-// over reports that a workload other than the present attempt acts no more. One that is lost had no power left when its attempt
-// was closed, and its harness is not let in again.
-func over(w Workload) bool { return w.State != WorkloadRunning }
+// over reports that a workload other than the present attempt acts no more. A lost one of this epoch had no power left when its
+// attempt was closed, and its harness is not let in again; one that the journal does not know may hold a lease for as long as a
+// spoke before this one can have given it.
+func over(d *desired, o *observed, w Workload, now time.Duration) bool {
+	if w.State != WorkloadLost || w.ID.Epoch == d.Epoch && w.ID.Attempt <= d.Attempt {
+		return w.State != WorkloadRunning
+	}
+	after, ends := stopAfter(d)
+	return ends && now >= o.Since+after+powerlessAfter
+}
 
 // planStop stops every workload of the session that is not the present attempt, and that one when the session is to stop or
 // its harness is frozen.
@@ -233,7 +241,7 @@ func stopRuns(o *observed) bool {
 // there is work: signals, or turns that no durable checkpoint covers.
 func mayStart(d *desired, o *observed, now time.Duration) bool {
 	return d.Verdict == admitted && !d.stopping() && !d.live() && !o.Starting &&
-		o.Known && o.List > o.Evidence && !slices.ContainsFunc(o.Listed, func(w Workload) bool { return !over(w) }) &&
+		o.Known && o.List > o.Evidence && !slices.ContainsFunc(o.Listed, func(w Workload) bool { return !over(d, o, w, now) }) &&
 		now >= o.RetryAt && mayAct(d, o, now) && (len(d.Uncovered) > 0 || len(d.deliverable()) > 0)
 }
 

@@ -65,6 +65,8 @@ func parseDesired(t *testing.T, c *datadriven.TestData) desired {
 			d.Verdict = undecided
 		case "refused":
 			d.Verdict, d.Reason = refused, "no"
+		case "never":
+			d.Revision.Agent.StopAfter = api.StopNever
 		case "forgotten":
 			d.Revision = nil
 		case "released":
@@ -120,10 +122,14 @@ func parseObserved(t *testing.T, c *datadriven.TestData) observed {
 			o.Busy = true
 		case "retry":
 			o.RetryAt = time.Duration(number(t, a.Vals[0])) * time.Second
+		case "stray": // lost, of an epoch that the journal does not know
+			o.Listed = append(o.Listed, Workload{ID: WorkloadID{planned, api.Epoch{Incarnation: 1}, 1}, State: WorkloadLost})
 		case "holds":
 			o.Holds = time.Duration(number(t, a.Vals[0])) * time.Second
 		case "forever":
 			o.Holds = LeaseForever
+		case "granted":
+			o.Right.Granted = time.Duration(number(t, a.Vals[0])) * time.Second
 		case "asked":
 			o.AskedAt = time.Duration(number(t, a.Vals[0])) * time.Second
 		case "disrupted", "waiting":

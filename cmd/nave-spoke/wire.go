@@ -78,7 +78,8 @@ func (p *parts) wirePods(o options, m *membership, hub *transport.Link, log *slo
 	if err != nil {
 		return err
 	}
-	verifier, err := identity.New(identity.Config{Rest: access, Audience: harnessv1.Audience, Pod: podsOf(rt), ServiceAccount: o.Settings.Pods.ServiceAccount, Log: log})
+	verifier, err := identity.New(identity.Config{Rest: access, Audience: harnessv1.Audience, Pod: podsOf(rt), Complete: rt.Ready,
+		ServiceAccount: o.Settings.Pods.ServiceAccount, Log: log})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 // has it.
 type need struct {
 	program string
-	library string // instead of program
+	pkg     string // instead of program: what pkg-config knows
 	deb     string
 }
 
@@ -21,7 +21,7 @@ var (
 		{program: "go", deb: "golang"},
 		{program: "gcc", deb: "gcc libc6-dev"},
 		{program: "pkg-config", deb: "pkg-config"},
-		{library: "libseccomp", deb: "libseccomp-dev"},
+		{pkg: "libseccomp", deb: "libseccomp-dev"},
 	}
 	toRun = []need{
 		{program: "ip", deb: "iproute2"},
@@ -37,7 +37,7 @@ func check(ctx context.Context, needs []need) error {
 		if n.there(ctx) {
 			continue
 		}
-		missing = append(missing, n.program+n.library)
+		missing = append(missing, n.program+n.pkg)
 		debs = append(debs, n.deb)
 	}
 	if len(missing) == 0 {
@@ -53,5 +53,5 @@ func (n need) there(ctx context.Context) bool {
 		_, err := exec.LookPath(n.program)
 		return err == nil
 	}
-	return exec.CommandContext(ctx, "pkg-config", "--exists", n.library).Run() == nil
+	return exec.CommandContext(ctx, "pkg-config", "--exists", n.pkg).Run() == nil
 }
