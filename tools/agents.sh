@@ -5,6 +5,10 @@
 #   tools/agents.sh            NAVE_AGENTS=FOLDER where they are kept; default: nave/agents in the user's cache folder
 set -euo pipefail
 cd "$(dirname "$0")/.."
+system=/etc/ssl/certs/ca-certificates.crt
+if [[ -z ${NODE_EXTRA_CA_CERTS:-} && -r $system ]]; then
+	export NODE_EXTRA_CA_CERTS=$system # npm believes the authorities that it brings along, and not those of the system
+fi
 kept=${NAVE_AGENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/nave/agents}
 
 # agent NAME PROGRAM: NAME is a folder of examples/agents with a lockfile, PROGRAM is what it installs.
