@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/nave-dev/nave/spoke"
 )
@@ -79,7 +78,7 @@ func (it item) observe(now time.Time) spoke.Workload {
 func (r *Runtime) itemsLocked() map[spoke.WorkloadID]item {
 	out := map[spoke.WorkloadID]item{}
 	take := func(f *feed, put func(*item, any)) {
-		for _, o := range f.GetStore().List() {
+		for _, o := range f.shown.List() {
 			if id, ok := idOf(o); ok {
 				it := out[id]
 				put(&it, o)
@@ -104,10 +103,10 @@ func (r *Runtime) itemLocked(id spoke.WorkloadID) item {
 	var it item
 	for _, p := range r.places {
 		key := p.namespace + "/" + id.String()
-		if o, ok, err := p.claims.GetStore().GetByKey(key); err == nil && ok {
+		if o, ok, err := p.claims.shown.GetByKey(key); err == nil && ok {
 			it.claim = o.(*corev1.ConfigMap)
 		}
-		if o, ok, err := p.pods.GetStore().GetByKey(key); err == nil && ok {
+		if o, ok, err := p.pods.shown.GetByKey(key); err == nil && ok {
 			it.pod = o.(*corev1.Pod)
 		}
 	}
@@ -139,9 +138,6 @@ func (r *Runtime) memoryLocked(id spoke.WorkloadID) *memory {
 
 // idOf is the workload that an object is of. What carries our label and another name was made by somebody else.
 func idOf(o any) (spoke.WorkloadID, bool) {
-	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = gone.Obj
-	}
 	name := ""
 	switch o := o.(type) {
 	case *corev1.Pod:
@@ -174,9 +170,6 @@ func (r *Runtime) vanished(o any) {
 	id, ok := idOf(o)
 	if !ok {
 		return
-	}
-	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = gone.Obj
 	}
 	pod := o.(*corev1.Pod)
 	r.mu.Lock()
