@@ -39,7 +39,7 @@ func (r *Runtime) newPlace(namespace, cluster string) *place {
 			list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 				return claims.ListOnce(ctx, o)
 			},
-			watch: claims.Watch, shown: picture{saw: func(any) { r.nudge() }, vanished: r.released},
+			watch: claims.Watch, shown: picture{saw: r.sawClaim, vanished: r.lostClaim},
 		}, new(corev1.ConfigMap)),
 	}
 }

@@ -22,6 +22,7 @@ func (r *Runtime) List(ctx context.Context) ([]spoke.Workload, error) {
 		return nil, err
 	}
 	now := time.Now()
+	r.expireLocked(now)
 	items := r.itemsLocked()
 	out := make([]spoke.Workload, 0, len(items))
 	for id, it := range items {
@@ -72,6 +73,15 @@ func (it item) observe(now time.Time) spoke.Workload {
 		return gone(neverMade(it.memory))
 	}
 	return spoke.Workload{State: spoke.WorkloadRunning, Waiting: "its pod is not seen, and nobody has confirmed yet that it is gone"}
+}
+
+// expireLocked forgets what this process made so long ago that it would be shown, if it were still there.
+func (r *Runtime) expireLocked(now time.Time) {
+	for _, m := range r.of {
+		if now.After(m.made.Add(lagLimit)) {
+			m.claim, m.pod = nil, nil
+		}
+	}
 }
 
 // itemsLocked is everything that exists.
@@ -161,7 +171,7 @@ func (r *Runtime) saw(o any) {
 	defer r.mu.Unlock()
 	m := r.memoryLocked(id)
 	m.pod, m.last, m.since, m.again, m.absent, m.trouble = nil, nil, time.Time{}, time.Time{}, false, ""
-	r.pinLocked(pod)
+	r.pinPodLocked(pod)
 }
 
 // vanished keeps what a pod was that is not shown any more.
@@ -176,14 +186,4 @@ func (r *Runtime) vanished(o any) {
 	defer r.mu.Unlock()
 	m := r.memoryLocked(id)
 	m.pod, m.last = nil, pod
-}
-
-// released forgets a claim of ours that is not shown any more.
-func (r *Runtime) released(o any) {
-	defer r.nudge()
-	if id, ok := idOf(o); ok {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.memoryLocked(id).claim = nil
-	}
 }
