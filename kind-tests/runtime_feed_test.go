@@ -27,6 +27,7 @@ import (
 // What the tests of watches measure by.
 const (
 	feeds      = 2                // of a namespace: its pods and its claims
+	silence    = 50 * time.Second // that a connection is silent: the client library asks after 30 s and waits 15 s for the answer
 	noticed    = 5 * time.Second  // that a watch has ended and no other begins
 	recovered  = 15 * time.Second // from the answer of the API server until the runtime knows what there is
 	growing    = 10 * time.Second // until the pauses between questions have grown
@@ -50,6 +51,7 @@ func TestTheRuntimeBelievesNoOldPicture(t *testing.T) {
 	}{
 		{"connections are closed at once", func(ctx context.Context, t *testing.T, b *apiBench) { testNoWatch(ctx, t, b, closes) }},
 		{"connections are never answered", func(ctx context.Context, t *testing.T, b *apiBench) { testNoWatch(ctx, t, b, keeps) }},
+		{"connections fall silent", testSilence},
 		{"connections are reset", testReset},
 		{"watches end as they do", testWatchEnds},
 		{"no right to watch pods", func(ctx context.Context, t *testing.T, b *apiBench) {
@@ -98,6 +100,20 @@ func testNoWatch(ctx context.Context, t *testing.T, b *apiBench, m manner) {
 	}
 	b.awaitState(ctx, rt, w.ID, spoke.WorkloadEnded)
 	b.awaitState(ctx, rt, made.ID, spoke.WorkloadEnded)
+}
+
+// testSilence: a connection over which nothing comes is noticed by the pings of the client library, as it sends them by itself.
+func testSilence(ctx context.Context, t *testing.T, b *apiBench) {
+	g, access := newGate(t, b.spoke)
+	rt := b.ready(ctx, b.config(access))
+	g.hush()
+	began := time.Now()
+	b.unknown(ctx, rt, silence, api.CodeUnavailable, b.namespace)
+	t.Logf("noticed after %v", time.Since(began).Round(time.Millisecond))
+	g.speak()
+	began = time.Now()
+	b.first(ctx, rt, recovered)
+	t.Logf("known again after %v", time.Since(began).Round(time.Millisecond))
 }
 
 // testReset: who can connect again at once does.
