@@ -29,6 +29,7 @@ type pin struct {
 const (
 	pinKept   = 30 * 24 * time.Hour // at least, from when it was made
 	pinUnused = 24 * time.Hour      // of this process
+	pinAgain  = time.Minute         // after it could not be kept
 )
 
 const nameImage = "nave-image"
@@ -93,7 +94,7 @@ func (r *Runtime) lostClaim(o any) {
 	if p := r.pins[pinKey(c)]; p != nil {
 		p.used = time.Now()
 		if p.kept != nil && p.kept.UID == c.UID {
-			p.kept = nil
+			p.kept, p.again = nil, time.Time{}
 		}
 	}
 	if id, ok := idOf(c); ok {
@@ -134,7 +135,7 @@ func (r *Runtime) lookAtPins(now time.Time) (fresh, stale []*corev1.ConfigMap) {
 		switch {
 		case p.kept == nil && !now.Before(p.again):
 			fresh = append(fresh, pinOf(p, r.cluster))
-			p.again = now.Add(againTime)
+			p.again = now.Add(pinAgain)
 		case p.kept != nil && now.Sub(p.kept.CreationTimestamp.Time) > pinKept && now.Sub(p.used) > pinUnused:
 			old[key] = p
 		}
