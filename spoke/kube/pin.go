@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,42 +35,55 @@ const (
 
 const nameImage = "nave-image"
 
-// digestOf is by which digest the image of a revision is run here; empty before a pod of it has run.
-func (r *Runtime) digestOf(rev *api.ResolvedRevision) string {
+// digestsOf are by which digests the images of a revision are run here, of the agent and of its tool servers; without those that no pod
+// has run.
+func (r *Runtime) digestsOf(rev *api.ResolvedRevision) map[string]string {
+	images := []string{imageOf(rev.Environment, r.c.Settings)}
+	for _, m := range rev.Agent.MCPServers {
+		images = append(images, m.Image)
+	}
+	out := map[string]string{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.pins[revisionOf(rev)+" "+imageOf(rev.Environment, r.c.Settings)]; p != nil {
-		return p.digest
+	for _, image := range images {
+		if p := r.pins[pinKey(revisionOf(rev), image)]; p != nil {
+			out[image] = p.digest
+		}
 	}
-	return ""
+	return out
 }
 
-// pinLocked takes what an object says of the image of a revision, whose digest is this.
-func (r *Runtime) pinLocked(o metav1.Object, digest string) *pin {
-	notes := o.GetAnnotations()
-	revision, image := notes[annotationRevision], notes[annotationImage]
+func pinKey(revision, image string) string { return revision + " " + image }
+
+// pinLocked takes by which digest a revision runs an image, and returns by which it is to be run.
+func (r *Runtime) pinLocked(namespace, revision, image, digest string) *pin {
 	if revision == "" || image == "" || digest == "" || strings.Contains(image, "@") {
 		return nil
 	}
-	key := pinKey(o)
+	key := pinKey(revision, image)
 	if r.pins[key] == nil {
-		r.pins[key] = &pin{namespace: o.GetNamespace(), revision: revision, image: image, digest: digest, used: time.Now()}
+		r.pins[key] = &pin{namespace: namespace, revision: revision, image: image, digest: digest, used: time.Now()}
 	}
 	return r.pins[key]
 }
 
 // pinPodLocked takes what a pod runs.
 func (r *Runtime) pinPodLocked(pod *corev1.Pod) {
-	digest := pod.Annotations[annotationDigest]
-	for _, c := range pod.Status.ContainerStatuses {
-		if digest == "" && c.Name == containerHarness {
-			digest = pinned(pod.Annotations[annotationImage], c.ImageID)
+	revision := pod.Annotations[annotationRevision]
+	r.pinLocked(pod.Namespace, revision, pod.Annotations[annotationImage], pod.Annotations[annotationDigest])
+	images := map[string]string{} // by container, as it was started
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Name == containerHarness || strings.HasPrefix(c.Name, sidecarPrefix) {
+			images[c.Name] = c.Image
 		}
 	}
-	if p := r.pinLocked(pod, digest); p != nil && p.digest != digest && !p.told {
-		p.told = true
-		r.c.Log.Warn("a tag was moved while the first pods of a revision began, and they run different images", "revision", p.revision, "image", p.image,
-			"pinned", p.digest, "pod", pod.Name, "runs", digest)
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		digest := pinned(images[c.Name], c.ImageID)
+		if p := r.pinLocked(pod.Namespace, revision, images[c.Name], digest); p != nil && p.digest != digest && !p.told {
+			p.told = true
+			r.c.Log.Warn("a tag was moved while the first pods of a revision began, and they run different images", "revision", revision, "image", p.image,
+				"pinned", p.digest, "pod", pod.Name, "runs", digest)
+		}
 	}
 }
 
@@ -79,7 +93,7 @@ func (r *Runtime) sawClaim(o any) {
 	c := o.(*corev1.ConfigMap)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.pinLocked(c, c.Annotations[annotationDigest])
+	p := r.pinLocked(c.Namespace, c.Annotations[annotationRevision], c.Annotations[annotationImage], c.Annotations[annotationDigest])
 	if p != nil && c.Labels[LabelName] == nameImage {
 		p.kept, p.digest = c, c.Annotations[annotationDigest]
 	}
@@ -91,8 +105,10 @@ func (r *Runtime) lostClaim(o any) {
 	c := o.(*corev1.ConfigMap)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.pins[pinKey(c)]; p != nil {
-		p.used = time.Now()
+	for _, p := range r.pins {
+		if p.revision == c.Annotations[annotationRevision] {
+			p.used = time.Now()
+		}
 		if p.kept != nil && p.kept.UID == c.UID {
 			p.kept, p.again = nil, time.Time{}
 		}
@@ -130,35 +146,34 @@ func (r *Runtime) lookAtPins(now time.Time) (fresh, stale []*corev1.ConfigMap) {
 	if len(r.pins) == 0 || r.readyLocked() != nil {
 		return nil, nil
 	}
-	old := map[string]*pin{}
-	for key, p := range r.pins {
+	var old []*pin
+	for _, p := range r.pins {
 		switch {
 		case p.kept == nil && !now.Before(p.again):
 			fresh = append(fresh, pinOf(p, r.cluster))
 			p.again = now.Add(pinAgain)
 		case p.kept != nil && now.Sub(p.kept.CreationTimestamp.Time) > pinKept && now.Sub(p.used) > pinUnused:
-			old[key] = p
+			old = append(old, p)
 		}
 	}
 	if len(old) == 0 {
 		return fresh, nil
 	}
+	busy := map[string]bool{} // revisions
 	for _, it := range r.itemsLocked() {
-		if it.claim != nil && old[pinKey(it.claim)] != nil {
-			old[pinKey(it.claim)].used = now
-			delete(old, pinKey(it.claim))
+		if it.claim != nil {
+			busy[it.claim.Annotations[annotationRevision]] = true
 		}
 	}
-	for key, p := range old {
+	for _, p := range old {
+		if busy[p.revision] {
+			p.used = now
+			continue
+		}
 		stale = append(stale, p.kept)
-		delete(r.pins, key)
+		delete(r.pins, pinKey(p.revision, p.image))
 	}
 	return fresh, stale
-}
-
-// pinKey is the pin that a claim, a pod or what is kept of a pin is of.
-func pinKey(o metav1.Object) string {
-	return o.GetAnnotations()[annotationRevision] + " " + o.GetAnnotations()[annotationImage]
 }
 
 // pinOf renders what is kept of a pin.

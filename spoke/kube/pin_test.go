@@ -32,7 +32,7 @@ func TestPinsAreKeptAndDropped(t *testing.T) {
 	other := p.DeepCopy()
 	other.Status.ContainerStatuses[0].ImageID = digest[:len(digest)-1] + "0"
 	r.pinPodLocked(other)
-	if got := r.digestOf(w.Revision); got != digest {
+	if got := r.digestsOf(w.Revision)["registry.example/agent:1"]; got != digest {
 		t.Fatalf("pinned by %q", got)
 	}
 	fresh, _ := r.lookAtPins(noon)
@@ -49,7 +49,7 @@ func TestPinsAreKeptAndDropped(t *testing.T) {
 	kept.UID, kept.CreationTimestamp = "1", metav1.NewTime(noon)
 	kept.Annotations[annotationDigest] = other.Status.ContainerStatuses[0].ImageID // as a former process kept it
 	r.sawClaim(kept)
-	if got := r.digestOf(w.Revision); got != kept.Annotations[annotationDigest] {
+	if got := r.digestsOf(w.Revision)["registry.example/agent:1"]; got != kept.Annotations[annotationDigest] {
 		t.Errorf("what a pod says counts more than what is kept: %q", got)
 	}
 	r.lostClaim(kept)
@@ -62,7 +62,7 @@ func TestPinsAreKeptAndDropped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	the := func() *pin { return r.pins[pinKey(kept)] }
+	the := func() *pin { return r.pins[pinKey(revisionOf(w.Revision), "registry.example/agent:1")] }
 	for _, tt := range []struct {
 		name       string
 		age, since time.Duration
