@@ -38,9 +38,10 @@ type gate struct {
 type manner int
 
 const (
-	passes manner = iota // it joins it with one to the API server
-	closes               // it closes it at once, as some load balancers do that have nobody behind them
-	keeps                // it never says a word
+	passes  manner = iota // it joins it with one to the API server
+	closes                // it closes it at once, as some load balancers do that have nobody behind them
+	keeps                 // it never says a word
+	refuses               // it accepts none
 )
 
 func newGate(t testing.TB, access *rest.Config) (*gate, *rest.Config) {
@@ -111,10 +112,19 @@ func (g *gate) joins(in net.Conn) bool {
 
 // behave says what becomes of connections from now on, and resets those that there are.
 func (g *gate) behave(m manner) {
+	g.t.Helper()
+	if m == refuses {
+		g.shut()
+		return
+	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.manner = m
 	g.resetLocked()
+	shut := g.l == nil
+	g.mu.Unlock()
+	if shut {
+		g.open()
+	}
 }
 
 func (g *gate) accepted() int {
