@@ -54,6 +54,7 @@ func TestTheRuntimeBelievesNoOldPicture(t *testing.T) {
 		{"connections are never answered", func(ctx context.Context, t *testing.T, b *apiBench) { testNoWatch(ctx, t, b, keeps) }},
 		{"connections are refused", func(ctx context.Context, t *testing.T, b *apiBench) { testNoWatch(ctx, t, b, refuses) }},
 		{"connections fall silent", testSilence},
+		{"requests are held", testHeld},
 		{"connections are reset", testReset},
 		{"watches end as they do", testWatchEnds},
 		{"no right to watch pods", func(ctx context.Context, t *testing.T, b *apiBench) {
@@ -116,6 +117,33 @@ func testSilence(ctx context.Context, t *testing.T, b *apiBench) {
 	began = time.Now()
 	b.first(ctx, rt, recovered)
 	t.Logf("known again after %v", time.Since(began).Round(time.Millisecond))
+}
+
+// testHeld: a connection that lives is no sign that anybody answers. A proxy may hold a request for ever; no question waits as long.
+func testHeld(ctx context.Context, t *testing.T, b *apiBench) {
+	g, access := newGate(t, b.spoke)
+	var held atomic.Pointer[chan struct{}] // closed, or nil: nothing is held
+	access.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if hold := held.Load(); hold != nil {
+				select {
+				case <-r.Context().Done():
+					return nil, r.Context().Err()
+				case <-*hold:
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	rt := b.ready(ctx, b.config(access))
+	hold := make(chan struct{})
+	held.Store(&hold)
+	g.behave(passes)
+	b.unknown(ctx, rt, noticed, api.CodeUnavailable, b.namespace, "begins no other")
+	b.unknown(ctx, rt, 2*recovered, api.CodeUnavailable, b.namespace, "no answer within 10s")
+	b.unknown(ctx, rt, 4*recovered, api.CodeUnavailable, b.namespace, "list ", "deadline exceeded")
+	close(hold)
+	b.first(ctx, rt, recovered)
 }
 
 // testReset: who can connect again at once does.
