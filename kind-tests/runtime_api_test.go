@@ -324,26 +324,6 @@ func testGivenUp(ctx context.Context, t *testing.T, b *apiBench) {
 	}
 }
 
-func testPinned(ctx context.Context, t *testing.T, b *apiBench) {
-	const digest = "registry.example/agent@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	rt, first := b.ready(ctx, b.config(b.spoke)), session()
-	b.startWorkload(ctx, rt, first)
-	b.become(ctx, first.ID, corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "harness", ImageID: digest, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}})
-	image := func(rt *kube.Runtime, w spoke.WorkloadSpec) string {
-		b.startWorkload(ctx, rt, w)
-		return b.pod(ctx, w.ID).Spec.Containers[0].Image
-	}
-	await(ctx, t, "later pods run the digest", func() bool { return image(rt, session()) == digest })
-	if got := image(b.ready(ctx, b.config(b.spoke)), session()); got != digest {
-		t.Errorf("another value runs %s", got)
-	}
-	newer := session()
-	newer.Revision.AgentRevision++
-	if got := image(rt, newer); got != "registry.example/agent:1" {
-		t.Errorf("another revision runs %s", got)
-	}
-}
-
 func testTidy(ctx context.Context, t *testing.T, b *apiBench) {
 	over, lives, kept, busy := session(), session(), session(), session()
 	c := b.config(b.spoke)

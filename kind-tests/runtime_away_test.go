@@ -30,7 +30,19 @@ type gate struct {
 	l      net.Listener // nil while it is shut
 	conns  map[net.Conn]bool
 	silent chan struct{} // closed while it passes everything on
+	manner manner
+	came   int // connections that were accepted
 }
+
+// manner is what a gate does with a connection that it accepts.
+type manner int
+
+const (
+	passes  manner = iota // it joins it with one to the API server
+	closes                // it closes it at once, as some load balancers do that have nobody behind them
+	keeps                 // it never says a word
+	refuses               // it accepts none
+)
 
 func newGate(t testing.TB, access *rest.Config) (*gate, *rest.Config) {
 	t.Helper()
@@ -70,6 +82,9 @@ func (g *gate) open() {
 			if err != nil {
 				return nil // it is shut
 			}
+			if !g.joins(in) {
+				continue
+			}
 			out, err := net.Dial("tcp", g.to)
 			if err != nil {
 				in.Close()
@@ -79,6 +94,43 @@ func (g *gate) open() {
 			g.pass(out, in)
 		}
 	})
+}
+
+// joins reports whether a connection is to reach the API server, and else does with it what the gate does.
+func (g *gate) joins(in net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.came++
+	switch g.manner {
+	case closes:
+		in.Close()
+	case keeps:
+		g.conns[in] = true
+	}
+	return g.manner == passes
+}
+
+// behave says what becomes of connections from now on, and resets those that there are.
+func (g *gate) behave(m manner) {
+	g.t.Helper()
+	if m == refuses {
+		g.shut()
+		return
+	}
+	g.mu.Lock()
+	g.manner = m
+	g.resetLocked()
+	shut := g.l == nil
+	g.mu.Unlock()
+	if shut {
+		g.open()
+	}
+}
+
+func (g *gate) accepted() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.came
 }
 
 // pass copies from one connection to the other until one ends.
@@ -116,6 +168,10 @@ func (g *gate) shut() {
 		g.l.Close()
 		g.l = nil
 	}
+	g.resetLocked()
+}
+
+func (g *gate) resetLocked() {
 	for c := range g.conns {
 		if tcp, ok := c.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0) // a reset

@@ -18,5 +18,6 @@ var Rules = []Rule{
 	{"docs", Docs},
 	{"names", Names},
 	{"links", Links},
+	{"clients", Clients},
 	{"fuzzing", Fuzzing},
 }

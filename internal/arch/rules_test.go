@@ -148,6 +148,17 @@ var planted = map[string][]plant{
 		{name: "not known", files: src("cmd/nave/main.go", ``), want: []string{"cmd/nave: what it links is not known"}},
 		{name: "the hub", files: src("cmd/nave-hub/main.go", ``)},
 	},
+	"clients": {
+		{name: "all groups", files: src("spoke/kube/core.go", `import "k8s.io/client-go/kubernetes"`), want: []string{"spoke/kube/core.go:3: imports k8s.io/client-go/kubernetes"}},
+		{name: "a group of them", files: src("spoke/kube/core.go", `import "k8s.io/client-go/kubernetes/typed/core/v1"`), want: []string{"spoke/kube/core.go:3: imports k8s.io/client-go/kubernetes/typed/core/v1"}},
+		{name: "a factory of informers", files: src("spoke/kube/core.go", `import "k8s.io/client-go/informers"`), want: []string{"spoke/kube/core.go:3: imports k8s.io/client-go/informers"}},
+		{name: "without types", files: src("cmd/nave-spoke/kube.go", `import "k8s.io/client-go/dynamic"`), want: []string{"cmd/nave-spoke/kube.go:3: imports k8s.io/client-go/dynamic"}},
+		{name: "in a test", files: src("spoke/kube/core_test.go", `import "k8s.io/client-go/kubernetes/fake"`), want: []string{"spoke/kube/core_test.go:3: imports k8s.io/client-go/kubernetes/fake"}},
+		{name: "by something else", files: src("cmd/nave-spoke/main.go", ``), links: map[string][]string{"cmd/nave-spoke": {"k8s.io/client-go/kubernetes/scheme"}}, want: []string{"cmd/nave-spoke: links k8s.io/client-go/kubernetes/scheme"}},
+		{name: "its own client", files: src("spoke/kube/core.go", `import ("k8s.io/client-go/rest"; "k8s.io/client-go/tools/cache")`), links: map[string][]string{"cmd/nave-spoke": {"k8s.io/client-go/rest"}}},
+		{name: "tests on clusters", files: merge(src("kind-tests/a_test.go", `import "k8s.io/client-go/kubernetes"`), src("internal/testcluster/a.go", `import "k8s.io/client-go/kubernetes"`))},
+		{name: "an exemption that nothing needs", files: src("spoke/kube/tenant/keeper.go", ``), want: []string{"spoke/kube/tenant: imports no heavy client"}}, // TO BE DELETED with the exemption
+	},
 }
 
 func TestPlanted(t *testing.T) {

@@ -2,7 +2,9 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -93,13 +95,31 @@ func (r resources[T, L, P, PL]) Get(ctx context.Context, name string, opts metav
 // List returns the objects that the options select.
 func (r resources[T, L, P, PL]) List(ctx context.Context, opts metav1.ListOptions) (*L, error) {
 	l := new(L)
-	return l, r.in(r.c.client.Get()).VersionedParams(&opts, r.c.codec).Timeout(timeout(opts)).Do(ctx).Into(PL(l))
+	return l, r.some(opts).Do(ctx).Into(PL(l))
 }
 
-// Watch shows the changes of the objects that the options select.
+// ListOnce is List by one request: for who asks again by itself. Others are sent up to eleven, one a second, while the API server closes
+// connections or asks for patience.
+func (r resources[T, L, P, PL]) ListOnce(ctx context.Context, opts metav1.ListOptions) (*L, error) {
+	l := new(L)
+	return l, r.some(opts).MaxRetries(0).Do(ctx).Into(PL(l))
+}
+
+// noWatch is what the client library returns for a watch in the place of some errors: one that has ended already.
+var noWatch = reflect.TypeOf(watch.NewEmptyWatch())
+
+// Watch shows the changes of the objects that the options select. It has begun when there is no error: the API server has answered.
 func (r resources[T, L, P, PL]) Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 	opts.Watch = true
-	return r.in(r.c.client.Get()).VersionedParams(&opts, r.c.codec).Timeout(timeout(opts)).Watch(ctx)
+	w, err := r.some(opts).MaxRetries(0).Watch(ctx)
+	if err == nil && reflect.TypeOf(w) == noWatch {
+		return nil, errors.New("the connection was closed, or not made in time, before the API server answered")
+	}
+	return w, err
+}
+
+func (r resources[T, L, P, PL]) some(opts metav1.ListOptions) *rest.Request {
+	return r.in(r.c.client.Get()).VersionedParams(&opts, r.c.codec).Timeout(timeout(opts))
 }
 
 // Patch changes an object.

@@ -28,9 +28,12 @@ func (c call) fail(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", what, err)
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+c.verb+" resource "), apierrors.IsUnauthorized(err):
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+c.verb+" resource "):
 		code = api.CodeDenied
 		text = fmt.Sprintf("%s: the spoke's service account lacks the right %q on %q there: give it a role with it", what, c.verb, c.resource)
+	case apierrors.IsUnauthorized(err):
+		code = api.CodeDenied
+		text = what + ": the API server does not know the spoke: is its token or certificate of this cluster, and valid?"
 	case apierrors.IsNotFound(err) && c.verb == "create":
 		text = what + ": is the namespace missing?"
 	case away(err):

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/nave-dev/nave/spoke"
 )
@@ -23,6 +22,7 @@ func (r *Runtime) List(ctx context.Context) ([]spoke.Workload, error) {
 		return nil, err
 	}
 	now := time.Now()
+	r.expireLocked(now)
 	items := r.itemsLocked()
 	out := make([]spoke.Workload, 0, len(items))
 	for id, it := range items {
@@ -75,11 +75,20 @@ func (it item) observe(now time.Time) spoke.Workload {
 	return spoke.Workload{State: spoke.WorkloadRunning, Waiting: "its pod is not seen, and nobody has confirmed yet that it is gone"}
 }
 
+// expireLocked forgets what this process made so long ago that it would be shown, if it were still there.
+func (r *Runtime) expireLocked(now time.Time) {
+	for _, m := range r.of {
+		if now.After(m.made.Add(lagLimit)) {
+			m.claim, m.pod = nil, nil
+		}
+	}
+}
+
 // itemsLocked is everything that exists.
 func (r *Runtime) itemsLocked() map[spoke.WorkloadID]item {
 	out := map[spoke.WorkloadID]item{}
 	take := func(f *feed, put func(*item, any)) {
-		for _, o := range f.GetStore().List() {
+		for _, o := range f.shown.List() {
 			if id, ok := idOf(o); ok {
 				it := out[id]
 				put(&it, o)
@@ -104,10 +113,10 @@ func (r *Runtime) itemLocked(id spoke.WorkloadID) item {
 	var it item
 	for _, p := range r.places {
 		key := p.namespace + "/" + id.String()
-		if o, ok, err := p.claims.GetStore().GetByKey(key); err == nil && ok {
+		if o, ok, err := p.claims.shown.GetByKey(key); err == nil && ok {
 			it.claim = o.(*corev1.ConfigMap)
 		}
-		if o, ok, err := p.pods.GetStore().GetByKey(key); err == nil && ok {
+		if o, ok, err := p.pods.shown.GetByKey(key); err == nil && ok {
 			it.pod = o.(*corev1.Pod)
 		}
 	}
@@ -139,9 +148,6 @@ func (r *Runtime) memoryLocked(id spoke.WorkloadID) *memory {
 
 // idOf is the workload that an object is of. What carries our label and another name was made by somebody else.
 func idOf(o any) (spoke.WorkloadID, bool) {
-	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = gone.Obj
-	}
 	name := ""
 	switch o := o.(type) {
 	case *corev1.Pod:
@@ -165,7 +171,7 @@ func (r *Runtime) saw(o any) {
 	defer r.mu.Unlock()
 	m := r.memoryLocked(id)
 	m.pod, m.last, m.since, m.again, m.absent, m.trouble = nil, nil, time.Time{}, time.Time{}, false, ""
-	r.pinLocked(pod)
+	r.pinPodLocked(pod)
 }
 
 // vanished keeps what a pod was that is not shown any more.
@@ -175,22 +181,9 @@ func (r *Runtime) vanished(o any) {
 	if !ok {
 		return
 	}
-	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = gone.Obj
-	}
 	pod := o.(*corev1.Pod)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.memoryLocked(id)
 	m.pod, m.last = nil, pod
-}
-
-// released forgets a claim of ours that is not shown any more.
-func (r *Runtime) released(o any) {
-	defer r.nudge()
-	if id, ok := idOf(o); ok {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.memoryLocked(id).claim = nil
-	}
 }

@@ -58,23 +58,16 @@ func (r *Runtime) find(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.cluster = cluster
 	for _, n := range names {
-		if err := r.addLocked(n); err != nil {
-			return err
-		}
+		r.addLocked(n)
 	}
 	r.listed = true
 	return nil
 }
 
-func (r *Runtime) addLocked(namespace string) error {
-	if r.places[namespace] != nil || namespace == r.c.Namespace {
-		return nil
+func (r *Runtime) addLocked(namespace string) {
+	if r.places[namespace] == nil && namespace != r.c.Namespace {
+		r.places[namespace] = r.newPlace(namespace, r.cluster)
 	}
-	p, err := r.newPlace(namespace, r.cluster)
-	if err == nil {
-		r.places[namespace] = p
-	}
-	return err
 }
 
 // Ready is nil while everything that runs is known.
@@ -134,11 +127,8 @@ func (r *Runtime) prepare(ctx context.Context, org api.OrgID) (string, error) {
 			return "", fmt.Errorf("make the namespace of organization %s: %w", org, err)
 		}
 		r.mu.Lock()
-		err := r.addLocked(namespace)
+		r.addLocked(namespace)
 		r.mu.Unlock()
-		if err != nil {
-			return "", err
-		}
 		r.nudge()
 	}
 	return namespace, r.await(ctx)

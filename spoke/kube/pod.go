@@ -28,7 +28,7 @@ const defaultGrace = 30
 type podSpec struct {
 	spoke.WorkloadSpec
 	Claim     *corev1.ConfigMap // that owns it
-	Digest    string            // of the image; empty: as the environment names it
+	Digests   map[string]string // of images, by how the revision names them; the others are run as it names them
 	Authority []byte            // PEM, of the spoke's door
 	Volume    bool              // the harness comes as an image volume
 }
@@ -59,7 +59,7 @@ func podOf(w podSpec, s Settings) *corev1.Pod {
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name: containerHarness, Image: cmp.Or(w.Digest, imageOf(env, s)), ImagePullPolicy: s.Pods.PullPolicy,
+				Name: containerHarness, Image: cmp.Or(w.Digests[imageOf(env, s)], imageOf(env, s)), ImagePullPolicy: s.Pods.PullPolicy,
 				Command: []string{fileHarness, "pod"},
 				Env: []corev1.EnvVar{
 					{Name: harnessv1.EnvWorkload, Value: w.ID.String()},
@@ -88,7 +88,7 @@ func podOf(w podSpec, s Settings) *corev1.Pod {
 			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		}}
 	}
-	sidecars, temp := sidecarsOf(w.Revision.Agent.MCPServers, s)
+	sidecars, temp := sidecarsOf(w.Revision.Agent.MCPServers, w.Digests, s)
 	pod.Spec.InitContainers = append(pod.Spec.InitContainers, sidecars...)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, temp...)
 	return pod

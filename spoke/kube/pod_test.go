@@ -18,7 +18,7 @@ import (
 
 func makePod(t *testing.T, w podSpec, s Settings) *corev1.Pod {
 	t.Helper()
-	c, err := claimOf(w.WorkloadSpec, s, "01CLUSTER", "nave-default", w.Digest)
+	c, err := claimOf(w.WorkloadSpec, s, "01CLUSTER", "nave-default", w.Digests[imageOf(w.Revision.Environment, s)])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,12 @@ func TestPod(t *testing.T) {
 
 func TestPodByDigestAndImageVolume(t *testing.T) {
 	s := settingsOf(t, "")
-	p := makePod(t, podSpec{WorkloadSpec: specOf(), Digest: "registry.example/agent@sha256:1", Volume: true}, s)
+	p := makePod(t, podSpec{WorkloadSpec: specOf(), Digests: map[string]string{
+		"registry.example/agent:1": "registry.example/agent@sha256:1", "registry.example/search:2": "registry.example/search@sha256:2",
+	}, Volume: true}, s)
+	if got := p.Spec.InitContainers[0].Image; got != "registry.example/search@sha256:2" {
+		t.Errorf("the tool server runs %s", got)
+	}
 	if p.Spec.Containers[0].Image != "registry.example/agent@sha256:1" || p.Annotations[annotationDigest] != "registry.example/agent@sha256:1" || p.Annotations[annotationImage] != "registry.example/agent:1" {
 		t.Errorf("image %s, annotations %v", p.Spec.Containers[0].Image, p.Annotations)
 	}
@@ -251,11 +256,7 @@ func TestStripKeepsWhatIsLookedAt(t *testing.T) {
 	p := makePod(t, podSpec{WorkloadSpec: specOf(), Authority: []byte("PEM")}, settingsOf(t, ""))
 	p.Spec.NodeName, p.ManagedFields = "n1", []metav1.ManagedFieldsEntry{{Manager: "x"}}
 	before := p.DeepCopy()
-	o, err := strip(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := o.(*corev1.Pod)
+	got := strip(p).(*corev1.Pod)
 	if got.ManagedFields != nil || len(got.Spec.Volumes) > 0 || len(got.Spec.Containers[0].Env) > 0 {
 		t.Errorf("kept: %+v", got)
 	}

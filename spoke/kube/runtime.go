@@ -32,8 +32,8 @@ type Runtime struct {
 	places  map[string]*place // by namespace
 	listed  bool              // all namespaces with sessions are in places
 	of      map[spoke.WorkloadID]*memory
-	digests map[string]string // of images, by revision and reference
-	images  *bool             // the cluster has image volumes; nil: not known yet
+	pins    map[string]*pin // of images, by revision and reference
+	images  *bool           // the cluster has image volumes; nil: not known yet
 
 	limits   map[string][]corev1.ResourceQuota // by namespace, as of limitsAt
 	limitsAt time.Time
@@ -91,12 +91,12 @@ func New(c Config) (*Runtime, error) {
 	}
 	return &Runtime{
 		c: c, core: core, wake: make(chan struct{}, 1), turns: make(chan struct{}, 1), places: map[string]*place{},
-		of: map[spoke.WorkloadID]*memory{}, digests: map[string]string{},
+		of: map[spoke.WorkloadID]*memory{}, pins: map[string]*pin{},
 	}, nil
 }
 
-// Run watches the cluster, gives up on pods that do not start, confirms that pods are gone, labels those in which a turn runs and
-// deletes volumes of sessions that are over, until ctx ends.
+// Run watches the cluster, gives up on pods that do not start, confirms that pods are gone, labels those in which a turn runs, keeps by
+// which digests images run and deletes volumes of sessions that are over, until ctx ends.
 func (r *Runtime) Run(ctx context.Context) error {
 	g := run.NewGroup(ctx)
 	g.Go("tend", func(ctx context.Context) error { return r.tendAll(ctx, g) })
@@ -120,6 +120,7 @@ func (r *Runtime) tendAll(ctx context.Context, g *run.Group) error {
 			}
 		} else {
 			r.tend(ctx, time.Now())
+			r.keep(ctx, time.Now())
 		}
 		soon.Reset(tendSoon) // many changes are one look
 		select {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,14 +14,14 @@ const sidecarPrefix = "mcp-"
 
 // sidecarsOf renders the tool servers that have an image of their own: containers that start before the harness and end after
 // it. They have their own environment and temporary files, and neither the pod's token nor the session's state.
-func sidecarsOf(servers []api.MCPServer, s Settings) (containers []corev1.Container, volumes []corev1.Volume) {
+func sidecarsOf(servers []api.MCPServer, digests map[string]string, s Settings) (containers []corev1.Container, volumes []corev1.Volume) {
 	always := corev1.ContainerRestartPolicyAlways
 	for _, m := range servers {
 		if m.Image == "" {
 			continue
 		}
 		c := corev1.Container{
-			Name: sidecarPrefix + m.Name, Image: m.Image, ImagePullPolicy: s.Pods.PullPolicy, Command: literals(m.Command), RestartPolicy: &always,
+			Name: sidecarPrefix + m.Name, Image: cmp.Or(digests[m.Image], m.Image), ImagePullPolicy: s.Pods.PullPolicy, Command: literals(m.Command), RestartPolicy: &always,
 			Resources: s.Sidecar.resources(), SecurityContext: restricted(),
 			VolumeMounts:             []corev1.VolumeMount{{Name: sidecarPrefix + m.Name, MountPath: dirTemp}},
 			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError, // what it said last is why it ended

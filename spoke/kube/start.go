@@ -66,8 +66,8 @@ func (r *Runtime) create(ctx context.Context, w spoke.WorkloadSpec, namespace st
 	if err != nil {
 		return err
 	}
-	digest := r.digestOf(w.Revision)
-	want, err := claimOf(w, r.c.Settings, r.c.Cluster(), namespace, digest)
+	digests := r.digestsOf(w.Revision)
+	want, err := claimOf(w, r.c.Settings, r.c.Cluster(), namespace, digests[imageOf(w.Revision.Environment, r.c.Settings)])
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (r *Runtime) create(ctx context.Context, w spoke.WorkloadSpec, namespace st
 	if err := r.claimVolumes(ctx, volumeClaims(w.ID.Session, w.Revision.Environment, r.c.Cluster(), namespace)); err != nil {
 		return errors.Join(err, r.withdraw(claim, claim.UID))
 	}
-	pod, err := r.createPod(ctx, podOf(podSpec{w, claim, digest, r.c.Authority, volume}, r.c.Settings))
+	pod, err := r.createPod(ctx, podOf(podSpec{w, claim, digests, r.c.Authority, volume}, r.c.Settings))
 	switch {
 	case err == nil:
 		r.made(w.ID, claim, pod)

@@ -49,11 +49,7 @@ func (r *Runtime) look(now time.Time) (give []given, missing map[string][]missed
 	if r.readyLocked() != nil {
 		return nil, nil
 	}
-	for _, m := range r.of {
-		if now.After(m.made.Add(lagLimit)) {
-			m.claim, m.pod = nil, nil
-		}
-	}
+	r.expireLocked(now)
 	items := r.itemsLocked()
 	for id := range r.of {
 		if _, ok := items[id]; !ok {
