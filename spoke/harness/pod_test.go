@@ -163,7 +163,7 @@ func TestFailedStartInAPod(t *testing.T) {
 // end that the spoke asked for is the harness's to report.
 func TestWhoSaysWhyAPodEnds(t *testing.T) {
 	begin := func() *pod {
-		p := newPod(t, "cat >/dev/null; echo works; exec sleep 3600")
+		p := newPod(t, `cat >/dev/null; trap 'echo ends; sleep 0.5; exit 0' TERM; echo works; while :; do sleep 0.1; done`)
 		p.begin()
 		p.door.Tell(p.id, orders(sig(1, 0, "")))
 		p.message("works")
@@ -189,6 +189,14 @@ func TestWhoSaysWhyAPodEnds(t *testing.T) {
 	if code, _ := p.wait(); code != 0 {
 		t.Errorf("ended by the spoke with %d", code)
 	}
+
+	p = begin() // the spoke deletes the pod as well
+	p.door.Tell(p.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, "")}, Stop: true})
+	p.message("ends")
+	if code, _ := p.end(); code != 0 {
+		t.Errorf("ended by the spoke, which deleted the pod, with %d", code)
+	}
+	p.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded && e.Text == "stopped" })
 }
 
 // The spoke goes and comes back with the authority that it kept, and the token is renewed meanwhile.
