@@ -5,6 +5,7 @@ package kindtests
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -38,16 +39,7 @@ func TestFaultsOfNodesAndLinks(t *testing.T) {
 	w.outside(outside)
 	w.live(inside, outside)
 	w.spokeReady(inside)
-	type scenario struct {
-		agent     string
-		stopAfter string
-		do        func(*witnessed, *testcluster.Cluster)
-	}
-	groups := []struct {
-		name string
-		in   *testcluster.Cluster
-		all  []scenario
-	}{
+	w.scenarios(t, []faultGroup{
 		{"spoke in the cluster", inside, []scenario{
 			{"adopted", "120s", (*witnessed).adopted},
 			{"cut", "120s", (*witnessed).cut},
@@ -63,10 +55,28 @@ func TestFaultsOfNodesAndLinks(t *testing.T) {
 			{"kubelet", "120s", (*witnessed).kubelet},
 			{"lost", "8s", (*witnessed).lost},
 		}},
-	}
+	})
+}
+
+// scenario is something that is done to the agent of its name in a turn.
+type scenario struct {
+	agent     string
+	stopAfter string
+	do        func(*witnessed, *testcluster.Cluster)
+}
+
+// faultGroup are scenarios of one cluster, which happen one after the other.
+type faultGroup struct {
+	name string
+	in   *testcluster.Cluster
+	all  []scenario
+}
+
+// scenarios lets every agent do a first turn, and then does to each in its second what is to be done. Groups happen side by side.
+func (w *witnessed) scenarios(t *testing.T, groups []faultGroup) {
 	for _, g := range groups {
 		for _, s := range g.all {
-			w.applyWitnessed(g.in, s.agent, s.stopAfter)
+			w.applyWitnessed(g.in, s.agent, s.stopAfter, nil)
 			w.sessions[s.agent], _ = w.signal(s.agent, s.agent, "first")
 		}
 	}
@@ -199,11 +209,13 @@ until [ "$(tell done)" = end ]; do sleep 0.2; done
 `
 
 // applyWitnessed defines an agent that tells the witness.
-func (w *witnessed) applyWitnessed(c *testcluster.Cluster, agent, stopAfter string) {
+func (w *witnessed) applyWitnessed(c *testcluster.Cluster, agent, stopAfter string, more map[string]any) {
 	w.t.Helper()
 	w.define(agent, "PlacementPolicy", map[string]any{"requirements": []any{map[string]any{"key": "cloud", "operator": "In", "values": []string{c.Name}}}})
-	w.apply(agent, imageOfAgents, "small", map[string]any{"placement_policy": agent, "max_deliveries": 1, "stop_after": stopAfter,
-		"harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", fmt.Sprintf(witnessedScript, w.address, agent)}}})
+	spec := map[string]any{"placement_policy": agent, "max_deliveries": 1, "stop_after": stopAfter,
+		"harness": map[string]any{"protocol": "command", "command": []string{"/bin/sh", "-c", fmt.Sprintf(witnessedScript, w.address, agent)}}}
+	maps.Copy(spec, more)
+	w.apply(agent, imageOfAgents, "small", spec)
 }
 
 // begin sends a signal and waits until its turn acts.
@@ -330,6 +342,21 @@ func (w *witnessed) judge(agent string, turns ...string) {
 	w.t.Logf("%s: %d acts by %d workloads, signals done %v", agent, len(heard), len(order), done)
 }
 
+// tookAway checks that the log says why the last attempt that is over ended, and that nobody is blamed.
+func (w *witnessed) tookAway(agent, why string) {
+	w.t.Helper()
+	log := w.log(w.sessions[agent])
+	all := log.of(api.EventEnded)
+	if len(all) == 0 {
+		w.t.Fatalf("no attempt has ended:\n%s", log)
+	}
+	last := all[len(all)-1]
+	w.t.Logf("%s: the attempt ended: %s", agent, last.GetText())
+	if !strings.HasPrefix(last.GetText(), why) || last.GetAttributes()[api.AttrFailure] != "" {
+		w.t.Errorf("the attempt ended for the reason %q, a failed start %q; want %q:\n%s", last.GetText(), last.GetAttributes()[api.AttrFailure], why, log)
+	}
+}
+
 // same checks that the session's pod and its container are those of before.
 func (w *witnessed) same(c *testcluster.Cluster, was corev1.Pod) {
 	w.t.Helper()
@@ -401,6 +428,7 @@ func (w *witnessed) deleted(c *testcluster.Cluster) {
 	began := time.Now()
 	w.must(c.Client.CoreV1().Pods(namespaceOfOrg).Delete(w.ctx, pod.Name, metav1.DeleteOptions{}))
 	w.anotherActs("deleted", began)
+	w.tookAway("deleted", "its pod was deleted")
 	w.release("second")
 	w.settled("deleted", "second", 1)
 	w.judge("deleted", "first", "second", "second")
@@ -413,6 +441,7 @@ func (w *witnessed) evicted(c *testcluster.Cluster) {
 	began := time.Now()
 	w.must(c.Client.CoreV1().Pods(namespaceOfOrg).EvictV1(w.ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name}}))
 	w.anotherActs("evicted", began)
+	w.tookAway("evicted", "evicted: ")
 	w.release("second")
 	w.settled("evicted", "second", 1)
 	w.judge("evicted", "first", "second", "second")

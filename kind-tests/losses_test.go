@@ -198,12 +198,12 @@ func TestAnAgentThatEatsItsMemoryHarmsNobodyElse(t *testing.T) {
 		return len(log.of(api.EventDead)) > 0, fmt.Errorf("the log:\n%s", log)
 	})
 	t.Logf("the log:\n%s", log)
-	why := ""
-	for _, e := range append(log.of(api.EventTurnDone), log.of(api.EventEnded)...) {
-		why += e.GetText() + "\n"
+	turns := log.of(api.EventTurnDone)
+	if why := turns[0].GetText(); len(turns) != 1 || turns[0].GetOutcome() != string(api.OutcomeFailed) || !strings.Contains(why, "out of memory: the container had 128Mi") {
+		t.Errorf("%d turns ended, the first as %s for the reason %q", len(turns), turns[0].GetOutcome(), why)
 	}
-	if !strings.Contains(why, "exit status 137") && !strings.Contains(why, "out of memory") {
-		t.Errorf("the log does not say what became of the agent: %q", why)
+	if shown := w.nave("events", session); !strings.Contains(shown, "out of memory: the container had 128Mi") {
+		t.Errorf("people see:\n%s", shown)
 	}
 	again, _ := w.signal("eater", "memory", "hello")
 	w.said(again, "done 2")

@@ -24,6 +24,8 @@ type backend interface {
 	revive(ctx context.Context, component string) error
 	// load gives the node an image; the archive is not read after it has returned.
 	load(ctx context.Context, archive string) error
+	// registry gives the node a file of what it is to know of a registry.
+	registry(ctx context.Context, host, hosts string) error
 	// killNode ends everything that runs on the node, startNode starts it again and returns when the node is ready.
 	killNode(ctx context.Context) error
 	startNode(ctx context.Context) error

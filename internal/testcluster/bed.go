@@ -215,6 +215,13 @@ func (b *Bed) failed(ctx context.Context, err error) error {
 // two clusters of a bed should not find each other's files there.
 var fixed = []string{"/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}
 
+// resolvers is the file of what programs of a node ask for names. That of the machine is not reached from the namespaces, and asking it
+// would take longer than a start of a pod may; what refusing names refuses at once.
+const (
+	resolvers = "/etc/resolv.conf"
+	refusing  = "nameserver 127.0.0.1\n"
+)
+
 // startKeeper starts the keeper. Its processes see empty folders of the bed in place of those that are to be hidden.
 func (b *Bed) startKeeper(bin Bin, hidden []string) error {
 	hide := make(map[string]string)
@@ -224,6 +231,13 @@ func (b *Bed) startKeeper(bin Bin, hidden []string) error {
 			return err
 		}
 		hide[path] = own
+	}
+	if _, err := os.Stat(resolvers); err == nil && len(hidden) > 0 {
+		own := filepath.Join(b.Dir, "hidden", "resolv.conf")
+		if err := os.WriteFile(own, []byte(refusing), 0o644); err != nil {
+			return err
+		}
+		hide[resolvers] = own
 	}
 	env := []string{b.names.environment(), RunEnv + "=" + runLabel(b.ID)}
 	var err error

@@ -271,6 +271,11 @@ func (k *kind) load(ctx context.Context, archive string) error {
 	return err
 }
 
+func (k *kind) registry(ctx context.Context, host, hosts string) error {
+	_, err := k.inNode(ctx, "sh", "-c", `mkdir -p "$1" && printf %s "$2" > "$1/hosts.toml"`, "sh", "/etc/containerd/certs.d/"+host, hosts)
+	return err
+}
+
 func (k *kind) inNode(ctx context.Context, args ...string) (string, error) {
 	return tool(ctx, nil, "docker", append([]string{"exec", k.Node()}, args...)...)
 }

@@ -31,6 +31,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
   snapshotter = "overlayfs"
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "%[3]s"
+  [plugins."io.containerd.cri.v1.images".registry]
+    config_path = "%[1]s/registries"
 [plugins."io.containerd.cri.v1.runtime"]
   # Who may not lower its score would fail to start containers.
   restrict_oom_score_adj = true
@@ -105,7 +107,7 @@ func (c *source) makeNode(ctx context.Context, images []string) error {
 		"cni/10-pods.conflist": fmt.Sprintf(cniConfig, c.Dir, podRange),
 		"kubelet.yaml":         fmt.Sprintf(kubeletConfig, c.Dir, c.address, c.names.cgroup()+"/"+c.Name, c.cfg.leaseSeconds()),
 		"Corefile":             fmt.Sprintf(corefile, c.Dir, c.address, c.network.hub(), HubName),
-		"resolv.conf":          "nameserver 127.0.0.1\n", // nothing outside is to be found, and at once
+		"resolv.conf":          refusing, // nothing outside is to be found, and at once
 	} {
 		path = filepath.Join(c.Dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

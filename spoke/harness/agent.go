@@ -49,7 +49,7 @@ func (h *Harness) start(g *run.Group, lost bool) (*agent, error) {
 		defer close(a.gone)
 		defer in.Close()
 		a.err = program{
-			argv: h.w.Command, env: h.env(lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kctx.Done(),
+			argv: h.w.Command, env: h.env(lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kctx.Done(), cgroup: cgroup(h.c.Cgroup),
 			stdout: func(ctx context.Context, r *os.File) error {
 				out := &agentOutput{file: r, alive: ctx, closed: make(chan struct{})}
 				begun <- out
@@ -243,7 +243,7 @@ func (a *agent) failure(ctx context.Context, err error) error {
 		return err
 	}
 	how, last := a.ending()
-	return &acp.StartError{Kind: s.Kind, Err: fmt.Errorf("open a conversation with the agent: %w (%s)%s", s.Err, how, below(last))}
+	return &acp.StartError{Kind: s.Kind, Err: fmt.Errorf("open a conversation with the agent: %w (%s)%s", s.Err, how, below(lastOf(last, startTail)))}
 }
 
 func servers(w *harnessv1.Workload) []acp.Server {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -126,7 +127,7 @@ func (h *Harness) execute(ctx context.Context, kill <-chan struct{}, argv []stri
 	defer in.Close()
 	var tail tail
 	err = program{
-		argv: argv, env: h.env(h.work.lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill,
+		argv: argv, env: h.env(h.work.lost), dir: h.w.Workspace, stdin: in, patient: h.c.Patience, kill: kill, cgroup: cgroup(h.c.Cgroup),
 		stdout: func(ctx context.Context, r *os.File) error {
 			return readLines(&calm{r: r}, api.MaxEventBytes, func(text string, continued bool) {
 				h.out.put(ctx, lineEvent(api.EventMessage, text, continued))
@@ -231,6 +232,12 @@ const (
 )
 
 func (t *tail) add(line string) {
+	line = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' { // the lines are shown to people
+			return -1
+		}
+		return r
+	}, line)
 	if len(line) > tailBytes/4 {
 		line = strings.ToValidUTF8(line[:tailBytes/4], "") + "…"
 	}
@@ -242,6 +249,21 @@ func (t *tail) add(line string) {
 			return
 		}
 	}
+}
+
+// startTail bounds the last lines in the reason of a failed start: of a longer one the end would be cut off where people see it.
+const startTail = 640 // bytes
+
+// lastOf is the end of a text of lines, within so many bytes: whole lines, or of the last one alone the end.
+func lastOf(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	text = text[len(text)-most:]
+	if _, whole, ok := strings.Cut(text, "\n"); ok && whole != "" {
+		return whole
+	}
+	return "…" + strings.ToValidUTF8(text, "")
 }
 
 func (t *tail) String() string { return strings.Join(t.lines, "\n") }

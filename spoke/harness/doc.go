@@ -34,6 +34,9 @@
 //  12. Deltas are sent after every event, and dropped rather than waited for.
 //  13. The local API answers while the agent may act. The same turn sends the same signals under the same keys.
 //  14. A token goes to nobody but the spoke that the authority vouches for, and is in no error and no log.
+//  15. That memory ran out is said of a program in a pod alone, where nobody else's processes are in the control group that counts it. It
+//     changes a reason, and nothing of what follows.
+//  16. The last word about a pod that the platform takes away is the spoke's: the harness does not know why.
 //
 // next and approvals do no I/O and read no clock. The package never imports the spoke's adapters and never talks to the hub. It is made
 // for a process of its own: between turns it kills every child of the process. Its goroutines belong to [Harness.Run].

@@ -84,12 +84,13 @@ func (f exitFile) overwrite(e *harnessv1.Exit) error {
 	return nil
 }
 
-// shortExit encodes an exit within maxExit bytes; of a long reason the beginning is kept.
+// shortExit encodes an exit within maxExit bytes; of a long reason the beginning and the end are kept, which has the last lines.
 func shortExit(e *harnessv1.Exit) ([]byte, error) {
-	short := &harnessv1.Exit{Reason: strings.ToValidUTF8(e.Reason, "�"), Failure: e.Failure, Turn: e.Turn}
-	for keep := len(short.Reason); ; keep = keep * 3 / 4 { // an escaped character takes up to six bytes
-		if keep < len(short.Reason) {
-			short.Reason = strings.ToValidUTF8(short.Reason[:keep], "") + "…"
+	reason := strings.ToValidUTF8(e.Reason, "�")
+	short := &harnessv1.Exit{Reason: reason, Failure: e.Failure, Turn: e.Turn}
+	for keep := len(reason); ; keep = keep * 3 / 4 { // an escaped character takes up to six bytes
+		if keep < len(reason) {
+			short.Reason = strings.ToValidUTF8(reason[:keep/3], "") + " … " + strings.ToValidUTF8(reason[len(reason)-keep*2/3:], "")
 		}
 		text, err := protojson.Marshal(short)
 		if err != nil {

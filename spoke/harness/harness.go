@@ -31,6 +31,7 @@ type Config struct {
 	Spoke     Spoke               // default: the workload's socket
 	InPod     bool                // the exit file is written in place, and nothing is put beside it
 	Environ   []string            // of the harness, where it is what the image says; for a workload without a path. Default os.Environ()
+	Cgroup    string              // folder of the control group of a container, with nobody else's processes in it. Default: there is none
 	Program   string              // path of the harness's program, for the same. Default os.Executable()
 
 	// Clock counts leases. Default the boot-time clock, which goes on while the machine sleeps.
@@ -141,7 +142,9 @@ func (h *Harness) Run(ctx context.Context) error {
 		if f := FailureOf(result); f != "" {
 			e.Attributes[api.AttrFailure] = string(f)
 		}
-		h.out.put(cancelled(), e)
+		if result != nil || !h.takenAway(ctx) {
+			h.out.put(cancelled(), e)
+		}
 		fctx, cancel := context.WithTimeout(gctx, h.c.Flush)
 		defer cancel()
 		if !h.out.drained(fctx) {

@@ -34,10 +34,10 @@ const (
 // code: 0 when it was stopped, 1 when it could not go on, 2 when the environment is wrong. It leaves why it ended in the file
 // that the environment names, and logs to log.
 func Pod(getenv func(string) string, version string, log *os.File) int {
-	return pod(getenv, version, log, refusalPatience)
+	return pod(getenv, version, log, refusalPatience, cgroupFiles)
 }
 
-func pod(getenv func(string) string, version string, log *os.File, patience time.Duration) int {
+func pod(getenv func(string) string, version string, log *os.File, patience time.Duration, cgroup string) int {
 	runtime.GOMAXPROCS(1) // as in Main
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -51,7 +51,7 @@ func pod(getenv func(string) string, version string, log *os.File, patience time
 	if err := seclude(); err != nil {
 		return leave(exit, &harnessv1.Exit{Reason: err.Error(), Failure: string(api.StartFailureCrash)}, 1, l)
 	}
-	h, err := begin(ctx, Config{Spoke: spoke, InPod: true, Version: version, Log: l}, workload, exit.path, patience)
+	h, err := begin(ctx, Config{Spoke: spoke, InPod: true, Cgroup: cgroup, Version: version, Log: l}, workload, exit.path, patience)
 	if err == nil && h != nil {
 		err = h.Run(ctx)
 	}
@@ -186,4 +186,10 @@ func refusal(err error) bool {
 		return true
 	}
 	return false
+}
+
+// takenAway reports that the platform ends the pod, and not the spoke. The platform says why, and the spoke reads it there: the harness
+// leaves the last word of its log to the spoke, which has its own words too, from the exit file.
+func (h *Harness) takenAway(stop context.Context) bool {
+	return h.c.InPod && stop.Err() != nil && !h.in.look().Stop
 }

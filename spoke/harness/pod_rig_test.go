@@ -42,7 +42,7 @@ func mainOfPod(first bool) int {
 	if text := os.Getenv("NAVE_TEST_REFUSAL"); text != "" {
 		patience = duration([]byte(text), nil)
 	}
-	return harness.PodWith(os.Getenv, "test", os.Stderr, patience)
+	return harness.PodWith(os.Getenv, "test", os.Stderr, patience, os.Getenv("NAVE_TEST_CGROUP"))
 }
 
 // user is who runs the containers, when the tests run as root: a user of no rights, as in a cluster.

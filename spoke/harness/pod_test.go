@@ -149,13 +149,54 @@ func TestExitFileInPlace(t *testing.T) {
 // What ends an attempt before its first turn is said within the bytes that are read of it.
 func TestFailedStartInAPod(t *testing.T) {
 	p := newPod(t, "true")
-	p.w.InitScripts = initScript(`yes "$(head -c 900 /dev/zero | tr '\0' '"')" | head -n 10 >&2; exit 3`)
+	p.w.InitScripts = initScript(`yes "$(head -c 900 /dev/zero | tr '\0' '"')" | head -n 10 >&2; printf 'the \033[31mlast\033[0m line\n' >&2; exit 3`)
 	p.must(os.WriteFile(p.w.ExitFile, bytes.Repeat([]byte("x"), 5000), 0o666))
 	p.begin()
 	code, e := p.wait()
-	if _, text := p.left(); code != 1 || e.Failure != "configuration" || e.Turn || !strings.HasPrefix(e.Reason, `init script "one": exit status 3`) || len(text) > 4096 || len(text) < 2048 {
-		t.Errorf("ended with %d, %d bytes: %.200s", code, len(text), text)
+	if _, text := p.left(); code != 1 || e.Failure != "configuration" || e.Turn || !strings.HasPrefix(e.Reason, `init script "one": exit status 3`) || len(text) > 4096 || len(e.Reason) > 1024 ||
+		!strings.HasSuffix(e.Reason, "\nthe [31mlast[0m line") {
+		t.Errorf("ended with %d, %d bytes: %s", code, len(text), text)
 	}
+}
+
+// Why the platform ends a pod the spoke knows, and the harness does not: it says how the turn ended and leaves the last word to the spoke. An
+// end that the spoke asked for is the harness's to report.
+func TestWhoSaysWhyAPodEnds(t *testing.T) {
+	begin := func() *pod {
+		p := newPod(t, `cat >/dev/null; trap 'echo ends; sleep 0.5; exit 0' TERM; echo works; while :; do sleep 0.1; done`)
+		p.begin()
+		p.door.Tell(p.id, orders(sig(1, 0, "")))
+		p.message("works")
+		return p
+	}
+	p := begin()
+	if code, e := p.end(); code != 0 || !cmp.Equal(e, &harnessv1.Exit{Reason: "stopped", Turn: true}, protocmp.Transform()) {
+		t.Errorf("ended by the platform with %d, %v", code, e)
+	}
+	events := p.await("the turn's end is saved", func(e api.Event) bool { return e.Type == api.EventSaved })
+	want := []api.EventType{api.EventStarted, api.EventState, api.EventTurn, api.EventTurnDone, api.EventSaved}
+	record := p.records(1)[0]
+	if got := types(events); !slices.Equal(got, want) || record.Outcome != api.OutcomeCut || record.Text != "the workload was told to end" {
+		t.Errorf("ended by the platform: events %v, want %v; the turn ended %s: %s", got, want, record.Outcome, record.Text)
+	}
+
+	p = begin()
+	p.door.Tell(p.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, "")}, Stop: true})
+	events = p.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded })
+	if got := events[len(events)-1]; got.Text != "stopped" {
+		t.Errorf("ended by the spoke: %q", got.Text)
+	}
+	if code, _ := p.wait(); code != 0 {
+		t.Errorf("ended by the spoke with %d", code)
+	}
+
+	p = begin() // the spoke deletes the pod as well
+	p.door.Tell(p.id, spoke.Orders{Signals: []api.Signal{sig(1, 0, "")}, Stop: true})
+	p.message("ends")
+	if code, _ := p.end(); code != 0 {
+		t.Errorf("ended by the spoke, which deleted the pod, with %d", code)
+	}
+	p.await("the end", func(e api.Event) bool { return e.Type == api.EventEnded && e.Text == "stopped" })
 }
 
 // The spoke goes and comes back with the authority that it kept, and the token is renewed meanwhile.

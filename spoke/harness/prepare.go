@@ -35,7 +35,7 @@ func (h *Harness) prepare(ctx context.Context, kill <-chan struct{}) error {
 			if cause := context.Cause(scripts); cause != nil {
 				err = cause
 			}
-			return fmt.Errorf("init script %q: %w%s", s.Name, err, below(tail))
+			return fmt.Errorf("init script %q: %w%s", s.Name, err, below(lastOf(tail, startTail)))
 		}
 	}
 	if err := h.runnable(); err != nil {

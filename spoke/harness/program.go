@@ -25,6 +25,7 @@ type program struct {
 	stdin   *os.File
 	patient time.Duration   // between SIGTERM and SIGKILL when it is to end
 	kill    <-chan struct{} // closed when it is to end at once
+	cgroup  cgroup          // that this process and the program are in
 	stdout  func(context.Context, *os.File) error
 	stderr  func(context.Context, *os.File) error
 }
@@ -63,6 +64,7 @@ func (p program) run(ctx context.Context) error {
 	defer errR.Close()
 	defer errW.Close()
 
+	how := p.cgroup.watch()
 	proc, err := os.StartProcess(path, p.argv, &os.ProcAttr{
 		Dir:   p.dir,
 		Env:   p.env,
@@ -92,7 +94,7 @@ func (p program) run(ctx context.Context) error {
 		return err
 	}
 	if !state.Success() {
-		return errors.New(state.String())
+		return how(state)
 	}
 	return nil
 }

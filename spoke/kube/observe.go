@@ -105,9 +105,10 @@ func lastWords(message string) (words last, log string) {
 //
 //	it                                          is                    failed start
 //	was taken away by the cluster               why, and its words    no
-//	was asked to end, or deleted by somebody    its words, or killed  no
+//	was asked to end                            its words, or killed  no
+//	was deleted by somebody                     that, and its words   no
 //	ended unseen                                that                  no
-//	had too little memory                       the limit             crash, unless a turn had begun
+//	was killed for want of memory               the limit             crash, unless a turn had begun
 //	left a note                                 the note, and how     as the note says, unless a turn had begun
 //	                                            tool servers failed
 //	ended without one                           exit code, log        crash
@@ -137,7 +138,7 @@ func ended(pod *corev1.Pod, asked, gone bool) ending {
 		return neverRan(pod)
 	case end.Reason == unknownEnd, end.Reason == unknownExit:
 		return ending{Exit: "its node lost track of it: " + orText(log, "nobody saw how it ended"), disrupted: true}
-	case end.Reason == "OOMKilled":
+	case starved(end):
 		return ending{Exit: "out of memory: the container had " + memoryOf(pod), Failure: failed(api.StartFailureCrash)}
 	case words.Reason != "" && words.Failure != "":
 		e := ending{Exit: words.Reason, Failure: failed(words.Failure)}
@@ -156,15 +157,26 @@ func ended(pod *corev1.Pod, asked, gone bool) ending {
 }
 
 func endAsked(end *corev1.ContainerStateTerminated, words last, asked bool) string {
-	switch {
-	case end != nil && end.ExitCode == 128+9 && end.Reason != unknownEnd:
-		return "killed: it had not ended within its grace"
-	case words.Reason != "":
-		return words.Reason
-	case asked:
-		return "stopped"
+	how := words.Reason
+	if end != nil && end.ExitCode == killed && end.Reason != unknownEnd {
+		how = "killed: it had not ended within its grace"
 	}
-	return "its pod was deleted"
+	switch {
+	case asked:
+		return orText(how, "stopped")
+	case how == "":
+		return "its pod was deleted"
+	}
+	return "its pod was deleted (" + how + ")"
+}
+
+// killed is the exit code of a process that SIGKILL ended.
+const killed = 128 + 9
+
+// starved reports that the kernel ended the harness for want of memory. Where it ends one process of a container and not all, containerd
+// says OOMKilled of a container of which one was ended, however the harness itself ended much later.
+func starved(end *corev1.ContainerStateTerminated) bool {
+	return end.Reason == "OOMKilled" && (end.ExitCode == killed || end.Signal == 9)
 }
 
 func exitCode(t *corev1.ContainerStateTerminated) string {
