@@ -58,9 +58,12 @@ func acmeSpec() tenant.Spec {
 		Organization: "acme", Namespace: "nave-acme", Cluster: "01j9z3t8k5m0n1p2q3r4s5t6v7", Manage: true, PoliciesEnforced: true,
 		SpokeNamespace: spokeNamespace, SpokeServiceAccount: spokeAccount, SpokePort: 7443,
 		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke"},
-		Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "20", Storage: "1Ti"},
-		Limits:      tenant.Limits{Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
-		EgressCIDRs: []string{"0.0.0.0/0", "::/0"}, APIServers: []string{"10.96.0.1", "192.0.2.4"},
+		EgressCIDRs: []string{"0.0.0.0/0", "::/0"},
+		Template: tenant.Template{
+			Quota:      tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "20", Storage: "1Ti"},
+			Limits:     tenant.Limits{Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
+			APIServers: []string{"10.96.0.1", "192.0.2.4"},
+		},
 	}
 }
 

@@ -70,7 +70,7 @@ func (p *platform) check(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	for _, org := range slices.Sorted(maps.Keys(p.Settings.Namespaces.Organizations)) {
-		s, err := p.spec(own, "", org, p.Settings.Namespaces.Organizations[org])
+		s, err := p.spec(own, org, p.Settings.Namespaces.Organizations[org])
 		if err != nil {
 			return err
 		}

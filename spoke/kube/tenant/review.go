@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -107,9 +106,7 @@ func (k *Keeper) allowed(ctx context.Context, namespace string, r right) (bool, 
 }
 
 func (k *Keeper) review(ctx context.Context, of string, spec object) (*unstructured.Unstructured, error) {
-	answer, err := k.client.Resource(resourceOf[of]).Create(ctx, &unstructured.Unstructured{Object: object{
-		"apiVersion": "authorization.k8s.io/v1", "kind": of, "spec": spec,
-	}}, metav1.CreateOptions{})
+	answer, err := k.client.create(ctx, &unstructured.Unstructured{Object: object{"apiVersion": "authorization.k8s.io/v1", "kind": of, "spec": spec}}, false)
 	if err != nil {
 		return nil, failed("ask for the spoke's rights", err, "")
 	}
