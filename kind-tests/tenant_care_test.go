@@ -81,7 +81,7 @@ type care struct {
 }
 
 // careful starts a caretaker of namespaces as s says, with the organization and the namespace of each.
-func (p *tenants) careful(ctx context.Context, t *testing.T, s tenant.Spec) *care {
+func (p *tenants) careful(ctx context.Context, t *testing.T, s tenant.Spec, every time.Duration) *care {
 	t.Helper()
 	c := &care{log: &said{}, asked: &asked{of: map[string]int{}}}
 	own := p.as(ctx, t, spokeNamespace, spokeAccount)
@@ -91,7 +91,7 @@ func (p *tenants) careful(ctx context.Context, t *testing.T, s tenant.Spec) *car
 	if c.keeper, err = tenant.New(tenant.Config{Rest: rest.CopyConfig(own), Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	if c.Caretaker, err = tenant.NewCaretaker(tenant.CaretakerConfig{Keeper: c.keeper, Cluster: s.Cluster, Log: log, Every: 200 * time.Millisecond,
+	if c.Caretaker, err = tenant.NewCaretaker(tenant.CaretakerConfig{Keeper: c.keeper, Cluster: s.Cluster, Log: log, Every: every,
 		Spec: func(org api.OrgID, namespace string) (tenant.Spec, error) {
 			s := s
 			s.Organization, s.Namespace = org, namespace
@@ -117,7 +117,7 @@ func TestWhatIsTakenFromANamespaceComesBack(t *testing.T) {
 	p := newTenants(ctx, t)
 	p.managing(ctx, t)
 	s := acmeSpec()
-	c := p.careful(ctx, t, s)
+	c := p.careful(ctx, t, s, 200*time.Millisecond)
 	if err := c.Make(ctx, "acme", s.Namespace); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,9 @@ func TestWhatIsTakenFromANamespaceComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(ctx, t, "the policy is back", func() bool { _, err := net.Get(ctx, "default-deny", metav1.GetOptions{}); return err == nil })
-		await(ctx, t, "it is said", func() bool { return len(c.log.lines("level=WARN", "NetworkPolicy nave-acme/default-deny", "deleted")) == 1 })
+		await(ctx, t, "it is said", func() bool {
+			return len(c.log.lines("level=WARN", "NetworkPolicy nave-acme/default-deny", "deleted")) == 1
+		})
 	})
 	t.Run("a label is weakened", func(t *testing.T) {
 		weak := `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`
@@ -151,7 +153,10 @@ func TestWhatIsTakenFromANamespaceComesBack(t *testing.T) {
 		if err := core.ResourceQuotas(s.Namespace).Delete(ctx, sessionAccount, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		await(ctx, t, "the quota is back", func() bool { _, err := core.ResourceQuotas(s.Namespace).Get(ctx, sessionAccount, metav1.GetOptions{}); return err == nil })
+		await(ctx, t, "the quota is back", func() bool {
+			_, err := core.ResourceQuotas(s.Namespace).Get(ctx, sessionAccount, metav1.GetOptions{})
+			return err == nil
+		})
 	})
 	t.Run("what is whole costs questions alone", func(t *testing.T) {
 		await(ctx, t, "nothing is written any more", func() bool {
@@ -196,7 +201,7 @@ func TestOtherSettingsReachTheNamespacesThatWereMade(t *testing.T) {
 
 	next := s
 	next.Quota.Pods, next.EgressCIDRs = "7", []string{"192.0.2.0/24"}
-	c := p.careful(ctx, t, next)
+	c := p.careful(ctx, t, next, 200*time.Millisecond)
 	for _, namespace := range []string{s.Namespace, other.Namespace} {
 		await(ctx, t, "the settings are in "+namespace, func() bool {
 			q, err := p.Client.CoreV1().ResourceQuotas(namespace).Get(ctx, sessionAccount, metav1.GetOptions{})

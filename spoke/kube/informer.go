@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,18 +96,14 @@ func (f *feed) waits() bool {
 	return f.down == nil && !f.HasSynced()
 }
 
-// run asks until ctx ends.
-func (f *feed) run(ctx context.Context) error {
-	f.RunWithContext(ctx)
-	return ctx.Err()
-}
-
 // place is one namespace with sessions.
 type place struct {
 	namespace string
 	pods      *feed
 	claims    *feed
-	running   bool // its feeds were started; of [Runtime.Run]
+
+	stop  context.CancelFunc // ends its feeds; nil before they were started
+	again time.Time          // when it may be asked why they show nothing
 }
 
 // ready is nil while everything of the namespace is known.
