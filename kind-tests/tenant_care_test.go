@@ -22,7 +22,7 @@ import (
 	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
-// asked counts what is asked of an API server, by method.
+// asked counts what is asked of an API server, by method and path.
 type asked struct {
 	next http.RoundTripper
 	mu   sync.Mutex
@@ -32,18 +32,28 @@ type asked struct {
 // RoundTrip implements [http.RoundTripper].
 func (a *asked) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.mu.Lock()
-	a.of[r.Method]++
+	a.of[r.Method+" "+r.URL.Path]++
 	a.mu.Unlock()
 	return a.next.RoundTrip(r)
 }
 
-// taken returns the counts, and forgets them.
-func (a *asked) taken() map[string]int {
+// count is how often it was asked, by the whole of it or its method alone.
+func (a *asked) count(what string) (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	of := a.of
+	for key, of := range a.of {
+		if method, _, _ := strings.Cut(key, " "); key == what || method == what {
+			n += of
+		}
+	}
+	return n
+}
+
+// forget begins anew.
+func (a *asked) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.of = map[string]int{}
-	return of
 }
 
 // said is a log that a test reads.
@@ -111,6 +121,17 @@ func (p *tenants) careful(ctx context.Context, t *testing.T, s tenant.Spec, ever
 	return c
 }
 
+// rounds waits for five of them, of one list and one question for each of eleven objects.
+func (c *care) rounds(ctx context.Context, t *testing.T) {
+	t.Helper()
+	lists := 0
+	await(ctx, t, "some rounds have passed", func() bool {
+		lists = c.asked.count("GET /api/v1/namespaces")
+		return lists >= 5
+	})
+	t.Logf("%d rounds", lists)
+}
+
 // TestWhatIsTakenFromANamespaceComesBack: the spoke looks after what it made, without anybody who asks it to.
 func TestWhatIsTakenFromANamespaceComesBack(t *testing.T) {
 	ctx := limited(t)
@@ -160,22 +181,21 @@ func TestWhatIsTakenFromANamespaceComesBack(t *testing.T) {
 	})
 	t.Run("what is whole costs questions alone", func(t *testing.T) {
 		await(ctx, t, "nothing is written any more", func() bool {
-			c.asked.taken()
+			c.asked.forget()
 			if err := c.keeper.Apply(ctx, s); err != nil {
 				t.Fatal(err)
 			}
-			return c.asked.taken()[http.MethodPatch] == 0
+			return c.asked.count("PATCH") == 0
 		})
 		was := len(c.log.lines("repaired"))
 		before := p.versions(ctx, t, s)
-		c.asked.taken()
-		await(ctx, t, "some rounds have passed", func() bool {
-			c.asked.mu.Lock()
-			defer c.asked.mu.Unlock()
-			return c.asked.of[http.MethodGet] >= 60 // five rounds of twelve: a list, and one question for each of eleven objects
-		})
-		if of := c.asked.taken(); of[http.MethodPatch]+of[http.MethodPost] > 0 {
-			t.Errorf("what is whole was written: %v", of)
+		c.asked.forget()
+		c.rounds(ctx, t)
+		if of := c.asked.count("PATCH") + c.asked.count("POST"); of > 0 {
+			t.Errorf("what is whole was written %d times", of)
+		}
+		if lists, all := c.asked.count("GET /api/v1/namespaces"), c.asked.count("GET"); all > 12*(lists+1) {
+			t.Errorf("%d questions in %d rounds, want a list and eleven in each", all, lists)
 		}
 		for object, version := range p.versions(ctx, t, s) {
 			if before[object] != version {
@@ -226,12 +246,8 @@ func TestOtherSettingsReachTheNamespacesThatWereMade(t *testing.T) {
 		if _, err := spaces.Finalize(ctx, n, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		c.asked.taken()
-		await(ctx, t, "some rounds have passed", func() bool {
-			c.asked.mu.Lock()
-			defer c.asked.mu.Unlock()
-			return c.asked.of[http.MethodGet] >= 60
-		})
+		c.asked.forget()
+		c.rounds(ctx, t)
 		if _, err := spaces.Get(ctx, other.Namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("the namespace is there again: %v", err)
 		}
@@ -247,6 +263,8 @@ func TestOtherSettingsReachTheNamespacesThatWereMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(ctx, t, "it is said", func() bool { return len(c.log.lines("level=WARN", "not as it should be", s.Namespace)) > 0 })
+		c.asked.forget()
+		c.rounds(ctx, t)
 		if is := c.log.lines("level=WARN", "not as it should be", s.Namespace); len(is) != 1 {
 			t.Errorf("it was said %d times", len(is))
 		}
