@@ -172,7 +172,11 @@ func TestASpokeManagesNamespaces(t *testing.T) {
 	if err := p.keeper.Apply(ctx, s); api.CodeOf(err) != api.CodeDenied || !strings.Contains(err.Error(), "cluster role of a spoke that manages namespaces") {
 		t.Errorf("apply without rights: %v, want %s with the remedy", err, api.CodeDenied)
 	}
+	if found, err := p.keeper.CheckManaging(ctx, "nave-"); err != nil || len(found) != 3 || found[0].Weight != tenant.Missing || !strings.Contains(found[0].What, "may not create, get, list, patch namespaces") {
+		t.Errorf("the check without rights finds %v, %v", found, err)
+	}
 	p.managing(ctx, t)
+	await(ctx, t, "the check finds the rights", func() bool { found, err := p.keeper.CheckManaging(ctx, "nave-"); return err == nil && len(found) == 0 })
 	p.apply(ctx, t, s)
 	p.clean(ctx, t, s)
 	found, err := p.spoke.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: tenant.LabelCluster + "=" + s.Cluster})
