@@ -5,6 +5,7 @@ package kindtests
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,8 @@ func TestTheSpokesChartLetsItManageNamespaces(t *testing.T) {
 		"--set", "image.registry="+testcluster.Registry, "--set", "image.repository=nave/nave-spoke", "--set", "image.tag="+stamp.Tag(),
 		"--set", "settings.harness.image.registry="+testcluster.Registry, "--set", "settings.harness.image.repository=nave/nave-harness", "--set", "settings.harness.image.tag="+stamp.Tag(),
 		"--set-json", `settings.flavors={"small":{"cpu":"50m","memory":"128Mi","count":20},"medium":null,"large":null}`,
-		"--set-json", `settings.namespaces={"manage":true,"organizations":{"default":null}}`)
+		"--set-json", `settings.namespaces={"manage":true,"organizations":{"default":null}}`, "--set-json", `settings.egress=["198.51.100.0/24"]`,
+		"--set-json", `cluster={"apiServer":["10.96.0.1/32"],"ranges":["198.51.100.128/25"]}`, "--set", "sessions.quota.pods=7", "--set-json", `sessions.imagePullSecrets=[{"name":"agents"}]`)
 	w.must(err)
 	w.live(c)
 	w.applyAt(c, "counter", imageOfAgents, "small")
@@ -46,5 +48,15 @@ func TestTheSpokesChartLetsItManageNamespaces(t *testing.T) {
 	w.must(err)
 	if n.Labels["app.kubernetes.io/managed-by"] != "nave-spoke" || n.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
 		t.Errorf("the namespace has the labels %v", n.Labels)
+	}
+	quota, err := c.Client.CoreV1().ResourceQuotas(namespaceOfOrg).Get(w.ctx, "nave-session", metav1.GetOptions{})
+	w.must(err)
+	account, err := c.Client.CoreV1().ServiceAccounts(namespaceOfOrg).Get(w.ctx, "nave-session", metav1.GetOptions{})
+	w.must(err)
+	egress, err := c.Client.NetworkingV1().NetworkPolicies(namespaceOfOrg).Get(w.ctx, "allow-egress", metav1.GetOptions{})
+	w.must(err)
+	if quota.Spec.Hard.Pods().Value() != 7 || len(account.ImagePullSecrets) != 1 || len(egress.Spec.Egress) != 1 ||
+		!slices.Equal(egress.Spec.Egress[0].To[0].IPBlock.Except, []string{"198.51.100.128/25"}) {
+		t.Errorf("the values did not reach the namespace: quota %v, pull secrets %v, egress %v", quota.Spec.Hard, account.ImagePullSecrets, egress.Spec.Egress)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -99,4 +100,6 @@ func TestTheCheckOfAClusterSaysWhatIsMissing(t *testing.T) {
 	find(0, "good: namespace nave-default of organization default")
 	w.must(c.Client.CoreV1().ServiceAccounts(namespaceOfOrg).Delete(ctx, "nave-session", metav1.DeleteOptions{}))
 	find(1, "missing: namespace nave-default: there is no service account nave-session")
+	w.must(os.WriteFile(settings, []byte(strings.Replace(string(text), "namespaces: {", "namespaces: {manage: true, ", 1)), 0o600))
+	find(1, "missing: namespace nave-...: the spoke may not bind clusterroles.rbac.authorization.k8s.io")
 }

@@ -58,9 +58,12 @@ func acmeSpec() tenant.Spec {
 		Organization: "acme", Namespace: "nave-acme", Cluster: "01j9z3t8k5m0n1p2q3r4s5t6v7", Manage: true, PoliciesEnforced: true,
 		SpokeNamespace: spokeNamespace, SpokeServiceAccount: spokeAccount, SpokePort: 7443,
 		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke"},
-		Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "20", Storage: "1Ti"},
-		Limits:      tenant.Limits{Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
-		EgressCIDRs: []string{"0.0.0.0/0", "::/0"}, APIServers: []string{"10.96.0.1", "192.0.2.4"},
+		EgressCIDRs: []string{"0.0.0.0/0", "::/0"},
+		Template: tenant.Template{
+			Quota:      tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "20", Storage: "1Ti"},
+			Limits:     tenant.Limits{Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
+			APIServers: []string{"10.96.0.1", "192.0.2.4"},
+		},
 	}
 }
 
@@ -165,10 +168,15 @@ func TestASpokeManagesNamespaces(t *testing.T) {
 	ctx := limited(t)
 	p := newTenants(ctx, t)
 	s := acmeSpec()
+	t.Run("the addresses of the API server are where the remedy says", func(t *testing.T) { p.addresses(ctx, t) })
 	if err := p.keeper.Apply(ctx, s); api.CodeOf(err) != api.CodeDenied || !strings.Contains(err.Error(), "cluster role of a spoke that manages namespaces") {
 		t.Errorf("apply without rights: %v, want %s with the remedy", err, api.CodeDenied)
 	}
+	if found, err := p.keeper.CheckManaging(ctx, "nave-"); err != nil || len(found) != 3 || found[0].Weight != tenant.Missing || !strings.Contains(found[0].What, "may not create, get, list, patch namespaces") {
+		t.Errorf("the check without rights finds %v, %v", found, err)
+	}
 	p.managing(ctx, t)
+	await(ctx, t, "the check finds the rights", func() bool { found, err := p.keeper.CheckManaging(ctx, "nave-"); return err == nil && len(found) == 0 })
 	p.apply(ctx, t, s)
 	p.clean(ctx, t, s)
 	found, err := p.spoke.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: tenant.LabelCluster + "=" + s.Cluster})
@@ -199,6 +207,24 @@ func TestASpokeManagesNamespaces(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) { p.refused(ctx, t, s) })
 	t.Run("guard", func(t *testing.T) { p.guarded(ctx, t, s) })
+}
+
+// addresses looks for what `kubectl --namespace default get service/kubernetes endpointslice/kubernetes` shows.
+func (p *tenants) addresses(ctx context.Context, t *testing.T) {
+	var found []string
+	await(ctx, t, "the API server has said where it is", func() bool {
+		service, err := p.Client.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
+		slice, e := p.Client.DiscoveryV1().EndpointSlices("default").Get(ctx, "kubernetes", metav1.GetOptions{})
+		if err != nil || e != nil || len(slice.Endpoints) == 0 {
+			return false
+		}
+		found = append([]string{service.Spec.ClusterIP}, slice.Endpoints[0].Addresses...)
+		return true
+	})
+	s := acmeSpec()
+	if s.APIServers = found; len(found) < 2 || s.Validate() != nil {
+		t.Errorf("the addresses are %v: %v", found, s.Validate())
+	}
 }
 
 // drift damages each object and lets the spoke repair it.

@@ -69,8 +69,20 @@ func (p *platform) check(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if p.Settings.Namespaces.Manage {
+		found, err := keeper.CheckManaging(ctx, p.Settings.Namespaces.Prefix)
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			say(f.Weight, f.String())
+		}
+		if len(found) == 0 {
+			fmt.Fprintf(out, "good: the rights to make namespaces of other organizations\n")
+		}
+	}
 	for _, org := range slices.Sorted(maps.Keys(p.Settings.Namespaces.Organizations)) {
-		s, err := p.spec(own, "", org, p.Settings.Namespaces.Organizations[org])
+		s, err := p.spec(own, org, p.Settings.Namespaces.Organizations[org])
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -147,5 +148,47 @@ func TestAFingerprintThatMayNotBeReadNamesTheRole(t *testing.T) {
 	defer cancel()
 	if _, err := fingerprintOfCluster(ctx, &rest.Config{Host: "http://127.0.0.1:1"}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "fingerprint of the cluster") {
 		t.Errorf("an API server that is not there: %v", err)
+	}
+}
+
+// TestAManagedNamespaceHasWhatTheSettingsSay, and the address at which the spoke itself reaches the API server is never reached by sessions.
+func TestAManagedNamespaceHasWhatTheSettingsSay(t *testing.T) {
+	text := strings.Replace(settings, "  organizations", "  manage: true\n  template: {quota: {pods: 20}, pull_secrets: [a], api_servers: [10.96.0.1]}\n  organizations", 1) + "egress: [0.0.0.0/0, \"::/0\"]\n"
+	o, err := parse(t, map[string]string{"HOME": "/home/x"}, "--runtime=kubernetes", "--kubernetes="+file(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string][]string{
+		"https://192.0.2.4:6443":    {"10.96.0.1", "192.0.2.4"},
+		"https://[2001:db8::1]:443": {"10.96.0.1", "2001:db8::1"},
+		"192.0.2.4:6443":            {"10.96.0.1", "192.0.2.4"},
+		"https://api.example.com":   {"10.96.0.1"},
+		"https://127.0.0.1:6443":    {"10.96.0.1"},
+	} {
+		s, err := o.managed(&rest.Config{Host: host}, "nave-system", "01J9", "acme", "nave-acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+		if !slices.Equal(s.APIServers, want) || s.Quota.Pods != "20" || len(s.EgressCIDRs) != 2 || s.Cluster != "01j9" || !s.Manage {
+			t.Errorf("%s: API servers %v, want %v; %+v", host, s.APIServers, want, s)
+		}
+	}
+	if got := o.Settings.Namespaces.Template.APIServers; len(got) != 1 {
+		t.Errorf("the settings were changed: %v", got)
+	}
+	log := slog.New(slog.DiscardHandler)
+	if c, err := o.managing(&rest.Config{Host: "https://192.0.2.4"}, "nave-x", "01J9", log); err != nil || c == nil {
+		t.Errorf("managing: %v, %v", c, err)
+	}
+	o.Settings.Egress = []string{"192.0.2.4/32"}
+	if _, err := o.managing(&rest.Config{Host: "https://192.0.2.4"}, "nave-system", "01J9", log); api.FieldOf(err) != "egress[0]" {
+		t.Errorf("egress to where the spoke reaches the API server: %v", err)
+	}
+	o.Settings.Namespaces.Manage = false
+	if c, err := o.managing(nil, "nave-system", "01J9", log); err != nil || c != nil {
+		t.Errorf("a spoke that manages nothing: %v, %v", c, err)
 	}
 }

@@ -73,8 +73,13 @@ func (p *parts) wirePods(o options, m *membership, hub *transport.Link, log *slo
 	if err != nil {
 		return err
 	}
-	rt, err := kube.New(kube.Config{Rest: access, Settings: o.Settings, Authority: authority.PEM(), Cluster: func() string { return string(m.Cluster) },
-		Namespace: namespace, Tenant: manage, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery})
+	config := kube.Config{Rest: access, Settings: o.Settings, Authority: authority.PEM(), Cluster: func() string { return string(m.Cluster) },
+		Namespace: namespace, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery}
+	if manage != nil {
+		config.Tenant = manage.Make
+		p.Background = append(p.Background, manage.Run)
+	}
+	rt, err := kube.New(config)
 	if err != nil {
 		return err
 	}

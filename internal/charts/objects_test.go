@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/nave-dev/nave/internal/charts"
+	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
 // as is an object in its own type. A field that the type does not have is a failure.
@@ -199,7 +200,10 @@ func TestSessionsReachTheirSpokeWithoutItsHub(t *testing.T) {
 
 // TestEgressLeavesOutWhatNoSessionMayReach compares the templates' arithmetic with the one of net/netip.
 func TestEgressLeavesOutWhatNoSessionMayReach(t *testing.T) {
-	excluded := []string{"10.96.0.1/32", "192.0.2.4/32", "10.244.0.0/16", "172.16.0.0/12", "fd00:1::1/128", "169.254.0.0/16", "fd00:ec2::254/128"}
+	excluded := []string{"10.96.0.1/32", "192.0.2.4/32", "10.244.0.0/16", "172.16.0.0/12", "fd00:1::1/128"}
+	for _, never := range tenant.Never {
+		excluded = append(excluded, never.String())
+	}
 	for _, cidr := range []string{"0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/8", "10.96.0.0/12", "10.96.0.0/31", "192.0.0.0/8", "192.0.2.0/24", "192.0.2.5/32", "169.0.0.0/8", "168.0.0.0/7", "8.8.8.8/32", "::/0", "2001:db8::/32"} {
 		r := render(t, named(t, "nave-spoke", "defaults"), "--set-json", `settings.egress=["`+cidr+`"]`,
 			"--set-json", `cluster={"apiServer":["10.96.0.1/32","192.0.2.4/32"],"ranges":["10.244.0.0/16","172.16.0.0/12","fd00:1::1/128"]}`)

@@ -28,15 +28,16 @@ func TestTheChartAndTheSpokeMakeTheSameNamespace(t *testing.T) {
 		{named(t, "nave-spoke", "defaults"), nil, tenant.Spec{
 			Organization: "default", Namespace: "nave-default", SpokeNamespace: "nave-system", SpokeServiceAccount: "nave-spoke", SpokePort: 7443,
 			SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke", "app.kubernetes.io/instance": "nave-spoke"},
-			Quota:       tenant.Quota{Pods: "200"}, Limits: tenant.Limits{Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
+			Template:    tenant.Template{Quota: tenant.Quota{Pods: "200"}, Limits: tenant.Limits{Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"}},
 		}},
 		{all, nil, tenant.Spec{
 			Organization: "01m84k1ymwqaq8qdv2d7t1xrcw", Namespace: "agents-acme", SpokeNamespace: "agents", SpokeServiceAccount: "spoke", SpokePort: 8443,
 			SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke", "app.kubernetes.io/instance": "eu"},
-			Quota:       tenant.Quota{CPU: "40", Memory: "160Gi", Pods: "100", Storage: "1Ti"}, Limits: limits,
-			EgressCIDRs: []string{"0.0.0.0/0", "203.0.113.0/24", "::/0"}, APIServers: []string{"10.96.0.1/32", "192.0.2.4/32", "fd00:1::1/128"},
-			PullSecrets:  []string{"agents"},
-			ClusterCIDRs: []string{"10.96.0.0/12", "10.244.0.0/16"},
+			EgressCIDRs: []string{"0.0.0.0/0", "203.0.113.0/24", "::/0"},
+			Template: tenant.Template{
+				Quota: tenant.Quota{CPU: "40", Memory: "160Gi", Pods: "100", Storage: "1Ti"}, Limits: limits, PullSecrets: []string{"agents"},
+				APIServers: []string{"10.96.0.1/32", "192.0.2.4/32", "fd00:1::1/128"}, ClusterCIDRs: []string{"10.96.0.0/12", "10.244.0.0/16"},
+			},
 		}},
 		{all, []string{"--set-json", "sessions.imagePullSecrets=[]", "--set-json", `sessions.quota={"cpu":"","memory":"","pods":"","storage":""}`,
 			"--set-json", `sessions.limits={"cpu":"","memory":"","cpuRequest":"","memoryRequest":""}`, "--set-json", "settings.egress=[]"}, tenant.Spec{
@@ -55,6 +56,32 @@ func TestTheChartAndTheSpokeMakeTheSameNamespace(t *testing.T) {
 			}
 		}
 		compare(t, want, rendered)
+	}
+}
+
+// TestTheSpokeIsToldWhatTheChartWouldMake: with namespaces.manage the same values hold for the namespaces of both.
+func TestTheSpokeIsToldWhatTheChartWouldMake(t *testing.T) {
+	c := named(t, "nave-spoke", "manage")
+	all := objects(t, render(t, c))
+	s := settings(t, all)
+	want, err := tenant.Objects(tenant.Spec{
+		Organization: "default", Namespace: "nave-default", SpokeNamespace: c.Namespace, SpokeServiceAccount: "nave-spoke", SpokePort: 7443,
+		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke", "app.kubernetes.io/instance": c.Release},
+		Template:    s.Namespaces.Template, EgressCIDRs: s.Egress,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = slices.DeleteFunc(want, func(o runtime.Object) bool { return o.GetObjectKind().GroupVersionKind().Kind == "Namespace" }) // of the case: one is there already
+	var rendered []*unstructured.Unstructured
+	for _, o := range all {
+		if o.GetNamespace() == "nave-default" {
+			rendered = append(rendered, o)
+		}
+	}
+	compare(t, want, rendered)
+	if q := s.Namespaces.Template.Quota; q.CPU != "16" || q.Pods != "20" || len(s.Namespaces.Template.PullSecrets) != 1 || len(s.Egress) != 2 {
+		t.Errorf("the spoke is told %+v and egress %v: this shows little", s.Namespaces.Template, s.Egress)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"acme":"nave-default"}}}`, []string{"nave-default is the namespace of acme too"}},
 		{"nave-spoke", `settings={"namespaces":{"organizations":{"default":null}}}`, []string{"settings.namespaces: there is no organization and manage is off"}},
 		{"nave-spoke", `settings={"egress":["0.0.0.0/0"]}`, []string{"cluster.apiServer: is empty"}},
-		{"nave-spoke", `settings={"egress":["0.0.0.0/0"],"namespaces":{"manage":true}}`, []string{"settings.egress: is not possible together with settings.namespaces.manage"}},
+		{"nave-spoke", `settings={"egress":["0.0.0.0/0"],"namespaces":{"manage":true}}`, []string{"cluster.apiServer: is empty", "endpointslice/kubernetes"}},
 		{"nave-spoke", `settings={"egress":["example.com"]}`, []string{"/settings/egress/0", "'example.com'"}},
 		{"nave-spoke", `joinToken={"value":"a","existingSecret":"b"}`, []string{"joinToken: value and existingSecret are both given"}},
 		{"nave-spoke", `podDisruptionBudget={"maxUnavailable":2}`, []string{"/podDisruptionBudget/maxUnavailable"}},

@@ -23,7 +23,8 @@ type Config struct {
 	Log       *slog.Logger  // required
 
 	// Tenant makes the namespace of an organization and what belongs into it, or finds it made. Required with namespaces.manage,
-	// and called before each start of a session of such an organization until it has succeeded once.
+	// and called before each start of a session of such an organization until it has succeeded once, again when the namespace was gone, and
+	// when nobody lets the spoke look into the namespace any more, at most every 5 s.
 	Tenant func(ctx context.Context, org api.OrgID, namespace string) error
 	// Ended returns those of the sessions that the hub says are over for good; an error when it says nothing. Nil: volumes stay.
 	Ended func(context.Context, []api.SessionID) ([]api.SessionID, error)

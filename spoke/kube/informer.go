@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,7 +14,9 @@ type place struct {
 	namespace string
 	pods      *feed
 	claims    *feed
-	running   bool // its feeds were started; of [Runtime.Run]
+
+	stop  context.CancelFunc // ends its feeds; nil before they were started
+	again time.Time          // when it may be asked why they show nothing
 }
 
 // ready is nil while everything of the namespace is known.

@@ -8,13 +8,16 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nave-dev/nave/api"
 	"github.com/nave-dev/nave/internal/run"
+	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
-// open starts the feeds of every namespace that has none yet.
+// open starts the feeds of every namespace that has none yet, and ends those of namespaces that are gone.
 func (r *Runtime) open(ctx context.Context, g *run.Group) error {
 	r.mu.Lock()
 	listed := r.listed
@@ -24,16 +27,71 @@ func (r *Runtime) open(ctx context.Context, g *run.Group) error {
 			return err
 		}
 	}
+	r.mend(ctx, time.Now())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.places {
-		if !p.running {
-			p.running = true
-			g.Go("pods of "+p.namespace, p.pods.run)
-			g.Go("claims of "+p.namespace, p.claims.run)
+		if p.stop != nil {
+			continue
+		}
+		var own context.Context
+		own, p.stop = context.WithCancel(ctx)
+		for name, f := range map[string]*feed{"pods of ": p.pods, "claims of ": p.claims} {
+			g.Go(name+p.namespace, func(context.Context) error {
+				_ = f.run(own)
+				return ctx.Err() // nil when the namespace alone is gone
+			})
 		}
 	}
 	return nil
+}
+
+// mend asks why the spoke may not look into namespaces that it made, since one of them hides all others. One that somebody deleted is left: what was
+// in it went before it. In one that is there the rights are repaired.
+func (r *Runtime) mend(ctx context.Context, now time.Time) {
+	for _, p := range r.mute(now) {
+		ns, err := r.space(ctx, p.namespace)
+		switch {
+		case apierrors.IsNotFound(err):
+			r.mu.Lock()
+			delete(r.places, p.namespace)
+			r.mu.Unlock()
+			p.stop()
+			r.c.Log.Warn("the namespace of an organization is gone", "namespace", p.namespace)
+		case err == nil && ns.DeletionTimestamp == nil && ns.Labels[tenant.LabelOrganization] != "":
+			one, cancel := context.WithTimeout(ctx, callLimit)
+			err = r.c.Tenant(one, api.OrgID(ns.Labels[tenant.LabelOrganization]), p.namespace)
+			cancel()
+		}
+		if err != nil && ctx.Err() == nil {
+			r.c.Log.Debug("a namespace that may not be looked into is not mended", "namespace", p.namespace, "error", err)
+		}
+	}
+}
+
+// mute are the namespaces that the spoke made, may not look into, and did not ask about lately.
+func (r *Runtime) mute(now time.Time) (out []*place) {
+	if !r.c.Settings.Namespaces.Manage {
+		return nil
+	}
+	operators := slices.Collect(maps.Values(r.c.Settings.Namespaces.Organizations))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.places {
+		if p.stop == nil || api.CodeOf(p.ready()) != api.CodeDenied || now.Before(p.again) || slices.Contains(operators, p.namespace) {
+			continue
+		}
+		p.again = now.Add(againTime)
+		out = append(out, p)
+	}
+	return out
+}
+
+// space asks for a namespace.
+func (r *Runtime) space(ctx context.Context, name string) (*corev1.Namespace, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	return r.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
 }
 
 // find learns the namespaces with sessions: those of the settings, and those that were made.

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
 // Settings are what the operator of a cluster says of sessions in it. [ReadSettings] fills in the defaults.
@@ -35,6 +36,7 @@ type Namespaces struct {
 	Organizations map[api.OrgID]string `json:"organizations"` // organization -> namespace of its sessions
 	Manage        bool                 `json:"manage"`        // namespaces of other organizations are made
 	Prefix        string               `json:"prefix"`        // of the names of those; default "nave-"
+	Template      tenant.Template      `json:"template"`      // what those have alike; default nothing but what every namespace has
 }
 
 // Delivery is how the harness comes into a pod.
@@ -136,7 +138,7 @@ func (s *Settings) complete() error {
 		of := size("50m", "256Mi", 0)
 		s.Sidecar.CPU, s.Sidecar.Memory = of.CPU, of.Memory
 	}
-	for _, check := range []func() error{s.checkPlaces, s.checkPods, s.checkSizes, s.checkOffers} {
+	for _, check := range []func() error{s.checkPlaces, s.checkTemplate, s.checkPods, s.checkSizes, s.checkOffers} {
 		if err := check(); err != nil {
 			return err
 		}

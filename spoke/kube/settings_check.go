@@ -1,10 +1,12 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +45,21 @@ func (s *Settings) checkPlaces() error {
 		return api.Invalid("namespaces.organizations", "is empty: give the namespace of at least one organization, or set namespaces.manage")
 	}
 	return nil
+}
+
+// checkTemplate checks what the namespaces have that the spoke makes, and whether sessions in them may reach what egress names.
+func (s *Settings) checkTemplate() error {
+	if !s.Namespaces.Manage {
+		if !reflect.ValueOf(s.Namespaces.Template).IsZero() {
+			return api.Invalid("namespaces.template", "says what namespaces have that the spoke makes, and it makes none: set namespaces.manage, or leave it out")
+		}
+		return nil
+	}
+	err := s.Namespaces.Template.Validate(s.Egress)
+	if f := api.FieldOf(err); f != "" && !strings.HasPrefix(f, "egress[") {
+		return &api.Error{Code: api.CodeOf(err), Field: "namespaces.template." + f, Err: errors.Unwrap(err)}
+	}
+	return err
 }
 
 func (s *Settings) checkPods() error {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nave-dev/nave/api"
+	"github.com/nave-dev/nave/spoke/kube/tenant"
 )
 
 const least = `
@@ -18,6 +19,11 @@ service: nave-spoke.nave-system.svc:7443
 namespaces: {organizations: {default: nave-default}}
 harness: {image: registry.example/nave-harness:1}
 `
+
+// managed are settings of a spoke that makes namespaces of a template.
+func managed(template string) string {
+	return strings.Replace(least, "{organizations", "{manage: true, template: "+template+", organizations", 1)
+}
 
 func TestReadSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubernetes.yaml")
@@ -44,6 +50,11 @@ func TestReadSettings(t *testing.T) {
 	if _, err := ReadSettings(file + ".none"); err == nil {
 		t.Error("a file that does not exist was read")
 	}
+	s, err = parseSettings([]byte(managed("{quota: {cpu: 16, memory: 64Gi, pods: '20'}, limits: {memory: 256Mi}, pull_secrets: [a], api_servers: [10.96.0.1]}") + "egress: [0.0.0.0/0]"))
+	want := tenant.Template{PullSecrets: []string{"a"}, Quota: tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "20"}, Limits: tenant.Limits{Memory: "256Mi"}, APIServers: []string{"10.96.0.1"}}
+	if diff := cmp.Diff(want, s.Namespaces.Template); err != nil || diff != "" {
+		t.Errorf("%v, template (-want +got):\n%s", err, diff)
+	}
 }
 
 func TestSettingsSayWhatIsWrong(t *testing.T) {
@@ -69,6 +80,16 @@ func TestSettingsSayWhatIsWrong(t *testing.T) {
 		{"start limit", least + "start_limit: 1s", "start_limit", "10s"},
 		{"start limit as a number", least + "start_limit: 60", "", "duration"},
 		{"policies", least + "network_policies: maybe", "network_policies", "enforced"},
+		{"template without management", strings.Replace(least, "{organizations", "{template: {quota: {pods: 5}}, organizations", 1), "namespaces.template", "set namespaces.manage"},
+		{"unknown field of a template", managed("{quotas: {pods: 5}}"), "", "quotas"},
+		{"quota of a template", managed("{quota: {memory: lots}}"), "namespaces.template.quota.memory", "lots"},
+		{"quota that is a list", managed("{quota: {memory: [1]}}"), "", "no quantity"},
+		{"limits of a template", managed("{limits: {memory: 1Gi, memory_request: 2Gi}}"), "namespaces.template.limits.memory_request", "above the 1Gi"},
+		{"secrets of a template", managed("{pull_secrets: [a, B]}"), "namespaces.template.pull_secrets[1]", "lower case"},
+		{"API server of a template", managed("{api_servers: [api.example.com]}"), "namespaces.template.api_servers[0]", "api.example.com"},
+		{"egress without API servers", managed("{}") + "egress: [0.0.0.0/0]", "namespaces.template.api_servers", "kubectl --namespace default get"},
+		{"egress to the API server", managed("{api_servers: [10.96.0.1]}") + "egress: [10.96.0.1/32]", "egress[0]", "no session may reach"},
+		{"egress to a metadata address", managed("{api_servers: [10.96.0.1]}") + "egress: [100.100.100.200/32]", "egress[0]", "no session may reach"},
 		{"egress", least + "egress: [10.0.0.1/8]", "egress[0]", "10.0.0.0/8"},
 		{"class", least + "runtime_classes: ['a b']", "runtime_classes[0]", "a b"},
 		{"twice", least + "egress: []\negress: []", "", "egress"},
@@ -85,6 +106,7 @@ func FuzzSettings(f *testing.F) {
 	f.Add([]byte(least))
 	f.Add([]byte(least + "flavors: {small: {cpu: 1, memory: 1Gi, count: 3, ephemeral_storage: 1Gi}}\nstart_limit: 1m\npods: {tolerations: [{key: a, operator: Exists}]}"))
 	f.Add([]byte(least + "namespaces: {manage: true}\negress: [10.0.0.0/8]"))
+	f.Add([]byte(managed("{quota: {cpu: 1.5, pods: 20}, limits: {memory: 256Mi}, pull_secrets: [], api_servers: [10.96.0.1]}") + "egress: [0.0.0.0/0]"))
 	f.Add([]byte("service: [1]"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := parseSettings(b)

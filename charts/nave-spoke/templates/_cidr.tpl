@@ -32,6 +32,12 @@ Templates know no addresses, so IPv4 is compared as numbers, and of IPv6 only wh
 {{- $except | uniq | toYaml -}}
 {{- end -}}
 
+{{/* The addresses at which clouds tell a machine its credentials, which no session reaches: the spoke's own list (spoke/kube/tenant). As JSON. */}}
+{{- define "nave-spoke.never" -}}
+{{- list "169.254.0.0/16" "168.63.129.16/32" "100.100.100.200/32" "192.0.0.192/32" "fe80::/10" "fd00:ec2::254/128" "fd00:ec2::23/128" "fd20:ce::254/128"
+  "fd00:c1::a9fe:a9fe/128" "fd00:42::42/128" "fd00:a9fe:a9fe::1/128" "fd00:100::100:200/128" | toJson -}}
+{{- end -}}
+
 {{/* First and last address of an IPv4 CIDR, as numbers. */}}
 {{- define "nave-spoke.range4" -}}
 {{- $parts := splitList "/" . -}}

@@ -64,11 +64,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if not (or $seen .Values.settings.namespaces.manage) -}}
 {{- fail "settings.namespaces: there is no organization and manage is off, so no session could run here: name an organization" -}}
 {{- end -}}
-{{- if and .Values.settings.egress .Values.settings.namespaces.manage -}}
-{{- fail "settings.egress: is not possible together with settings.namespaces.manage, where the spoke does not know what cluster names: leave one of them out" -}}
-{{- end -}}
 {{- if and .Values.settings.egress (not .Values.cluster.apiServer) -}}
-{{- fail "cluster.apiServer: is empty, and settings.egress lets sessions out: name the API server's addresses, which sessions must never reach" -}}
+{{- fail "cluster.apiServer: is empty, and settings.egress lets sessions out: name the API server's addresses, which sessions must never reach; `kubectl --namespace default get service/kubernetes endpointslice/kubernetes` shows them" -}}
 {{- end -}}
 {{- if and .Values.joinToken.value .Values.joinToken.existingSecret -}}
 {{- fail "joinToken: value and existingSecret are both given: leave one of them out" -}}
@@ -98,10 +95,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with $f.ephemeralStorage }}{{ $_ := set $flavor "ephemeral_storage" . }}{{ end -}}
 {{- $_ := set $flavors $name $flavor -}}
 {{- end -}}
+{{- $namespaces := dict "organizations" $s.namespaces.organizations "manage" $s.namespaces.manage "prefix" $s.namespaces.prefix -}}
+{{- if $s.namespaces.manage -}}
+{{- $secrets := list -}}
+{{- range .Values.sessions.imagePullSecrets }}{{ $secrets = append $secrets .name }}{{ end -}}
+{{- $limits := .Values.sessions.limits -}}
+{{- $_ := set $namespaces "template" (dict "pull_secrets" $secrets "quota" .Values.sessions.quota
+  "limits" (dict "cpu" $limits.cpu "memory" $limits.memory "cpu_request" $limits.cpuRequest "memory_request" $limits.memoryRequest)
+  "api_servers" .Values.cluster.apiServer "cluster_cidrs" .Values.cluster.ranges) -}}
+{{- end -}}
 {{- $service := $s.service | default (printf "%s.%s.svc:%v" (include "nave-spoke.fullname" .) .Release.Namespace .Values.service.port) -}}
 {{- dict
   "service" $service
-  "namespaces" (dict "organizations" $s.namespaces.organizations "manage" $s.namespaces.manage "prefix" $s.namespaces.prefix)
+  "namespaces" $namespaces
   "harness" (dict "image" (include "nave-spoke.image" (list $s.harness.image .Chart.AppVersion)) "delivery" $s.harness.delivery)
   "pods" (dict "image" $s.pods.image "user" $s.pods.user "service_account" "nave-session" "pull_policy" $s.pods.pullPolicy
     "node_selector" $s.pods.nodeSelector "tolerations" $s.pods.tolerations "labels" $s.pods.labels "annotations" $s.pods.annotations)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/nave-dev/nave/api"
@@ -18,10 +17,16 @@ var remedies = map[string]string{
 	"RoleBinding": "let the spoke bind the cluster roles " + RoleSessions + " and " + RoleTenant + "; a binding of these names to another role must be deleted",
 }
 
-// Apply makes the namespace and what belongs into it, or repairs it. It may be repeated at any time. CodeInvalid for a spec that is
-// wrong; CodeExists when the namespace is not ours; CodeDenied when a right is missing; CodeUnavailable when the API server does not
-// answer or the namespace is being deleted.
-func (k *Keeper) Apply(ctx context.Context, s Spec) error {
+// Apply makes the namespace and what belongs into it, or repairs it. It may be repeated at any time: of an object that is as the last Apply of
+// this keeper left it it costs one question, and no write. What it repairs it logs. CodeInvalid for a spec that is wrong; CodeExists
+// when the namespace is not ours; CodeDenied when a right is missing; CodeUnavailable when the API server does not answer or the
+// namespace is being deleted.
+func (k *Keeper) Apply(ctx context.Context, s Spec) error { return k.keep(ctx, s, true) }
+
+// Repair is Apply to a namespace that exists. CodeNotFound when it does not.
+func (k *Keeper) Repair(ctx context.Context, s Spec) error { return k.keep(ctx, s, false) }
+
+func (k *Keeper) keep(ctx context.Context, s Spec, create bool) error {
 	if !s.Manage {
 		return api.Invalid("manage", "the spoke does not manage namespaces: an operator makes %s, or sets namespaces.manage", s.Namespace)
 	}
@@ -31,20 +36,21 @@ func (k *Keeper) Apply(ctx context.Context, s Spec) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, applyLimit, fmt.Errorf("the API server took longer than %v", applyLimit))
 	defer cancel()
+	given := false // rights, which each API server learns a moment later
 	for _, o := range objects {
-		u, err := configuration(o)
+		want, err := configuration(o)
 		if err != nil {
 			return err
 		}
-		switch u.GetKind() {
+		switch want.GetKind() {
 		case "Namespace":
-			err = k.namespace(ctx, u)
+			err = k.namespace(ctx, want, create)
 		case "RoleBinding":
-			err = k.apply(ctx, u)
-		case "NetworkPolicy":
-			err = k.retried(ctx, u, k.policy)
+			var wrote bool
+			wrote, err = k.object(ctx, want)
+			given = given || wrote
 		default:
-			err = k.retried(ctx, u, k.apply)
+			err = k.retried(ctx, want, given)
 		}
 		if err != nil {
 			return err
@@ -54,28 +60,31 @@ func (k *Keeper) Apply(ctx context.Context, s Spec) error {
 }
 
 // namespace makes the namespace, or repairs one that is ours.
-func (k *Keeper) namespace(ctx context.Context, want *unstructured.Unstructured) error {
+func (k *Keeper) namespace(ctx context.Context, want *unstructured.Unstructured, create bool) error {
 	op, organization := "make namespace "+want.GetName(), want.GetLabels()[LabelOrganization]
 	cluster := want.GetLabels()[LabelCluster]
-	is, err := k.at(want).Get(ctx, want.GetName(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	is, err := k.client.get(ctx, want)
+	if apierrors.IsNotFound(err) && create {
 		// Not by applying, which would take over a namespace that somebody else makes meanwhile.
-		is, err = k.at(want).Create(ctx, want, metav1.CreateOptions{FieldManager: Manager})
+		is, err = k.client.create(ctx, want, false)
 		if err == nil {
 			k.log.Info("made the namespace of an organization", "namespace", want.GetName(), "organization", organization)
+			k.Forget(want.GetName()) // another one of this name
 		} else if apierrors.IsAlreadyExists(err) {
-			is, err = k.at(want).Get(ctx, want.GetName(), metav1.GetOptions{})
+			is, err = k.client.get(ctx, want)
 		}
 	}
-	if err != nil {
+	switch {
+	case apierrors.IsNotFound(err) && !create:
+		return &api.Error{Code: api.CodeNotFound, Op: "repair namespace " + want.GetName(), Err: err}
+	case err != nil:
 		return failed(op, err, remedies["Namespace"])
 	}
 	if err := ours(is, organization, cluster); err != nil {
 		return &api.Error{Code: api.CodeOf(err), Op: op, Err: err}
 	}
-	want = want.DeepCopy()
-	want.SetUID(is.GetUID()) // not the next one of this name
-	return k.apply(ctx, want)
+	_, err = k.bring(ctx, is, want)
+	return err
 }
 
 // ours says why a namespace that exists may not be taken.
@@ -97,12 +106,12 @@ func ours(is *unstructured.Unstructured, organization, cluster string) error {
 		organization, AnnotationAdopt, organization)
 }
 
-// retried applies what the spoke may write since it bound a role, which each API server learns a moment later.
-func (k *Keeper) retried(ctx context.Context, u *unstructured.Unstructured, apply func(context.Context, *unstructured.Unstructured) error) error {
+// retried looks after an object, again for a while where the right to it was given just now.
+func (k *Keeper) retried(ctx context.Context, want *unstructured.Unstructured, given bool) error {
 	until := time.Now().Add(rightLimit)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := apply(ctx, u)
-		if api.CodeOf(err) != api.CodeDenied || time.Now().Add(pause).After(until) {
+		_, err := k.object(ctx, want)
+		if !given || api.CodeOf(err) != api.CodeDenied || time.Now().Add(pause).After(until) {
 			return err
 		}
 		select {
@@ -113,33 +122,57 @@ func (k *Keeper) retried(ctx context.Context, u *unstructured.Unstructured, appl
 	}
 }
 
-// policy applies a network policy. A direction of which it says nothing is nobody's: where somebody allows something there, that
-// must be said to be nothing. It is said then only, because an API server does not keep an empty list and would write it anew each time.
-func (k *Keeper) policy(ctx context.Context, u *unstructured.Unstructured) error {
-	is, err := k.at(u).Get(ctx, u.GetName(), metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return k.apply(ctx, u)
-	case err != nil:
-		return failed(fmt.Sprintf("read NetworkPolicy %s/%s", u.GetNamespace(), u.GetName()), err, "")
+// object makes an object of the namespace what it should be, and tells whether it wrote.
+func (k *Keeper) object(ctx context.Context, want *unstructured.Unstructured) (wrote bool, err error) {
+	is, err := k.client.get(ctx, want)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, failed(fmt.Sprintf("read %s", name(want)), err, remedies[want.GetKind()])
 	}
-	for _, direction := range []string{"ingress", "egress"} {
-		_, wanted, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", direction)
-		if _, there, _ := unstructured.NestedFieldNoCopy(is.Object, "spec", direction); there && !wanted {
-			u = u.DeepCopy()
-			if err := unstructured.SetNestedSlice(u.Object, []any{}, "spec", direction); err != nil {
-				return fmt.Errorf("render NetworkPolicy %s: %w", u.GetName(), err)
+	return k.bring(ctx, is, want)
+}
+
+// bring applies what an object should be to what it is, nil when there is none, unless it is as the last Apply left it.
+func (k *Keeper) bring(ctx context.Context, is, want *unstructured.Unstructured) (wrote bool, err error) {
+	wanted := digest(want.Object)
+	last, known := k.remembered(want)
+	if is != nil && known && last == (left{wanted, digest(content(is))}) {
+		return false, nil
+	}
+	now, err := k.client.apply(ctx, precise(is, want))
+	if err != nil {
+		return false, failed("apply "+name(want), err, remedies[want.GetKind()])
+	}
+	k.remember(want, left{wanted, digest(content(now))})
+	k.tell(is, now, known && last.wanted == wanted)
+	return true, nil
+}
+
+// precise is what is applied to an object. A namespace is that one and not the next one of its name. A direction of which a network policy says
+// nothing is nobody's: where somebody allows something there, that must be said to be nothing. It is said then only, because an
+// API server does not keep an empty list and would write it anew each time.
+func precise(is, want *unstructured.Unstructured) *unstructured.Unstructured {
+	if is == nil {
+		return want
+	}
+	want = want.DeepCopy()
+	switch want.GetKind() {
+	case "Namespace":
+		want.SetUID(is.GetUID())
+	case "NetworkPolicy":
+		for _, direction := range []string{"ingress", "egress"} {
+			_, wanted, _ := unstructured.NestedFieldNoCopy(want.Object, "spec", direction)
+			if _, there, _ := unstructured.NestedFieldNoCopy(is.Object, "spec", direction); there && !wanted {
+				want.Object["spec"].(map[string]any)[direction] = []any{}
 			}
 		}
 	}
-	return k.apply(ctx, u)
+	return want
 }
 
-// apply makes the object what it should be, whoever else wrote it.
-func (k *Keeper) apply(ctx context.Context, u *unstructured.Unstructured) error {
-	_, err := k.at(u).Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: true})
-	if err != nil {
-		return failed(fmt.Sprintf("apply %s %s/%s", u.GetKind(), u.GetNamespace(), u.GetName()), err, remedies[u.GetKind()])
+// name is kind, namespace and name of an object.
+func name(u *unstructured.Unstructured) string {
+	if u.GetNamespace() == "" {
+		return u.GetKind() + " " + u.GetName()
 	}
-	return nil
+	return u.GetKind() + " " + u.GetNamespace() + "/" + u.GetName()
 }

@@ -117,7 +117,7 @@ func (k *Keeper) try(ctx context.Context, p *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	_, err = k.at(u).Create(ctx, u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: Manager})
+	_, err = k.client.create(ctx, u, true)
 	return err
 }
 

@@ -3,8 +3,8 @@
 // turn runs from being evicted, and the spoke's rights.
 //
 // The way of a namespace: a [Spec] says whose it is and what its sessions may take and reach; [Objects] renders it, purely; the
-// chart writes the same objects, or [Keeper.Apply] does where the operator lets the spoke manage namespaces; [Keeper.Check] is the
-// self-test of a spoke that starts: what of it is missing, and what to do.
+// chart writes the same objects, or [Keeper.Apply] does where the operator lets the spoke manage namespaces; there the [Caretaker] finds
+// what was made by the cluster's label and repairs it every few minutes. [Keeper.Check] is the self-test: what of it is missing, and what to do.
 //
 // Invariants:
 //
@@ -13,7 +13,8 @@
 //     cluster where they are given, and the metadata addresses of clouds ([Never]) are always taken out.
 //  2. The spoke's rights in the namespace are [Rules] and nothing beyond: no secrets, no exec, no service accounts, no roles.
 //  3. Apply writes by server-side apply as field manager [Manager]; what it owns it repairs, what others own it leaves alone. A second
-//     Apply changes nothing. It deletes nothing, ever.
+//     Apply changes nothing, and writes nothing: what is as it was left is only looked at. It deletes nothing, ever.
+//     A repair is logged once, with what was changed. The caretaker makes no namespace that is gone; the next session of its organization does.
 //  4. A namespace that exists and is not ours is refused, unless somebody with rights over it has written the annotation
 //     [AnnotationAdopt] with the organization's name. A namespace of another organization is refused in any case, and so are the spoke's
 //     own, default and all whose names begin with kube-. One that the spoke of another cluster keeps is not ours.
@@ -32,5 +33,6 @@
 // namespaces that begin with the prefix and carry its labels, and there bind these roles to itself, and nothing else. Without that policy
 // (Kubernetes before 1.30) a stolen credential of the spoke could bind itself into any namespace.
 //
-// The package never imports the generated set of all clients, which costs forty megabytes, nor package kube. It starts no goroutine.
+// The package never imports the generated set of all clients, which costs forty megabytes, nor package kube. It starts no goroutine:
+// [Caretaker.Run] is its caller's.
 package tenant

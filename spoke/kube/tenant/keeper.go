@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
 	"github.com/nave-dev/nave/api"
@@ -27,7 +26,8 @@ const (
 
 // Config configures a [Keeper].
 type Config struct {
-	// Rest is how the API server is reached, with the spoke's own credential. Required.
+	// Rest is how the API server is reached, with the spoke's own credential. Required. Without a rate of its own at most 20 questions
+	// a second are asked, 60 at once.
 	Rest *rest.Config
 	// Log gets what is made. Required.
 	Log *slog.Logger
@@ -35,8 +35,11 @@ type Config struct {
 
 // Keeper makes and checks namespaces. Its methods may be called by several goroutines.
 type Keeper struct {
-	client dynamic.Interface
+	client *client
 	log    *slog.Logger
+
+	mu   sync.Mutex
+	left map[string]map[string]left // by namespace and object, as the last Apply left it
 }
 
 // New makes a keeper. It asks nobody yet.
@@ -50,34 +53,14 @@ func New(cfg Config) (*Keeper, error) {
 	own := rest.CopyConfig(cfg.Rest)
 	own.Timeout = callLimit
 	own.WarningHandler = rest.NoWarnings{} // about the pods of the self-test, which are meant to be refused
-	client, err := dynamic.NewForConfig(own)
+	if own.QPS == 0 && own.RateLimiter == nil {
+		own.QPS, own.Burst = 20, 60
+	}
+	client, err := newClient(own)
 	if err != nil {
-		return nil, fmt.Errorf("prepare to keep namespaces: %w", err)
+		return nil, err
 	}
-	return &Keeper{client, cfg.Log}, nil
-}
-
-// resourceOf are the paths of the kinds in [Objects], and of what Check asks.
-var resourceOf = map[string]schema.GroupVersionResource{
-	"Namespace":               {Version: "v1", Resource: "namespaces"},
-	"ServiceAccount":          {Version: "v1", Resource: "serviceaccounts"},
-	"ResourceQuota":           {Version: "v1", Resource: "resourcequotas"},
-	"LimitRange":              {Version: "v1", Resource: "limitranges"},
-	"NetworkPolicy":           {Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
-	"PodDisruptionBudget":     {Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
-	"RoleBinding":             {Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
-	"Pod":                     {Version: "v1", Resource: "pods"},
-	"SelfSubjectRulesReview":  {Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectrulesreviews"},
-	"SelfSubjectAccessReview": {Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"},
-}
-
-// at is where an object lies.
-func (k *Keeper) at(u *unstructured.Unstructured) dynamic.ResourceInterface {
-	r := k.client.Resource(resourceOf[u.GetKind()])
-	if u.GetNamespace() == "" {
-		return r
-	}
-	return r.Namespace(u.GetNamespace())
+	return &Keeper{client: client, log: cfg.Log, left: map[string]map[string]left{}}, nil
 }
 
 // configuration is an object as it is applied: what it does not say is not ours.

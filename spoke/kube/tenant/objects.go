@@ -111,7 +111,7 @@ func (s Spec) budget() *policyv1.PodDisruptionBudget {
 func (s Spec) quota() *corev1.ResourceQuota {
 	return &corev1.ResourceQuota{
 		TypeMeta: kind("v1", "ResourceQuota"), ObjectMeta: s.meta(DefaultServiceAccount),
-		Spec: corev1.ResourceQuotaSpec{Hard: resources(map[corev1.ResourceName]string{
+		Spec: corev1.ResourceQuotaSpec{Hard: resources(map[corev1.ResourceName]Amount{
 			corev1.ResourceRequestsCPU: s.Quota.CPU, corev1.ResourcePods: s.Quota.Pods, corev1.ResourceRequestsStorage: s.Quota.Storage,
 			corev1.ResourceRequestsMemory: s.Quota.Memory, corev1.ResourceLimitsMemory: s.Quota.Memory,
 		})},
@@ -121,8 +121,8 @@ func (s Spec) quota() *corev1.ResourceQuota {
 func (s Spec) limits() *corev1.LimitRange {
 	item := corev1.LimitRangeItem{
 		Type:           corev1.LimitTypeContainer,
-		Default:        resources(map[corev1.ResourceName]string{corev1.ResourceCPU: s.Limits.CPU, corev1.ResourceMemory: s.Limits.Memory}),
-		DefaultRequest: resources(map[corev1.ResourceName]string{corev1.ResourceCPU: s.Limits.CPURequest, corev1.ResourceMemory: s.Limits.MemoryRequest}),
+		Default:        resources(map[corev1.ResourceName]Amount{corev1.ResourceCPU: s.Limits.CPU, corev1.ResourceMemory: s.Limits.Memory}),
+		DefaultRequest: resources(map[corev1.ResourceName]Amount{corev1.ResourceCPU: s.Limits.CPURequest, corev1.ResourceMemory: s.Limits.MemoryRequest}),
 	}
 	l := &corev1.LimitRange{TypeMeta: kind("v1", "LimitRange"), ObjectMeta: s.meta(DefaultServiceAccount), Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{}}}
 	if len(item.Default)+len(item.DefaultRequest) > 0 {
@@ -132,11 +132,11 @@ func (s Spec) limits() *corev1.LimitRange {
 }
 
 // resources are those of the amounts that are not empty. They were checked.
-func resources(amounts map[corev1.ResourceName]string) corev1.ResourceList {
+func resources(amounts map[corev1.ResourceName]Amount) corev1.ResourceList {
 	list := make(corev1.ResourceList)
 	for name, amount := range amounts {
 		if amount != "" {
-			list[name] = resource.MustParse(amount)
+			list[name] = resource.MustParse(string(amount))
 		}
 	}
 	if len(list) == 0 {

@@ -13,7 +13,7 @@ const labelName = corev1.LabelMetadataName
 
 // policies are the network policies. Each holds for all pods of the namespace; what one allows none takes back.
 func (s Spec) policies() ([]runtime.Object, error) {
-	ranges, err := s.ranges()
+	ranges, err := s.Template.ranges(s.EgressCIDRs)
 	if err != nil {
 		return nil, err
 	}

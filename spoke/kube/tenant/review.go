@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -75,7 +74,7 @@ func (k *Keeper) rights(ctx context.Context, namespace string) (lacks, has []rig
 			continue
 		}
 		if said.Status.Incomplete {
-			allowed, err := k.allowed(ctx, namespace, r)
+			allowed, err := k.allowed(ctx, namespace, "", r)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -93,11 +92,39 @@ func (k *Keeper) rights(ctx context.Context, namespace string) (lacks, has []rig
 	return lacks, has, nil
 }
 
-// allowed asks for one right.
-func (k *Keeper) allowed(ctx context.Context, namespace string, r right) (bool, error) {
+// CheckManaging says which rights the spoke lacks to make namespaces whose names begin with a prefix. An error: the API server did not answer.
+func (k *Keeper) CheckManaging(ctx context.Context, prefix string) ([]Finding, error) {
+	var lacks []right
+	for _, rule := range managingRules() {
+		names := rule.ResourceNames
+		if len(names) == 0 {
+			names = []string{""}
+		}
+		for _, verb := range rule.Verbs {
+			r := right{rule.APIGroups[0], rule.Resources[0], verb}
+			for _, name := range names {
+				allowed, err := k.allowed(ctx, "", name, r)
+				if err != nil {
+					return nil, err
+				}
+				if !allowed && !slices.Contains(lacks, r) {
+					lacks = append(lacks, r)
+				}
+			}
+		}
+	}
+	var out []Finding
+	for _, text := range grouped(lacks) {
+		out = append(out, Finding{Missing, prefix + "...", "the spoke may not " + text, remedies["Namespace"] + ", or leave namespaces.manage out"})
+	}
+	return out, nil
+}
+
+// allowed asks for one right, to an object of a name or to all.
+func (k *Keeper) allowed(ctx context.Context, namespace, name string, r right) (bool, error) {
 	resource, sub, _ := strings.Cut(r.resource, "/")
 	answer, err := k.review(ctx, "SelfSubjectAccessReview", object{"resourceAttributes": object{
-		"namespace": namespace, "group": r.group, "resource": resource, "subresource": sub, "verb": r.verb,
+		"namespace": namespace, "name": name, "group": r.group, "resource": resource, "subresource": sub, "verb": r.verb,
 	}})
 	if err != nil {
 		return false, err
@@ -107,9 +134,7 @@ func (k *Keeper) allowed(ctx context.Context, namespace string, r right) (bool, 
 }
 
 func (k *Keeper) review(ctx context.Context, of string, spec object) (*unstructured.Unstructured, error) {
-	answer, err := k.client.Resource(resourceOf[of]).Create(ctx, &unstructured.Unstructured{Object: object{
-		"apiVersion": "authorization.k8s.io/v1", "kind": of, "spec": spec,
-	}}, metav1.CreateOptions{})
+	answer, err := k.client.create(ctx, &unstructured.Unstructured{Object: object{"apiVersion": "authorization.k8s.io/v1", "kind": of, "spec": spec}}, false)
 	if err != nil {
 		return nil, failed("ask for the spoke's rights", err, "")
 	}

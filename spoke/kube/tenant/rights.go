@@ -37,6 +37,15 @@ func tenantRules() []rbacv1.PolicyRule {
 	}
 }
 
+// managingRules are the rights that a spoke needs in the whole cluster to make namespaces.
+func managingRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create", "get", "list", "patch"}},
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: keeping},
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{RoleSessions, RoleTenant}, Verbs: []string{"bind"}},
+	}
+}
+
 // rights are the spoke's in the namespace. The first binding lets it make the rest.
 func (s Spec) rights() []runtime.Object {
 	if s.Manage {
@@ -80,11 +89,7 @@ func ClusterObjects(m Managing) ([]runtime.Object, error) {
 	return append([]runtime.Object{
 		role(RoleSessions, Rules()...),
 		role(RoleTenant, tenantRules()...),
-		role(m.Name,
-			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create", "get", "list", "patch"}},
-			rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: keeping},
-			rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{RoleSessions, RoleTenant}, Verbs: []string{"bind"}},
-		),
+		role(m.Name, managingRules()...),
 		&rbacv1.ClusterRoleBinding{
 			TypeMeta:   kind(rbacv1.SchemeGroupVersion.String(), "ClusterRoleBinding"),
 			ObjectMeta: metav1.ObjectMeta{Name: m.Name, Labels: map[string]string{LabelPartOf: "nave"}},

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"pgregory.net/rapid"
 
 	"github.com/nave-dev/nave/api"
@@ -19,11 +20,13 @@ func spec() tenant.Spec {
 		Organization: "acme", Namespace: "nave-acme", Cluster: "01j9z3t8k5m0n1p2q3r4s5t6v7",
 		SpokeNamespace: "nave-system", SpokeServiceAccount: "nave-spoke", SpokePort: 7443,
 		SpokeLabels: map[string]string{"app.kubernetes.io/name": "nave-spoke", "app.kubernetes.io/instance": "east"},
-		PullSecrets: []string{"registry"},
-		Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "200", Storage: "1Ti"},
-		Limits:      tenant.Limits{CPU: "1", Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
-		EgressCIDRs: []string{"0.0.0.0/0", "::/0", "192.0.2.0/24"}, APIServers: []string{"10.96.0.1", "192.0.2.4/32"},
-		ClusterCIDRs: []string{"10.0.0.0/8"},
+		EgressCIDRs: []string{"0.0.0.0/0", "::/0", "192.0.2.0/24"},
+		Template: tenant.Template{
+			PullSecrets: []string{"registry"},
+			Quota:       tenant.Quota{CPU: "16", Memory: "64Gi", Pods: "200", Storage: "1Ti"},
+			Limits:      tenant.Limits{CPU: "1", Memory: "256Mi", CPURequest: "50m", MemoryRequest: "128Mi"},
+			APIServers:  []string{"10.96.0.1", "192.0.2.4/32"}, ClusterCIDRs: []string{"10.0.0.0/8"},
+		},
 	}
 }
 
@@ -53,7 +56,11 @@ func TestWhatIsWrongWithASpec(t *testing.T) {
 		{"spoke_labels", func(s *tenant.Spec) { s.SpokeLabels = map[string]string{"a": "b c"} }, "b c"},
 		{"quota.pods", func(s *tenant.Spec) { s.Quota.Pods = "many" }, "500m"},
 		{"quota.cpu", func(s *tenant.Spec) { s.Quota.CPU = "-1" }, "500m"},
+		{"quota.pods", func(s *tenant.Spec) { s.Quota.Pods = "1.5" }, "whole number"},
 		{"limits.memory", func(s *tenant.Spec) { s.Limits.Memory = "1 GB" }, "2Gi"},
+		{"limits.memory_request", func(s *tenant.Spec) { s.Limits.MemoryRequest = "257Mi" }, "above the 256Mi that limits.memory lets it use"},
+		{"limits.cpu_request", func(s *tenant.Spec) { s.Limits.CPURequest = "1001m" }, "above the 1 that"},
+		{"api_servers", func(s *tenant.Spec) { s.APIServers = []string{} }, "kubectl --namespace default get service/kubernetes endpointslice/kubernetes"},
 		{"api_servers", func(s *tenant.Spec) { s.APIServers = nil }, "must never reach"},
 		{"api_servers[1]", func(s *tenant.Spec) { s.APIServers[1] = "api.example.com" }, "no range of addresses"},
 		{"cluster_cidrs[0]", func(s *tenant.Spec) { s.ClusterCIDRs = []string{"10.0.0.0/40"} }, "no range of addresses"},
@@ -62,6 +69,7 @@ func TestWhatIsWrongWithASpec(t *testing.T) {
 		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "::ffff:192.0.2.0/120" }, "use the form of IPv4"},
 		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "169.254.169.254/32" }, "169.254.0.0/16, which no session may reach"},
 		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "fd00:ec2::254" }, "which no session may reach"},
+		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "168.63.129.16" }, "168.63.129.16/32, which no session may reach"},
 		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "10.96.0.1" }, "which no session may reach"},
 		{"egress[2]", func(s *tenant.Spec) { s.EgressCIDRs[2] = "10.1.0.0/16" }, "10.0.0.0/8, which no session may reach"},
 	} {
@@ -116,12 +124,7 @@ func TestNoSessionReachesWhatItMustNot(t *testing.T) {
 			refused++
 			return
 		}
-		var rules []networkingv1.NetworkPolicyEgressRule
-		for _, o := range objects {
-			if p, ok := o.(*networkingv1.NetworkPolicy); ok && p.Name == "allow-egress" {
-				rules = p.Spec.Egress
-			}
-		}
+		rules := egressOf(objects)
 		for _, at := range addresses {
 			in := func(ranges []netip.Prefix) bool {
 				return slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(at) })
@@ -140,8 +143,48 @@ func TestNoSessionReachesWhatItMustNot(t *testing.T) {
 	}
 }
 
+// TestNoSessionReachesAMetadataAddress: those that clouds document are cut out of the widest ranges, and refused by themselves.
+func TestNoSessionReachesAMetadataAddress(t *testing.T) {
+	s := spec()
+	s.EgressCIDRs, s.ClusterCIDRs = []string{"0.0.0.0/0", "::/0"}, nil
+	objects, err := tenant.Objects(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := egressOf(objects)
+	for _, known := range []string{
+		"169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.42.42", "169.254.0.23", "168.63.129.16", "100.100.100.200", "192.0.0.192",
+		"fe80::a9fe:a9fe", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1", "fd00:100::100:200",
+	} {
+		at := netip.MustParseAddr(known)
+		if reaches(t, rules, at) {
+			t.Errorf("%s is reached", known)
+		}
+		for _, near := range []netip.Addr{at.Prev(), at.Next()} {
+			if !at.IsLinkLocalUnicast() && !reaches(t, rules, near) {
+				t.Errorf("%s is not reached: more is cut out than %s", near, known)
+			}
+		}
+		alone := s
+		alone.EgressCIDRs = []string{known}
+		if err := alone.Validate(); api.FieldOf(err) != "egress[0]" {
+			t.Errorf("egress to %s: %v", known, err)
+		}
+	}
+}
+
+// egressOf are the rules of the policy of egress.
+func egressOf(objects []runtime.Object) []networkingv1.NetworkPolicyEgressRule {
+	for _, o := range objects {
+		if p, ok := o.(*networkingv1.NetworkPolicy); ok && p.Name == "allow-egress" {
+			return p.Spec.Egress
+		}
+	}
+	return nil
+}
+
 // reaches judges by the rules, which must be what an API server takes.
-func reaches(t *rapid.T, rules []networkingv1.NetworkPolicyEgressRule, at netip.Addr) bool {
+func reaches(t rapid.TB, rules []networkingv1.NetworkPolicyEgressRule, at netip.Addr) bool {
 	for _, r := range rules {
 		b := r.To[0].IPBlock
 		cidr := netip.MustParsePrefix(b.CIDR)
