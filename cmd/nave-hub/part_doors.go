@@ -91,16 +91,24 @@ func (p *program) serverTLS() (*tls.Config, []byte, error) {
 		host, _, _ := net.SplitHostPort(p.doors.http.Addr().String())
 		return p.dir.ServerTLS(time.Now(), append([]string{host}, p.cfg.API.Hosts...)...)
 	}
-	pair, err := loadPair("api.tls", t.CertFile, t.KeyFile)
+	pair, ca, err := t.load()
 	if err != nil {
 		return nil, nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}, ca, nil
+}
+
+// load reads the certificate that the configuration names, and returns its authority as PEM.
+func (t tlsConfig) load() (tls.Certificate, []byte, error) {
+	pair, err := loadPair("api.tls", t.CertFile, t.KeyFile)
+	if err != nil {
+		return pair, nil, err
 	}
 	root, err := authorityOf(pair, t.CertFile)
 	if err != nil {
-		return nil, nil, err
+		return pair, nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}},
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}), nil
+	return pair, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}), nil
 }
 
 // authorityOf is the last certificate of a chain, which has to be the authority: join tokens pin it, and a spoke that
