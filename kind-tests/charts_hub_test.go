@@ -243,7 +243,7 @@ func TestAHubOnANodeIsReachedFromOutside(t *testing.T) {
 	if err := os.WriteFile(rendered, []byte(h.make("template", "--set", "config.overlay.listen=192.0.2.10")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := h.kubectl("apply", "--server-side", "--force-conflicts", "-n", h.namespace, "-f", rendered); err != nil {
+	if out, err := h.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-n", h.namespace, "-f", rendered); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	h.says(notes, "was made for "+at)

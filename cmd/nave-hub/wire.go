@@ -28,7 +28,9 @@ type program struct {
 	dir     *dev.Directory
 	doors   *doors
 	overlay overlay
-	chosen  string // the first administrator's token that the operator chose; "": none
+
+	watching *watching // nil: the API's listener has what watches the program
+	chosen   string    // the first administrator's token that the operator chose; "": none
 }
 
 // launch is the way of a start, step by step; what it began it ends in the reverse order.
@@ -57,6 +59,14 @@ func (p *program) launch(ctx context.Context) (err error) {
 	g := run.NewGroup(ctx)
 	if p.doors.profiling != nil { // from the beginning, so that the start itself can be looked at
 		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, p.doors.profiling) })
+	}
+	if p.doors.metrics != nil { // as early, so that nobody takes a hub that waits for one that is dead
+		p.watching = newWatching(p)
+		g.Go("metrics", func(context.Context) error { return serveHTTP(p.watching.server, p.doors.metrics) })
+		g.Go("stop metrics", func(ctx context.Context) error {
+			<-ctx.Done()
+			return p.watching.stop()
+		})
 	}
 	g.Go("overlay", p.overlay.Run)
 	g.Go("hub", p.serve)
