@@ -158,6 +158,7 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com"}};overlayService={"type":"LoadBalancer","nodePorts":[30410]}`, []string{"overlayService.nodePorts: has 1 ports, want three"}},
 		{"nave-hub", `config={"overlay":{"advertise":"hub.example.com"}};overlayService={"nodePorts":[30410,30411,30412]}`, []string{"overlayService.nodePorts: a service of type ClusterIP has none"}},
 		{"nave-hub", `overlayService={"type":"NodePort","nodePorts":[30410,30411,30412]}`, []string{"overlayService.nodePorts: there is no such service without config.overlay.advertise"}},
+		{"nave-hub", `probes={"liveness":{"periodSeconds":0}}`, []string{"/probes/liveness/periodSeconds", "want 1"}},
 		{"nave-hub", `replicas=2`, []string{"'replicas' not allowed"}},
 		{"nave-hub", `service={"type":"NodePort","nodePort":29999}`, []string{"/service/nodePort", "30,000"}},
 		{"nave-hub", `service={"type":"NodePort","grpcNodePort":32768}`, []string{"/service/grpcNodePort", "32,767"}},
