@@ -108,12 +108,31 @@ func (h *hubRelease) administers(dir, token string) (string, error) {
 	return "", nil
 }
 
-// TestTheHubsChartRunsAHub installs the chart with the embedded parts, does what its notes say, upgrades it and uninstalls it.
+// waits looks at a hub whose etcd is not there: it says so, and is neither ready nor taken for dead.
+func (h *hubRelease) waits(notes string) {
+	h.t.Helper()
+	h.says(notes, `"a part of the hub does not answer yet","part":"etcd"`)
+	await(h.ctx, h.t, "the hub that waits has begun", func() bool {
+		pod, err := h.pod()
+		if err != nil || len(pod.Status.ContainerStatuses) != 1 {
+			return false
+		}
+		s := pod.Status.ContainerStatuses[0]
+		if s.Ready || s.RestartCount > 0 {
+			h.t.Fatalf("the hub that waits for its etcd is %+v", s)
+		}
+		return s.Started != nil && *s.Started
+	})
+}
+
+// TestTheHubsChartRunsAHub installs the chart for an etcd that is not there, then with the embedded parts, does what its notes say, upgrades it and
+// uninstalls it.
 func TestTheHubsChartRunsAHub(t *testing.T) {
 	ctx := limited(t)
 	c := clusterForHub(ctx, t)
 	h := releaseHub(ctx, t, c, true)
-	notes := h.make(install)
+	h.waits(h.make(install, "--set-json", `config.etcd.endpoints=["http://192.0.2.1:2379"]`))
+	notes := h.make(upgrade)
 	dir := h.follow(notes, "none") // the notes wait until the hub is ready
 	for _, name := range []string{"admin-token", "ca.pem"} {
 		if got := content(t, dir, name); got != h.kept(name) || len(got) < 40 {
