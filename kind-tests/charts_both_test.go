@@ -6,10 +6,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -21,25 +19,19 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/nave-dev/nave/internal/charts"
 	"github.com/nave-dev/nave/internal/federation"
-	"github.com/nave-dev/nave/internal/images"
-	"github.com/nave-dev/nave/internal/realpart"
 	"github.com/nave-dev/nave/internal/testcluster"
 )
 
-const (
-	namespaceOfHub = "nave-hub"
-	nameOfHub      = "hub.c1.test" // no DNS knows it
-)
+const nameOfHub = "hub.c1.test" // no DNS knows it
 
 // charted is a federation of two clusters of which everything was installed by the charts: the hub in the first, a spoke in the second.
 type charted struct {
 	*federated
-	test       *testing.T
-	helm       charts.Helm
-	hub, spoke *testcluster.Cluster
-	volume     string // folder of the hub's volume
+	hub       *hubRelease
+	spoke     *testcluster.Cluster
+	installed *release // of the spoke
+	joinToken string   // its
 }
 
 // TestAFederationOfChartsAlone installs the hub's chart in one cluster and the spoke's in another, upgrades both in the middle of turns, and uninstalls
@@ -58,7 +50,7 @@ func TestAFederationOfChartsAlone(t *testing.T) {
 	w.upgradesItsSpoke()
 
 	everything := w.objects(w.spoke, "nave-spoke")
-	w.run(w.spoke, namespaceOfSpoke, "uninstall", "nave-spoke", "--wait")
+	w.installed.run("uninstall", "nave-spoke", "--wait")
 	w.leaves(w.spoke, "nave-spoke", everything, func(object string) bool {
 		return object == "persistentvolumeclaims nave-system/data-nave-spoke-0" || object == "namespaces /nave-default" ||
 			strings.Contains(object, " nave-default/") && !strings.HasPrefix(object, "role")
@@ -67,14 +59,14 @@ func TestAFederationOfChartsAlone(t *testing.T) {
 		_, err := w.Nave(w.ctx, args...)
 		w.must(err)
 	}
-	w.removeAsTold(w.spoke, spokeNotes, 2)
+	w.installed.removeAsTold(spokeNotes, 2)
 	w.leaves(w.spoke, "nave-spoke", everything, func(string) bool { return false })
 
-	everything = w.objects(w.hub, "nave-hub")
-	w.run(w.hub, namespaceOfHub, "uninstall", "nave-hub", "--wait")
-	w.leaves(w.hub, "nave-hub", everything, func(object string) bool { return object == "persistentvolumeclaims nave-hub/data-nave-hub-0" })
-	w.removeAsTold(w.hub, hubNotes, 1)
-	w.leaves(w.hub, "nave-hub", everything, func(string) bool { return false })
+	everything = w.objects(w.hub.cluster, "nave-hub")
+	w.hub.run("uninstall", "nave-hub", "--wait")
+	w.leaves(w.hub.cluster, "nave-hub", everything, func(object string) bool { return object == "persistentvolumeclaims nave-hub/data-nave-hub-0" })
+	w.hub.removeAsTold(hubNotes, 1)
+	w.leaves(w.hub.cluster, "nave-hub", everything, func(string) bool { return false })
 }
 
 // chartFederation starts two clusters that have namespaces, volumes and images, and nothing of Nave.
@@ -89,100 +81,39 @@ func chartFederation(ctx context.Context, t *testing.T) *charted {
 		t.Fatal(err)
 	}
 	volumes := t.TempDir() // goes after the clusters
-	w := &charted{test: t, helm: charts.Helm{Path: realpart.Path(t, realpart.Helm), Home: t.TempDir()}, volume: filepath.Join(volumes, "hub"),
-		federated: &federated{Federation: f, t: t, ctx: ctx, bed: start(ctx, t, 2), spokes: map[string]*federation.Process{}, volumes: volumes}}
+	w := &charted{federated: &federated{Federation: f, t: t, ctx: ctx, bed: start(ctx, t, 2), spokes: map[string]*federation.Process{}, volumes: volumes}}
 	t.Cleanup(w.end)
-	w.hub, w.spoke = w.bed.Clusters[0], w.bed.Clusters[1]
 	w.load()
-	w.loadHub()
-	_, err = w.hub.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOfHub,
-		Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}, metav1.CreateOptions{})
-	w.must(err)
-	w.must(os.Mkdir(w.volume, 0o700))
-	w.must(os.Chown(w.volume, images.User, images.User)) // the kubelet does not change who owns such a folder
-	offerVolume(ctx, t, w.hub, w.volume)
+	hub := w.bed.Clusters[0]
+	at := addressOf(ctx, t, hub) // the test and the other cluster reach it
+	w.hub = releaseHub(ctx, t, hub, true, "--set", "config.overlay.advertise="+nameOfHub, "--set", "config.overlay.port=30410", "--set", "overlayService.type=NodePort",
+		"--set", "service.type=NodePort", "--set-json", `config.api.hosts=["`+at+`"]`)
+	w.spoke = w.bed.Clusters[1]
+	w.installed = spokeRelease(ctx, t, w.spoke, "--set-json", `hostAliases=[{"ip":"`+at+`","hostnames":["`+nameOfHub+`"]}]`)
 	w.namespace(w.spoke)
 	w.volumeOf(w.spoke)
 	return w
 }
 
-// loadHub makes the hub's image and gives it to its node.
-func (w *charted) loadHub() {
-	w.t.Helper()
-	i, err := images.Named("nave-hub")
-	w.must(err)
-	scratch, stamp := w.t.TempDir(), ofTests(w.t)
-	packed, err := i.Pack(runtime.GOARCH, map[string]string{"nave-hub": w.Bin("nave-hub"), "nave-overlay": w.Bin("nave-overlay")}, stamp, scratch)
-	w.must(err)
-	file := filepath.Join(scratch, "nave-hub.tar")
-	w.must(packed.WriteArchive(file, stamp, scratch))
-	w.must(w.hub.LoadImage(w.ctx, file))
-}
-
-// run runs helm in a cluster, and returns what it says.
-func (w *charted) run(c *testcluster.Cluster, namespace string, args ...string) string {
-	w.t.Helper()
-	out, err := w.helm.Run(w.ctx, append(args, "--namespace", namespace, "--kubeconfig", c.Kubeconfig)...)
-	w.must(err)
-	return string(out)
-}
-
-// release are the arguments of an installation or an upgrade.
-func (w *charted) release(how, chart string, more ...string) []string {
-	return append([]string{how, chart, filepath.Join(repository, "charts", chart), "--set", "image.registry=" + testcluster.Registry, "--set", "image.repository=nave/" + chart,
-		"--set", "image.tag=" + ofTests(w.t).Tag()}, more...)
-}
-
-func (w *charted) upgradeHub(how string, more ...string) string {
-	w.t.Helper()
-	return w.run(w.hub, namespaceOfHub, w.release(how, "nave-hub", append([]string{"--set", "config.overlay.advertise=" + nameOfHub, "--set", "config.overlay.port=30410",
-		"--set", "overlayService.type=NodePort", "--set", "service.type=NodePort", "--set-json", `config.api.hosts=["` + w.node() + `"]`}, more...)...)...)
-}
-
-func (w *charted) upgradeSpoke(how string, more ...string) string {
-	w.t.Helper()
-	stamp := ofTests(w.t)
-	return w.run(w.spoke, namespaceOfSpoke, w.release(how, "nave-spoke", append([]string{"--set-json", `hostAliases=[{"ip":"` + w.node() + `","hostnames":["` + nameOfHub + `"]}]`,
-		"--set", "settings.harness.image.registry=" + testcluster.Registry, "--set", "settings.harness.image.repository=nave/nave-harness", "--set", "settings.harness.image.tag=" + stamp.Tag(),
-		"--set-json", `settings.flavors={"small":{"cpu":"50m","memory":"128Mi","count":20},"medium":null,"large":null}`}, more...)...)...)
-}
-
-// node is the address of the hub's node, which the test and the other cluster reach.
-func (w *charted) node() string {
-	w.t.Helper()
-	node, err := w.hub.Client.CoreV1().Nodes().Get(w.ctx, w.hub.Node(), metav1.GetOptions{})
-	w.must(err)
-	for _, a := range node.Status.Addresses {
-		if a.Type == corev1.NodeInternalIP {
-			return a.Address
-		}
-	}
-	w.t.Fatalf("the node has no address: %v", node.Status.Addresses)
-	return ""
-}
-
-// installHub installs the hub, and makes the test its administrator. It returns the notes.
+// installHub installs the hub, and makes the test its administrator as the notes say, which also register the second cluster. It returns the notes.
 func (w *charted) installHub() string {
 	w.t.Helper()
-	notes := w.upgradeHub("install")
-	hubReady(w.ctx, w.test, w.hub, "")
-	service, err := w.hub.Client.CoreV1().Services(namespaceOfHub).Get(w.ctx, "nave-hub", metav1.GetOptions{})
+	notes := w.hub.make(install)
+	dir := w.hub.follow(notes, w.spoke.Name+" --label cloud="+w.spoke.Name)
+	token, at := filepath.Join(dir, "admin-token"), content(w.t, dir, "nave.yaml")
+	address := regexp.MustCompile(`https://\S+:[0-9]+`).FindString(at)
+	_, err := w.Nave(w.ctx, "context", "set", "charts", "--address", address, "--ca-file", filepath.Join(dir, "ca.pem"), "--token-file", token)
 	w.must(err)
-	at := fmt.Sprintf("https://%s:%d", w.node(), service.Spec.Ports[0].NodePort)
-	_, err = w.Nave(w.ctx, "context", "set", "charts", "--address", at, "--ca-file", filepath.Join(w.volume, "data", "ca.pem"), "--token-file", filepath.Join(w.volume, "data", "admin-token"))
-	w.must(err)
+	w.joinToken = content(w.t, dir, "join.token")
 	w.client, err = w.Client()
 	w.must(err)
 	return notes
 }
 
-// installSpoke registers the second cluster, and installs the spoke with its join token. It returns the notes.
+// installSpoke installs the spoke with the join token. It returns the notes.
 func (w *charted) installSpoke() string {
 	w.t.Helper()
-	w.must(w.Join(w.ctx, w.spoke.Name, "cloud="+w.spoke.Name))
-	token, err := os.ReadFile(w.Path(w.spoke.Name + ".token"))
-	w.must(err)
-	notes := w.upgradeSpoke("install", "--set", "joinToken.value="+strings.TrimSpace(string(token)))
+	notes := w.installed.make(install, "--set", "joinToken.value="+strings.TrimSpace(w.joinToken))
 	w.live(w.spoke)
 	w.spokeReady(w.spoke)
 	return notes
@@ -198,9 +129,9 @@ func (w *charted) upgradesItsHub() {
 
 	session, _ := w.signal("counter", "hub", "count")
 	w.said(session, "line 1")
-	was, hub := w.onlyPod(w.spoke, session), hubReady(w.ctx, w.test, w.hub, "")
-	w.upgradeHub("upgrade", "--set", "config.lease=5s")
-	again := hubReady(w.ctx, w.test, w.hub, string(hub.UID))
+	was, hub := w.onlyPod(w.spoke, session), w.hub.ready(nil)
+	w.hub.make(upgrade, "--set", "config.lease=5s")
+	again := w.hub.ready(hub)
 	w.live(w.spoke)
 	if is := w.pods(w.spoke, session); len(is) > 0 && is[0].UID != was.UID { // it may have ended
 		w.t.Errorf("the session has the pod %s, had %s", is[0].UID, was.UID)
@@ -242,7 +173,7 @@ func (w *charted) upgradesItsSpoke() {
 	session, _ := w.signal("counter", "spoke", "count")
 	w.said(session, "line 1")
 	was, spoke := w.onlyPod(w.spoke, session), w.spokeReady(w.spoke)
-	w.upgradeSpoke("upgrade", "--set", "settings.startLimit=7m") // without the join token, which is needed once
+	w.installed.make(upgrade, "--set", "settings.startLimit=7m") // without the join token, which is needed once
 	w.await("the spoke is another pod", func() (bool, error) { return w.spokeReady(w.spoke).UID != spoke.UID, nil })
 	if is := w.onlyPod(w.spoke, session); is.UID != was.UID {
 		w.t.Errorf("the session's pod was %s before the upgrade, and is %s", was.UID, is.UID)
@@ -292,20 +223,4 @@ func (w *charted) leaves(c *testcluster.Cluster, release string, of []string, ke
 		is := w.objects(c, release)
 		return slices.Equal(want, is), fmt.Errorf("(-want +got):\n%s", cmp.Diff(want, is))
 	})
-}
-
-// removal are the commands by which the notes remove what is kept.
-var removal = regexp.MustCompile(`(?m)^  kubectl ((?:-n \S+ )?delete (?:persistentvolumeclaim|namespace) \S+)$`)
-
-// removeAsTold does what notes say for what is kept.
-func (w *charted) removeAsTold(c *testcluster.Cluster, notes string, commands int) {
-	w.t.Helper()
-	found := removal.FindAllStringSubmatch(notes, -1)
-	if len(found) != commands {
-		w.t.Fatalf("the notes have %d commands, want %d:\n%s", len(found), commands, notes)
-	}
-	for _, m := range found {
-		_, err := kubectl(w.ctx, w.test, c, w.helm.Home, strings.Fields(m[1]))
-		w.must(err)
-	}
 }

@@ -30,9 +30,6 @@ import (
 	"github.com/nave-dev/nave/internal/testcluster"
 )
 
-// repository is where the charts are.
-const repository = ".."
-
 // chartServer is an API server with what the tests of charts add to one.
 type chartServer struct {
 	*testcluster.Cluster

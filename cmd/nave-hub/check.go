@@ -69,14 +69,13 @@ func (c *config) checkFiles() error {
 			return err
 		}
 	}
-	if t := c.API.TLS; t.CertFile != "" {
-		pair, err := loadPair("api.tls", t.CertFile, t.KeyFile)
-		if err != nil {
+	if c.API.TLS.CertFile != "" {
+		if _, _, err := c.API.TLS.load(); err != nil {
 			return err
 		}
-		if _, err := authorityOf(pair, t.CertFile); err != nil {
-			return err
-		}
+	}
+	if _, err := c.API.chosenToken(); err != nil {
+		return err
 	}
 	if c.Overlay.Controller != "" {
 		return nil

@@ -42,6 +42,8 @@ type apiConfig struct {
 	GRPCListen string    `yaml:"grpc_listen"`
 	Hosts      []string  `yaml:"hosts"`
 	TLS        tlsConfig `yaml:"tls"`
+
+	AdminTokenFile string `yaml:"admin_token_file"`
 }
 
 // tlsConfig is a certificate that the hub presents.

@@ -20,7 +20,7 @@ func main() {
 		Use: "nave-hub", Short: "The hub of a federation of AI agents",
 		SilenceUsage: true, SilenceErrors: true, Version: version.Version,
 	}
-	root.AddCommand(devCommand(), serveCommand(), checkConfigCommand(), overlayCommand())
+	root.AddCommand(devCommand(), serveCommand(), checkConfigCommand(), overlayCommand(), adminTokenCommand(), caCommand(), newTokenCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

@@ -91,16 +91,24 @@ func (p *program) serverTLS() (*tls.Config, []byte, error) {
 		host, _, _ := net.SplitHostPort(p.doors.http.Addr().String())
 		return p.dir.ServerTLS(time.Now(), append([]string{host}, p.cfg.API.Hosts...)...)
 	}
-	pair, err := loadPair("api.tls", t.CertFile, t.KeyFile)
+	pair, ca, err := t.load()
 	if err != nil {
 		return nil, nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}}, ca, nil
+}
+
+// load reads the certificate that the configuration names, and returns its authority as PEM.
+func (t tlsConfig) load() (tls.Certificate, []byte, error) {
+	pair, err := loadPair("api.tls", t.CertFile, t.KeyFile)
+	if err != nil {
+		return pair, nil, err
 	}
 	root, err := authorityOf(pair, t.CertFile)
 	if err != nil {
-		return nil, nil, err
+		return pair, nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}},
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}), nil
+	return pair, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw}), nil
 }
 
 // authorityOf is the last certificate of a chain, which has to be the authority: join tokens pin it, and a spoke that
@@ -152,14 +160,13 @@ func (p *program) open(ctx context.Context, brain *hub.Hub, server *rpc.Server, 
 		return err
 	}
 	handler, watching := p.handlers(server.Handler())
-	web := []*http.Server{p.httpServer(handler)}
+	web := p.httpServer(handler)
 	grpcServer := server.GRPC(grpc.Creds(credentials.NewTLS(tlsConfig)))
 	g := run.NewGroup(ctx)
 	g.Go("links", func(ctx context.Context) error { return links.Serve(ctx, lis) })
-	g.Go("http", func(context.Context) error { return serveHTTP(web[0], tls.NewListener(p.doors.http, tlsConfig)) })
-	if p.doors.metrics != nil {
-		web = append(web, p.httpServer(watching))
-		g.Go("metrics", func(context.Context) error { return serveHTTP(web[1], p.doors.metrics) })
+	g.Go("http", func(context.Context) error { return serveHTTP(web, tls.NewListener(p.doors.http, tlsConfig)) })
+	if p.watching != nil {
+		p.watching.then.Store(&watching)
 	}
 	g.Go("grpc", func(context.Context) error { return grpcServer.Serve(p.doors.grpc) })
 	g.Go("stop", func(ctx context.Context) error {
@@ -168,9 +175,9 @@ func (p *program) open(ctx context.Context, brain *hub.Hub, server *rpc.Server, 
 		within, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		grpcServer.Stop()
-		var err error
-		for _, s := range web {
-			err = errors.Join(err, s.Shutdown(within))
+		err := web.Shutdown(within)
+		if p.watching != nil { // what it tells of the storage needs the storage
+			err = errors.Join(err, p.watching.stop())
 		}
 		return err
 	})

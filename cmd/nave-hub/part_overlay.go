@@ -95,11 +95,13 @@ func openNetwork(ctx context.Context, p *program) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := login(ctx, ep, p.log)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.EnsureNetwork(ctx); err != nil {
+	var m *ziti.Manager
+	if err := reach(ctx, p.log, "overlay", func(ctx context.Context) (err error) {
+		if m, err = login(ctx, ep, p.log); err != nil {
+			return err
+		}
+		return m.EnsureNetwork(ctx)
+	}); err != nil {
 		return nil, err
 	}
 	identity, err := p.dir.Identity()

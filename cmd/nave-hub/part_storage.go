@@ -82,16 +82,20 @@ func (s *storage) openStore(ctx context.Context, c config, log *slog.Logger) (er
 		s.closer(etcd.Close)
 		s.failed, s.sizes, cfg.Client = etcd.Failed(), etcd.Sizes, etcd.Client()
 		cfg.MaxOps, cfg.MaxBytes = embedded.MaxTxnOps, embedded.MaxRequestBytes
-	} else {
-		client, err := c.Etcd.dial(ctx, log)
-		if err != nil {
+		s.store, err = store.Open(ctx, cfg)
+		return err
+	}
+	cfg.MaxOps, cfg.MaxBytes = c.Etcd.MaxOps, c.Etcd.MaxBytes
+	return reach(ctx, log, "etcd", func(ctx context.Context) (err error) {
+		if cfg.Client, err = c.Etcd.dial(ctx, log); err != nil {
 			return err
 		}
-		s.closer(func() { client.Close() })
-		cfg.Client, cfg.MaxOps, cfg.MaxBytes = client, c.Etcd.MaxOps, c.Etcd.MaxBytes
-	}
-	s.store, err = store.Open(ctx, cfg)
-	return err
+		if s.store, err = store.Open(ctx, cfg); err != nil {
+			return errors.Join(err, cfg.Client.Close())
+		}
+		s.closer(func() { cfg.Client.Close() })
+		return nil
+	})
 }
 
 // register adds the metrics of the embedded etcd. One that others run has its own.
@@ -119,7 +123,7 @@ func archiveConfigOf(c config) (archive.Config, error) {
 	return archive.Config{PostgreSQL: dsn, Readers: c.Archive.Readers}, err
 }
 
-func (s *storage) openArchive(ctx context.Context, c config, _ *slog.Logger) error {
+func (s *storage) openArchive(ctx context.Context, c config, log *slog.Logger) error {
 	cfg, err := archiveConfigOf(c)
 	if err != nil {
 		return err
@@ -129,8 +133,17 @@ func (s *storage) openArchive(ctx context.Context, c config, _ *slog.Logger) err
 			return fmt.Errorf("make archive directory: %w", err)
 		}
 	}
-	if s.archive, err = archive.Open(ctx, cfg); err != nil {
+	open := func(ctx context.Context) (err error) {
+		s.archive, err = archive.Open(ctx, cfg)
 		return inSection("archive", err)
+	}
+	if cfg.File == "" {
+		err = reach(ctx, log, "archive", open)
+	} else {
+		err = open(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	s.closer(func() { s.archive.Close() })
 	return nil

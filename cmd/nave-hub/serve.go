@@ -6,37 +6,22 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/nave-dev/nave/api"
 )
 
 func serveCommand() *cobra.Command {
-	var file string
-	c := &cobra.Command{
-		Use:   "serve --config FILE",
+	return configured(&cobra.Command{
+		Use:   "serve",
 		Short: "Run a hub by its configuration",
 		Long: `Run a hub by a configuration file. Each part is embedded unless the file names its address, so that the same program
 and file serve a single machine and a production: etcd, PostgreSQL, an OpenZiti network. docs/configuration.md explains
 every field; "nave-hub check-config FILE" checks a file before it is used.
 
-The first start writes the token of the first administrator to admin-token in the data directory.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if file == "" {
-				return api.Invalid("--config", "is missing: name the configuration file")
-			}
-			return runServe(c.Context(), file, c.ErrOrStderr())
-		},
-	}
-	c.Flags().StringVar(&file, "config", "", "the configuration file")
-	return c
+The first start makes the token of the first administrator, unless api.admin_token_file names one: "nave-hub admin-token"
+prints it, beside the hub that runs, and "nave-hub ca" by which authority the API is believed.`,
+	}, func(c *cobra.Command, cfg config) error { return runServe(c.Context(), cfg, c.ErrOrStderr()) })
 }
 
-func runServe(ctx context.Context, file string, out io.Writer) error {
-	cfg, err := readConfig(file)
-	if err != nil {
-		return err
-	}
+func runServe(ctx context.Context, cfg config, out io.Writer) error {
 	log, err := logger(out, cfg)
 	if err != nil {
 		return err

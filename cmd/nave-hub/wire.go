@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -30,10 +28,16 @@ type program struct {
 	dir     *dev.Directory
 	doors   *doors
 	overlay overlay
+
+	watching *watching // nil: the API's listener has what watches the program
+	chosen   string    // the first administrator's token that the operator chose; "": none
 }
 
 // launch is the way of a start, step by step; what it began it ends in the reverse order.
 func (p *program) launch(ctx context.Context) (err error) {
+	if p.chosen, err = p.cfg.API.chosenToken(); err != nil {
+		return err
+	}
 	if p.dir, err = dev.Open(p.cfg.DataDir); err != nil {
 		return err
 	}
@@ -55,6 +59,14 @@ func (p *program) launch(ctx context.Context) (err error) {
 	g := run.NewGroup(ctx)
 	if p.doors.profiling != nil { // from the beginning, so that the start itself can be looked at
 		g.Go("profiling", func(ctx context.Context) error { return profiling.Serve(ctx, p.doors.profiling) })
+	}
+	if p.doors.metrics != nil { // as early, so that nobody takes a hub that waits for one that is dead
+		p.watching = newWatching(p)
+		g.Go("metrics", func(context.Context) error { return serveHTTP(p.watching.server, p.doors.metrics) })
+		g.Go("stop metrics", func(ctx context.Context) error {
+			<-ctx.Done()
+			return p.watching.stop()
+		})
 	}
 	g.Go("overlay", p.overlay.Run)
 	g.Go("hub", p.serve)
@@ -102,7 +114,7 @@ func (p *program) think(ctx context.Context, reached <-chan *network) error {
 	if err != nil {
 		return err
 	}
-	token, err := p.admin(ctx, s)
+	token, err := p.admin(ctx, s.store)
 	if err != nil {
 		return err
 	}
@@ -165,19 +177,6 @@ func (p *program) newServer(s *storage, b *brain, nw *network) (*rpc.Server, err
 	return rpc.New(rpc.Config{Catalog: b.catalog, Fleet: fleet, Sessions: b.hub, Intents: b.hub, Approvals: b.hub, History: s.archive, Payloads: s.objects, Auth: auth, Facts: p.facts(s, b, nw),
 		Limits:  rpc.Limits{Deadline: l.Deadline, Rate: float64(l.Requests), Burst: l.Burst, Streams: l.Streams, PublicRate: float64(l.PublicRequests), PublicBurst: l.PublicBurst},
 		Version: version.Version, Log: p.log, Metrics: b.metrics, Ready: func() map[string]error { return map[string]error{"shards": b.hub.Ready()} }})
-}
-
-// admin makes sure that the first administrator's token is known to the store.
-func (p *program) admin(ctx context.Context, s *storage) (string, error) {
-	token, err := p.dir.AdminToken()
-	if err != nil {
-		return "", err
-	}
-	err = s.store.PutCredential(ctx, sha256.Sum256([]byte(token)), hub.Credential{Org: api.DefaultOrg, Subject: "admin", Role: hub.RoleAdmin})
-	if err != nil {
-		return "", fmt.Errorf("keep the administrator's token: %w", err)
-	}
-	return token, nil
 }
 
 // newID makes an id of this moment.

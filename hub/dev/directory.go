@@ -116,20 +116,21 @@ func (d *Directory) Join(name ...string) string {
 	return filepath.Join(append([]string{d.Path}, name...)...)
 }
 
-// AdminToken returns the bearer token of the first administrator, which the first call makes.
+// AdminToken returns the bearer token of the first administrator, which the first call makes unless one was saved.
 func (d *Directory) AdminToken() (string, error) {
-	b, err := os.ReadFile(d.Join("admin-token"))
-	if err == nil {
-		return strings.TrimSpace(string(b)), nil
-	}
+	token, err := Kept(d.Path).AdminToken()
 	if !errors.Is(err, fs.ErrNotExist) {
+		return token, err
+	}
+	if token, _, err = hub.NewToken(rand.Reader); err != nil {
 		return "", err
 	}
-	token, _, err := hub.NewToken(rand.Reader)
-	if err != nil {
-		return "", err
-	}
-	return token, d.write("admin-token", []byte(token+"\n"))
+	return token, d.SaveAdminToken(token)
+}
+
+// SaveAdminToken makes a token that of the first administrator.
+func (d *Directory) SaveAdminToken(token string) error {
+	return d.write("admin-token", []byte(token+"\n"))
 }
 
 // Ports are the addresses that the API listens on: host:port.
@@ -139,20 +140,7 @@ type Ports struct {
 }
 
 // Ports returns what was chosen at the first start, or the zero value.
-func (d *Directory) Ports() (Ports, error) {
-	var p Ports
-	b, err := os.ReadFile(d.Join("ports.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
-	}
-	if err != nil {
-		return p, err
-	}
-	if err := json.Unmarshal(b, &p); err != nil {
-		return p, fmt.Errorf("%s: %w", d.Join("ports.json"), err)
-	}
-	return p, nil
-}
+func (d *Directory) Ports() (Ports, error) { return Kept(d.Path).Ports() }
 
 // SavePorts keeps the chosen addresses.
 func (d *Directory) SavePorts(p Ports) error { return d.writeJSON("ports.json", p) }

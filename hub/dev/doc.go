@@ -3,7 +3,7 @@
 //
 // The way of a start: [Open] makes or recognizes the directory and takes its lock; [Directory.Ports] returns the ports that
 // were chosen once; [Directory.ServerTLS] issues a certificate of the local authority; [Directory.AdminToken] returns the
-// bearer token of the first administrator.
+// bearer token of the first administrator. Beside a hub that runs, [Kept] reads the same files.
 //
 // Files, all readable by their owner only:
 //
@@ -19,7 +19,8 @@
 //
 //  1. A directory belongs to one hub process at a time: whoever holds its lock has proved that its predecessor is dead.
 //  2. A directory that is not empty and not Nave's is refused and not touched, and so is one of a newer format.
-//  3. What was chosen at the first start stays.
+//  3. What was chosen at the first start stays, but for the administrator's token where the operator chooses another.
+//  4. Who does not hold the lock writes nothing.
 //
 // The package must not import storage or overlay. It has no goroutines.
 package dev

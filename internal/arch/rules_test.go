@@ -157,7 +157,6 @@ var planted = map[string][]plant{
 		{name: "by something else", files: src("cmd/nave-spoke/main.go", ``), links: map[string][]string{"cmd/nave-spoke": {"k8s.io/client-go/kubernetes/scheme"}}, want: []string{"cmd/nave-spoke: links k8s.io/client-go/kubernetes/scheme"}},
 		{name: "its own client", files: src("spoke/kube/core.go", `import ("k8s.io/client-go/rest"; "k8s.io/client-go/tools/cache")`), links: map[string][]string{"cmd/nave-spoke": {"k8s.io/client-go/rest"}}},
 		{name: "tests on clusters", files: merge(src("kind-tests/a_test.go", `import "k8s.io/client-go/kubernetes"`), src("internal/testcluster/a.go", `import "k8s.io/client-go/kubernetes"`))},
-		{name: "an exemption that nothing needs", files: src("spoke/kube/tenant/keeper.go", ``), want: []string{"spoke/kube/tenant: imports no heavy client"}}, // TO BE DELETED with the exemption
 	},
 }
 

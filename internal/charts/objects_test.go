@@ -165,6 +165,7 @@ func TestOtherSettingsRestartTheSpokeAlone(t *testing.T) {
 		{"nave-spoke", "sessions.quota.pods=7", []string{"ResourceQuota nave-default/nave-session"}},
 		{"nave-hub", "config.lease=5s", []string{"ConfigMap nave-hub/nave-hub", "StatefulSet nave-hub/nave-hub"}},
 		{"nave-hub", "service.type=NodePort", []string{"Service nave-hub/nave-hub"}},
+		{"nave-hub", "secrets.adminToken.existingSecret=another", []string{"ConfigMap nave-hub/nave-hub", "StatefulSet nave-hub/nave-hub"}},
 	} {
 		of := named(t, c.chart, "defaults")
 		before := map[string]*unstructured.Unstructured{}

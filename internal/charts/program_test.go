@@ -61,10 +61,12 @@ func mounted(t *testing.T, dir string, pod corev1.PodSpec) {
 			}
 			for _, item := range s.Secret.Items {
 				content := []byte("password\n")
-				switch filepath.Ext(item.Path) {
-				case ".crt", ".pem":
+				switch {
+				case filepath.Base(filepath.Dir(item.Path)) == "admin-token":
+					content = []byte("nave_" + strings.Repeat("A", 43))
+				case filepath.Ext(item.Path) == ".crt" || filepath.Ext(item.Path) == ".pem":
 					content = certificate
-				case ".key":
+				case filepath.Ext(item.Path) == ".key":
 					content = key
 				}
 				file := filepath.Join(dir, "etc", item.Path)

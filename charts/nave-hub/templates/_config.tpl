@@ -23,6 +23,9 @@ YAML.
 {{- with $s.apiTLS }}{{ if .existingSecret }}
 {{- $mounts = append $mounts (dict "value" "apiTLS" "secret" .existingSecret "folder" "api-tls" "fields" (dict "api.tls.cert_file" .cert "api.tls.key_file" .key)) }}
 {{- end }}{{ end -}}
+{{- with $s.adminToken }}{{ if .existingSecret }}
+{{- $mounts = append $mounts (dict "value" "adminToken" "secret" .existingSecret "folder" "admin-token" "fields" (dict "api.admin_token_file" .key)) }}
+{{- end }}{{ end -}}
 {{- $mounts | toYaml -}}
 {{- end -}}
 
@@ -83,4 +86,62 @@ YAML.
 {{- fail "config.api.hosts: is for certificates of the hub's own authority, and secrets.apiTLS or config.api.tls names one: leave one of them out" -}}
 {{- end -}}
 {{- include "nave-hub.checkOverlay" . -}}
+{{- include "nave-hub.checkService" . -}}
+{{- end -}}
+
+{{/* What a schema cannot say of the API's service. */}}
+{{- define "nave-hub.checkService" -}}
+{{- $service := .Values.service -}}
+{{- range list "nodePort" "grpcNodePort" -}}
+{{- if and (get $service .) (eq $service.type "ClusterIP") -}}
+{{- fail (printf "service.%s: a service of type ClusterIP has none: leave it out, or set service.type" .) -}}
+{{- end -}}
+{{- end -}}
+{{- $taken := dict -}}
+{{- if include "nave-hub.overlayService" . -}}
+{{- range include "nave-hub.overlayPorts" . | fromYamlArray -}}
+{{- with .node }}{{ $_ := set $taken (int . | toString) "the overlay's service" }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- range $field := list "nodePort" "grpcNodePort" -}}
+{{- $port := get $service $field | int | toString -}}
+{{- if ne $port "0" -}}
+{{- with get $taken $port -}}
+{{- fail (printf "service.%s: %s is a port of %s: choose another" $field $port .) -}}
+{{- end -}}
+{{- $_ := set $taken $port (printf "service.%s" $field) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What an upgrade cannot change, compared with the release that runs. A hub that is ready runs by the configuration that is there; where none is ready
+nothing is known, and the hub itself says it. Without a cluster, as with helm template, nothing is there.
+*/}}
+{{- define "nave-hub.checkUpgrade" -}}
+{{- $name := include "nave-hub.fullname" . -}}
+{{- $map := lookup "v1" "ConfigMap" .Release.Namespace $name -}}
+{{- $set := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- $status := get $set "status" | default dict -}}
+{{- $same := and $map $set (eq (dig "metadata" "generation" 0 $set | int) (get $status "observedGeneration" | int)) (eq (get $status "currentRevision") (get $status "updateRevision")) -}}
+{{- if and $same (ge (get $status "readyReplicas" | int) 1) -}}
+{{- $was := get $map.data "hub.yaml" | fromYaml -}}
+{{- $is := include "nave-hub.config" . | fromYaml -}}
+{{- $keep := printf "keep it, or begin with another release, or with an empty claim in the place of data-%s-0" $name -}}
+{{- if ne $was.data_dir $is.data_dir -}}
+{{- fail (printf "config.data_dir: is %s, and what the hub knows is in %s: %s" $is.data_dir $was.data_dir $keep) -}}
+{{- end -}}
+{{- $before := $was.overlay | default dict -}}
+{{- $after := $is.overlay | default dict -}}
+{{- if not (or $before.controller $after.controller) -}}
+{{- $made := $before.advertise | default $before.listen | default "127.0.0.1" -}}
+{{- $told := $after.advertise | default $after.listen | default "127.0.0.1" -}}
+{{- if ne $made $told -}}
+{{- fail (printf "config.overlay.advertise: leads spokes to %s, and the overlay was made for %s, which certificates and identities name: %s" $told $made $keep) -}}
+{{- end -}}
+{{- if and $before.port $after.port (ne (int $before.port) (int $after.port)) -}}
+{{- fail (printf "config.overlay.port: is %d, and the overlay was made for %d, which certificates and identities name: %s" (int $after.port) (int $before.port) $keep) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

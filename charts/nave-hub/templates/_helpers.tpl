@@ -18,6 +18,12 @@ app.kubernetes.io/name: nave-hub
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The one pod that is the hub: whoever scales the set by hand makes others, with claims of their own, that must not answer for it. */}}
+{{- define "nave-hub.one" -}}
+{{ include "nave-hub.selector" . }}
+statefulset.kubernetes.io/pod-name: {{ include "nave-hub.fullname" . }}-0
+{{- end -}}
+
 {{- define "nave-hub.labels" -}}
 {{ include "nave-hub.selector" . }}
 app.kubernetes.io/version: {{ regexReplaceAll "[^A-Za-z0-9_.-]" .Chart.AppVersion "-" | trunc 63 | trimSuffix "-" | quote }}
@@ -43,4 +49,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* Port of an address. */}}
 {{- define "nave-hub.port" -}}
 {{- splitList ":" . | last -}}
+{{- end -}}
+
+{{/* An address as a URL has it. */}}
+{{- define "nave-hub.host" -}}
+{{- if contains ":" . }}[{{ . }}]{{ else }}{{ . }}{{ end -}}
 {{- end -}}
