@@ -17,8 +17,8 @@ const memoryWait = 3 * time.Second
 //
 // Ended are those that were terminated: nothing acts for them any more, and the archive has the end.
 //
-// Moved are those that were placed elsewhere later, and of which a checkpoint is durable that was taken in an epoch after the last
-// one of that cluster. None of them is assigned there; that an epoch was issued later means that nobody acts under those before it.
+// Moved are those that were placed elsewhere later, and of which a checkpoint is durable that was taken in the epoch that was issued
+// last. That it was issued means that nobody acts under those before it.
 func (a *Attachment) Fates(ctx context.Context, sessions []api.SessionID) (api.Fates, error) {
 	if a.ctx.Err() != nil {
 		return api.Fates{}, a.reason()
@@ -41,8 +41,8 @@ func (a *Attachment) Fates(ctx context.Context, sessions []api.SessionID) (api.F
 	return api.Fates{Ended: ended, Moved: moved}, nil
 }
 
-// movedFrom are those of the sessions, which memory has in another cluster and saved in these epochs, that were in the cluster before.
-// What memory says is older than what is read here: the archive has every decision before a checkpoint of which memory knows.
+// movedFrom are those of the sessions, which memory has in another cluster and saved in their last epochs, that were in the cluster
+// before. What memory says is older than what is read here: the archive has every decision before a checkpoint of which memory knows.
 func movedFrom(ctx context.Context, archive Archive, cluster api.ClusterID, saved map[api.SessionID]api.Epoch) ([]api.SessionID, error) {
 	if len(saved) == 0 {
 		return nil, nil
@@ -60,8 +60,8 @@ func movedFrom(ctx context.Context, archive Archive, cluster api.ClusterID, save
 	return out, nil
 }
 
-// savedElsewhere returns, of the sessions that the present owner has in another cluster, the epochs of their last durable
-// checkpoints. Of the sessions of a shard that does not answer soon nothing is said.
+// savedElsewhere returns the last epochs of the sessions that the present owner has in another cluster, and of which it has a durable
+// checkpoint of that epoch. Of the sessions of a shard that does not answer soon nothing is said.
 func (a *Attachment) savedElsewhere(ctx context.Context, sessions []api.SessionID) map[api.SessionID]api.Epoch {
 	of := map[api.Shard][]api.SessionID{}
 	for _, id := range sessions {
@@ -83,12 +83,13 @@ func (a *Attachment) savedElsewhere(ctx context.Context, sessions []api.SessionI
 	return out
 }
 
-// savedElsewhere returns, of those of the sessions that are in another cluster, the epochs of their last durable checkpoints.
+// savedElsewhere returns the last epochs of those of the sessions that are in another cluster, and of which a checkpoint of that epoch
+// is durable. With one of an earlier epoch there may be a later one of the cluster that the archive does not have yet.
 func (m *machine) savedElsewhere(cluster api.ClusterID, sessions []api.SessionID) map[api.SessionID]api.Epoch {
 	out := map[api.SessionID]api.Epoch{}
 	for _, id := range sessions {
 		s := m.sessions[id]
-		if s == nil || s.SavedIn == (api.Epoch{}) {
+		if s == nil || s.SavedIn != s.Epoch || s.SavedIn == (api.Epoch{}) {
 			continue
 		}
 		is := s.LastCluster

@@ -252,8 +252,13 @@ func (w *shardWorld) checkFates() error {
 			if h := w.spokes[c].sessions[id]; h != nil && h.acts() {
 				return fmt.Errorf("session %s moved away from %s, it is said, and acts there", id, c)
 			}
-			placed := false
-			for _, d := range w.mem.decisions[id] {
+			placed, decisions := false, slices.Clone(w.mem.decisions[id])
+			for k, item := range w.mem.outbox {
+				if k.Session == id && item.Decision != nil { // the archive does not have it yet
+					decisions = append(decisions, *item.Decision)
+				}
+			}
+			for _, d := range decisions {
 				if d.Cluster == c {
 					if placed = true; d.Epoch.Compare(saved.Source.Epoch) >= 0 {
 						return fmt.Errorf("session %s moved away from %s, it is said, where it was in epoch %v; its last checkpoint is of epoch %v", id, c, d.Epoch, saved.Source.Epoch)
