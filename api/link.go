@@ -115,8 +115,15 @@ type SpokeMessage struct {
 	Deltas   []Delta
 }
 
-// MaxEnded bounds the sessions of one question of a spoke which of them are over for good.
-const MaxEnded = 500
+// MaxFates bounds the sessions of one question of a spoke what became of them.
+const MaxFates = 500
+
+// Fates is what became of sessions whose state a spoke keeps and that no workload is of, as far as the hub says. No session is in
+// both lists, and of one that is in neither nothing is said.
+type Fates struct {
+	Ended []SessionID // over for good
+	Moved []SessionID // went on in another cluster, where a checkpoint was taken that is durable: what is here is never begun from
+}
 
 // HubMessage is what a hub sends after its welcome: any of the parts may be empty.
 type HubMessage struct {

@@ -99,6 +99,7 @@ type Session struct {
 	Pauses        []PauseReason  // why it is paused, sorted; empty unless Intent is Paused
 	StartFailures uint32         // starts in a row that failed, over all epochs; a turn that ends ends the row
 	Checkpoints   []CheckpointID // the last durable ones, newest last, at most KeepCheckpoints
+	SavedIn       Epoch          // in which the last of them was taken; zero: not known
 	Cancelled     Cancellation
 }
 

@@ -138,6 +138,8 @@ type Archive interface {
 	// Ended returns those of the sessions that were terminated and are over, and that a decision placed in the cluster at some
 	// time.
 	Ended(ctx context.Context, cluster api.ClusterID, sessions []api.SessionID) ([]api.SessionID, error)
+	// LastEpochs returns of each of the sessions that a decision placed in the cluster the last epoch in which one did.
+	LastEpochs(ctx context.Context, cluster api.ClusterID, sessions []api.SessionID) (map[api.SessionID]api.Epoch, error)
 	// EndedEpochs returns those of the epochs that a decision placed in the cluster and whose session was terminated and is over,
 	// each with its organization.
 	EndedEpochs(ctx context.Context, cluster api.ClusterID, epochs []SessionEpoch) (map[SessionEpoch]api.OrgID, error)

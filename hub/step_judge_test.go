@@ -1,7 +1,10 @@
 package hub
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/nave-dev/nave/api"
@@ -61,6 +64,9 @@ func (w *shardWorld) check() error {
 		}
 	}
 	if err := w.checkApprovals(); err != nil {
+		return err
+	}
+	if err := w.checkFates(); err != nil {
 		return err
 	}
 	for id, s := range w.mem.sessions {
@@ -215,6 +221,53 @@ func (w *shardWorld) checkRest() error {
 	for c, s := range w.spokes {
 		if len(s.boxes) > 0 {
 			return fmt.Errorf("at rest spoke %s keeps events that nobody acknowledges: %v", c, s.boxes)
+		}
+	}
+	return nil
+}
+
+// checkFates asks for each cluster which of the sessions moved away from it. By the log and the decisions, the last durable checkpoint
+// of such a one was taken elsewhere, after every epoch of that cluster.
+func (w *shardWorld) checkFates() error {
+	if w.mem.died {
+		return nil
+	}
+	m := w.core.l.m
+	for c := range w.spokes {
+		moved, err := movedFrom(context.Background(), w.mem, c, m.savedElsewhere(c, slices.Collect(maps.Keys(m.sessions))))
+		if err != nil {
+			return err
+		}
+		for _, id := range moved {
+			w.moves++
+			var saved api.Event
+			for _, ev := range w.mem.log[id] {
+				if ev.Type == api.EventSaved && ev.Attributes[attrDisproved] == "" {
+					saved = ev
+				}
+			}
+			if a := w.mem.sessions[id].Assignment; a != nil && a.Cluster == c {
+				return fmt.Errorf("session %s moved away from %s, it is said, and is assigned there", id, c)
+			}
+			if h := w.spokes[c].sessions[id]; h != nil && h.acts() {
+				return fmt.Errorf("session %s moved away from %s, it is said, and acts there", id, c)
+			}
+			placed, decisions := false, slices.Clone(w.mem.decisions[id])
+			for k, item := range w.mem.outbox {
+				if k.Session == id && item.Decision != nil { // the archive does not have it yet
+					decisions = append(decisions, *item.Decision)
+				}
+			}
+			for _, d := range decisions {
+				if d.Cluster == c {
+					if placed = true; d.Epoch.Compare(saved.Source.Epoch) >= 0 {
+						return fmt.Errorf("session %s moved away from %s, it is said, where it was in epoch %v; its last checkpoint is of epoch %v", id, c, d.Epoch, saved.Source.Epoch)
+					}
+				}
+			}
+			if !placed || saved.Cluster == c || saved.Cluster == "" {
+				return fmt.Errorf("session %s moved away from %s, it is said; it was there: %v, and its last checkpoint is from %q", id, c, placed, saved.Cluster)
+			}
 		}
 	}
 	return nil

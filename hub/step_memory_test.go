@@ -256,6 +256,18 @@ func (m *memory) Ended(context.Context, api.ClusterID, []api.SessionID) ([]api.S
 	return nil, nil // no shard asks
 }
 
+func (m *memory) LastEpochs(_ context.Context, cluster api.ClusterID, sessions []api.SessionID) (map[api.SessionID]api.Epoch, error) {
+	out := map[api.SessionID]api.Epoch{}
+	for _, id := range sessions {
+		for _, d := range m.decisions[id] {
+			if d.Cluster == cluster {
+				out[id] = d.Epoch
+			}
+		}
+	}
+	return out, nil
+}
+
 func (m *memory) EndedEpochs(context.Context, api.ClusterID, []SessionEpoch) (map[SessionEpoch]api.OrgID, error) {
 	return nil, nil // nothing ends here
 }

@@ -251,6 +251,7 @@ func (m *machine) digest(o *output, now time.Time, s *session, ev api.Event, set
 			m.turnOver(o, s, ev)
 		}
 	case api.EventSaved:
+		s.SavedIn = ev.Source.Epoch
 		m.keep(o, s, checkpointOf(ev))
 	case api.EventAsked:
 		m.asked(o, s, now, ev)

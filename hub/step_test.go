@@ -17,6 +17,7 @@ import (
 // clusters, lapses, lost journals, lost answers and deaths at any call, judges the promises after every step, and in the end
 // that everything settles and rests.
 func TestPromisesHold(t *testing.T) {
+	moves := 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := newShardWorld()
 		cluster := func() api.ClusterID {
@@ -117,7 +118,11 @@ func TestPromisesHold(t *testing.T) {
 			},
 		})
 		w.rest(t)
+		moves += w.moves
 	})
+	if moves == 0 {
+		t.Error("no session moved: nothing is shown about those that did")
+	}
 }
 
 // takeover lets a second owner begin while the first one is frozen, and the first one wake.

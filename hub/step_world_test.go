@@ -32,6 +32,7 @@ type shardWorld struct {
 	next        int
 	checkpoints int
 	revision    uint64                  // of the agent, now
+	moves       int                     // how often a cluster was told that a session moved away from it
 	decided     map[api.ApprovalID]bool // as it was answered
 }
 

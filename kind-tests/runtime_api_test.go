@@ -329,13 +329,13 @@ func testTidy(ctx context.Context, t *testing.T, b *apiBench) {
 	c := b.config(b.spoke)
 	var mu sync.Mutex
 	asked := map[api.SessionID]bool{}
-	c.Ended = func(_ context.Context, ids []api.SessionID) ([]api.SessionID, error) {
+	c.Fates = func(_ context.Context, ids []api.SessionID) (api.Fates, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range ids {
 			asked[id] = true
 		}
-		return []api.SessionID{over.ID.Session, lives.ID.Session, busy.ID.Session}, nil
+		return api.Fates{Ended: []api.SessionID{over.ID.Session, lives.ID.Session, busy.ID.Session}}, nil
 	}
 	rt := b.ready(ctx, b.config(b.spoke))
 	for i, w := range []*spoke.WorkloadSpec{&over, &lives, &kept, &busy} {

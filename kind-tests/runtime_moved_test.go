@@ -25,16 +25,15 @@ func testMoved(ctx context.Context, t *testing.T, b *apiBench) {
 	moved, stays, busy := session(), session(), session()
 	c := b.config(b.spoke)
 	c.TidyEvery = 20 * time.Millisecond
-	c.Ended = func(context.Context, []api.SessionID) ([]api.SessionID, error) { return nil, nil }
 	var mu sync.Mutex
 	asked := map[api.SessionID]bool{}
-	c.Moved = func(_ context.Context, ids []api.SessionID) ([]api.SessionID, error) {
+	c.Fates = func(_ context.Context, ids []api.SessionID) (api.Fates, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range ids {
 			asked[id] = true
 		}
-		return []api.SessionID{moved.ID.Session, busy.ID.Session}, nil
+		return api.Fates{Moved: []api.SessionID{moved.ID.Session, busy.ID.Session}}, nil
 	}
 	rt := b.ready(ctx, b.config(b.spoke))
 	for _, w := range []*spoke.WorkloadSpec{&moved, &stays, &busy} {

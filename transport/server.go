@@ -57,8 +57,8 @@ type Attachment interface {
 	SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error
 	// Signal sends a signal as a session of the spoke, and returns when it is durable. Calls come from several goroutines.
 	Signal(ctx context.Context, session api.SessionID, source api.Source, s api.AgentSignal) (api.Accepted, error)
-	// Ended returns those of the sessions that are over for good, and that were placed in the spoke's cluster at some time.
-	Ended(ctx context.Context, sessions []api.SessionID) ([]api.SessionID, error)
+	// Fates returns what became of those of the sessions that were placed in the spoke's cluster at some time.
+	Fates(ctx context.Context, sessions []api.SessionID) (api.Fates, error)
 	// FetchCheckpoint writes length bytes of a part from offset on; length 0 means to the end.
 	FetchCheckpoint(ctx context.Context, session api.SessionID, source api.Source, id api.CheckpointID, part api.CheckpointPart, offset, length int64, w io.Writer) error
 }

@@ -46,7 +46,7 @@ func (p *parts) wireProcesses(o options, m *membership, hub *transport.Link, log
 		return err
 	}
 	rt, err := process.New(process.Config{Dir: filepath.Join(o.DataDir, "process"), Harness: o.Harness, Socket: socket, Flavors: o.Flavors,
-		Cluster: func() string { return string(m.Cluster) }, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery})
+		Cluster: func() string { return string(m.Cluster) }, Log: log, Fates: hub.Fates, TidyEvery: o.TidyEvery})
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (p *parts) wirePods(o options, m *membership, hub *transport.Link, log *slo
 		return err
 	}
 	config := kube.Config{Rest: access, Settings: o.Settings, Authority: authority.PEM(), Cluster: func() string { return string(m.Cluster) },
-		Namespace: namespace, Log: log, Ended: hub.Ended, TidyEvery: o.TidyEvery}
+		Namespace: namespace, Log: log, Fates: hub.Fates, TidyEvery: o.TidyEvery}
 	if manage != nil {
 		config.Tenant = manage.Make
 		p.Background = append(p.Background, manage.Run)

@@ -51,7 +51,7 @@ func sessionRecord(s *api.Session) *recordv1.Session {
 		LastSequence: s.LastSequence, HubNumber: s.HubNumber, Epoch: epochRecord(s.Epoch), LastCluster: string(s.LastCluster),
 		TurnEpoch: epochRecord(s.TurnSource.Epoch), TurnAttempt: s.TurnSource.Attempt, TurnNumber: s.TurnNumber,
 		Pauses: texts[string](s.Pauses), StartFailures: s.StartFailures, Checkpoints: texts[string](s.Checkpoints),
-		CancelledUpTo: s.Cancelled.UpTo, CancelledReason: s.Cancelled.Reason,
+		CancelledUpTo: s.Cancelled.UpTo, CancelledReason: s.Cancelled.Reason, SavedIn: epochRecord(s.SavedIn),
 	}
 	if a := s.Assignment; a != nil {
 		r.Assignment = &recordv1.Assignment{Cluster: string(a.Cluster), Epoch: epochRecord(a.Epoch), AgentRevision: a.AgentRevision,
@@ -69,7 +69,7 @@ func sessionFrom(r *recordv1.Session) api.Session {
 		Epoch: epochFrom(r.GetEpoch()), LastCluster: api.ClusterID(r.GetLastCluster()),
 		TurnSource: api.Source{Epoch: epochFrom(r.GetTurnEpoch()), Attempt: r.GetTurnAttempt()}, TurnNumber: r.GetTurnNumber(),
 		Pauses: texts[api.PauseReason](r.GetPauses()), StartFailures: r.GetStartFailures(), Checkpoints: texts[api.CheckpointID](r.GetCheckpoints()),
-		Cancelled: api.Cancellation{UpTo: r.GetCancelledUpTo(), Reason: r.GetCancelledReason()},
+		Cancelled: api.Cancellation{UpTo: r.GetCancelledUpTo(), Reason: r.GetCancelledReason()}, SavedIn: epochFrom(r.GetSavedIn()),
 	}
 	if a := r.GetAssignment(); a != nil {
 		s.Assignment = &api.Assignment{Cluster: api.ClusterID(a.GetCluster()), Epoch: epochFrom(a.GetEpoch()), AgentRevision: a.GetAgentRevision(),

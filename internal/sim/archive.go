@@ -249,6 +249,19 @@ func (a *Archive) Ended(_ context.Context, cluster api.ClusterID, sessions []api
 	return out, nil
 }
 
+// LastEpochs implements [hub.Archive].
+func (a *Archive) LastEpochs(_ context.Context, cluster api.ClusterID, sessions []api.SessionID) (map[api.SessionID]api.Epoch, error) {
+	out := map[api.SessionID]api.Epoch{}
+	for _, id := range sessions {
+		for _, d := range a.decisions[id] {
+			if d.Cluster != "" && d.Cluster == cluster && out[id].Compare(d.Epoch) < 0 {
+				out[id] = d.Epoch
+			}
+		}
+	}
+	return out, nil
+}
+
 // EndedEpochs implements [hub.Archive].
 func (a *Archive) EndedEpochs(_ context.Context, cluster api.ClusterID, epochs []hub.SessionEpoch) (map[hub.SessionEpoch]api.OrgID, error) {
 	out := map[hub.SessionEpoch]api.OrgID{}

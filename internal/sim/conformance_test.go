@@ -43,6 +43,11 @@ func (l *locked) Ended(ctx context.Context, c api.ClusterID, ids []api.SessionID
 	return out, err
 }
 
+func (l *locked) LastEpochs(ctx context.Context, c api.ClusterID, ids []api.SessionID) (out map[api.SessionID]api.Epoch, err error) {
+	err = l.do(ctx, func() error { out, err = l.Archive.LastEpochs(ctx, c, ids); return err })
+	return out, err
+}
+
 func (l *locked) AppendSide(ctx context.Context, org api.OrgID, b api.EventBatch, c api.ClusterID, at time.Time) error {
 	return l.do(ctx, func() error { return l.Archive.AppendSide(ctx, org, b, c, at) })
 }
@@ -123,7 +128,7 @@ func (d *database) Open(*testing.T) archivetest.Archive { return d.a }
 // TestArchiveConforms runs the suite of the real archives, but for what a simulator does not read.
 func TestArchiveConforms(t *testing.T) {
 	archivetest.RunOnly(t, func(*testing.T) archivetest.Database { return &database{&locked{Archive: NewArchive()}} },
-		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "Ended", "EndedEpochs", "SideAtOnce", "SideBesideTheLog",
+		"Events", "Density", "Repeats", "Fence", "Raise", "Positions", "Keys", "SettledIDs", "Branches", "SideBranches", "Ended", "EndedEpochs", "LastEpochs", "SideAtOnce", "SideBesideTheLog",
 		"ReadDuringAppends", "CancelledContext", "NothingIsNoRequest")
 }
 

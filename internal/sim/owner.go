@@ -174,6 +174,11 @@ func (p *ownerPorts) Ended(ctx context.Context, c api.ClusterID, ids []api.Sessi
 	return p.w.archive.Ended(ctx, c, ids)
 }
 
+func (p *ownerPorts) LastEpochs(ctx context.Context, c api.ClusterID, ids []api.SessionID) (map[api.SessionID]api.Epoch, error) {
+	p.o.point("last epochs")
+	return p.w.archive.LastEpochs(ctx, c, ids)
+}
+
 func (p *ownerPorts) EndedEpochs(ctx context.Context, c api.ClusterID, epochs []hub.SessionEpoch) (map[hub.SessionEpoch]api.OrgID, error) {
 	p.o.point("ended epochs")
 	return p.w.archive.EndedEpochs(ctx, c, epochs)

@@ -26,11 +26,8 @@ type Config struct {
 	// and called before each start of a session of such an organization until it has succeeded once, again when the namespace was gone, and
 	// when nobody lets the spoke look into the namespace any more, at most every 5 s.
 	Tenant func(ctx context.Context, org api.OrgID, namespace string) error
-	// Ended returns those of the sessions that the hub says are over for good; an error when it says nothing. Nil: volumes stay.
-	Ended func(context.Context, []api.SessionID) ([]api.SessionID, error)
-	// Moved returns those of the sessions that go on in another cluster, of which a checkpoint is durable that was taken there; an error
-	// when the hub says nothing. Nil: the volumes of their state stay until they are over. It is asked after Ended.
-	Moved     func(context.Context, []api.SessionID) ([]api.SessionID, error)
+	// Fates returns what became of sessions, as far as the hub says; an error when it says nothing. Nil: volumes stay.
+	Fates     func(context.Context, []api.SessionID) (api.Fates, error)
 	TidyEvery time.Duration // how often the hub is asked; default 1 min, 10 ms to 24 h
 }
 

@@ -101,7 +101,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 	g := run.NewGroup(ctx)
 	g.Go("tend", func(ctx context.Context) error { return r.tendAll(ctx, g) })
 	g.Go("turns", r.labelTurns)
-	if r.c.Ended != nil {
+	if r.c.Fates != nil {
 		g.Go("tidy", r.tidy)
 	}
 	return g.Wait()

@@ -15,9 +15,9 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// tidy asks the hub now and then which of the sessions are over whose volumes are here and that no workload is of, and deletes
-// the volumes of those that it names after their time to live, and the state of those that go on elsewhere, until ctx ends. A question has at most [api.MaxEnded] sessions;
-// those behind them have their turn next.
+// tidy asks the hub now and then what became of the sessions whose volumes are here and that no workload is of, until ctx ends. It
+// deletes the volumes of those that are over after their time to live, and the state of those that go on elsewhere. A question has
+// at most [api.MaxFates] sessions; those behind them have their turn next.
 func (r *Runtime) tidy(ctx context.Context) error {
 	tick := time.NewTicker(r.c.TidyEvery)
 	defer tick.Stop()
@@ -46,55 +46,31 @@ func (r *Runtime) tidyOnce(ctx context.Context, after api.SessionID, now time.Ti
 	if len(asked) == 0 {
 		return "", nil
 	}
-	if len(asked) > api.MaxEnded {
-		asked = asked[:api.MaxEnded]
+	if len(asked) > api.MaxFates {
+		asked = asked[:api.MaxFates]
 		next = asked[len(asked)-1]
 	}
-	over, err := r.c.Ended(ctx, asked)
+	fates, err := r.c.Fates(ctx, asked)
 	if err != nil {
-		r.c.Log.Debug("not known which sessions are over", "error", err)
+		r.c.Log.Debug("not known what became of sessions", "error", err)
 		return after, nil
 	}
-	for _, id := range over {
-		if !slices.Contains(asked, id) {
-			continue
-		}
+	for _, id := range asked {
+		over, moved := slices.Contains(fates.Ended, id), slices.Contains(fates.Moved, id)
 		for _, v := range volumes[id] {
-			if err := r.release(ctx, v, now); err != nil {
+			var err error
+			switch {
+			case over:
+				err = r.release(ctx, v, now)
+			case moved && ofState(v): // nothing begins from it any more; what is on other volumes is in no checkpoint, and stays
+				err = r.abandon(ctx, id, v)
+			}
+			if err != nil {
 				return after, err
 			}
 		}
 	}
-	asked = slices.DeleteFunc(asked, func(id api.SessionID) bool { return slices.Contains(over, id) })
-	if err := r.follow(ctx, asked, volumes); err != nil {
-		return after, err
-	}
 	return next, nil
-}
-
-// follow deletes the state of sessions that go on in another cluster and have a durable checkpoint of there: nothing begins from
-// it any more. What else a session has on volumes here is in no checkpoint, and stays.
-func (r *Runtime) follow(ctx context.Context, asked []api.SessionID, volumes map[api.SessionID][]corev1.PersistentVolumeClaim) error {
-	asked = slices.DeleteFunc(asked, func(id api.SessionID) bool { return !slices.ContainsFunc(volumes[id], ofState) })
-	if r.c.Moved == nil || len(asked) == 0 {
-		return nil
-	}
-	moved, err := r.c.Moved(ctx, asked)
-	if err != nil {
-		r.c.Log.Debug("not known which sessions go on elsewhere", "error", err)
-		return nil
-	}
-	for _, id := range moved {
-		if !slices.Contains(asked, id) {
-			continue
-		}
-		for _, v := range slices.DeleteFunc(volumes[id], func(v corev1.PersistentVolumeClaim) bool { return !ofState(v) }) {
-			if err := r.abandon(ctx, id, v); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // ofState reports whether a volume has the state of its session, which checkpoints have too.

@@ -28,8 +28,8 @@ type Config struct {
 	Cluster func() string  // id of the cluster, empty while it is not known; asked at each start; nil never knows
 	Log     *slog.Logger   // required
 
-	// Ended returns those of the sessions that the hub says are over for good; an error when it says nothing. Required for Tidy.
-	Ended     func(context.Context, []api.SessionID) ([]api.SessionID, error)
+	// Fates returns what became of sessions, as far as the hub says; an error when it says nothing. Required for Tidy.
+	Fates     func(context.Context, []api.SessionID) (api.Fates, error)
 	TidyEvery time.Duration // how often it is asked; default 1 min, 10 ms to 24 h
 }
 

@@ -13,11 +13,11 @@ import (
 	"github.com/nave-dev/nave/api"
 )
 
-// againSoon is the pause before the next question when the hub's last answer named sessions: others may have ended with them.
+// againSoon is the pause before the next question when the hub's last answer named sessions: others may have left with them.
 const againSoon = 200 * time.Millisecond
 
-// Tidy asks the hub every [Config.TidyEvery] which sessions are over whose state is kept here, and removes the state of those
-// that it names, until ctx ends. A question has at most [api.MaxEnded] sessions; those behind them have their turn next.
+// Tidy asks the hub every [Config.TidyEvery] what became of the sessions whose state is kept here, and removes the state of those
+// that it says are over or went on in another cluster, until ctx ends. A question has at most [api.MaxFates] sessions; those behind them have their turn next.
 func (r *Runtime) Tidy(ctx context.Context) error {
 	var after api.SessionID // the last one that was asked about
 	for pause := r.c.TidyEvery; ; {
@@ -36,10 +36,10 @@ func (r *Runtime) Tidy(ctx context.Context) error {
 			after = ""
 			continue
 		}
-		ended, err := r.c.Ended(ctx, asked)
+		fates, err := r.c.Fates(ctx, asked)
 		if err != nil {
 			if ctx.Err() == nil {
-				r.c.Log.Debug("not known which sessions are over", "error", err)
+				r.c.Log.Debug("not known what became of sessions", "error", err)
 			}
 			continue
 		}
@@ -47,17 +47,25 @@ func (r *Runtime) Tidy(ctx context.Context) error {
 		if more {
 			after = asked[len(asked)-1]
 		}
-		for _, id := range ended {
-			if !slices.Contains(asked, id) {
-				continue
-			}
-			if err := r.forget(id); err != nil {
-				r.c.Log.Warn("state of a session that is over is not removed", "session", id, "error", err)
-			}
-		}
-		if len(ended) > 0 {
+		r.forgetAll(asked, fates.Ended, "it is over")
+		r.forgetAll(asked, fates.Moved, "it went on in another cluster")
+		if len(fates.Ended)+len(fates.Moved) > 0 {
 			pause = min(pause, againSoon)
 		}
+	}
+}
+
+// forgetAll removes the state of those sessions that were asked about.
+func (r *Runtime) forgetAll(asked, named []api.SessionID, why string) {
+	for _, id := range named {
+		if !slices.Contains(asked, id) {
+			continue
+		}
+		if err := r.forget(id); err != nil {
+			r.c.Log.Warn("state of a session is not removed", "session", id, "reason", why, "error", err)
+			continue
+		}
+		r.c.Log.Info("state of a session removed", "session", id, "reason", why)
 	}
 }
 
@@ -82,7 +90,7 @@ func (r *Runtime) resting(after api.SessionID) (ids []api.SessionID, more bool, 
 		if _, err := api.ParseULID(string(id)); err != nil || strings.ToLower(string(id)) != e.Name() || id <= after || claimed[id] {
 			continue
 		}
-		if len(ids) == api.MaxEnded {
+		if len(ids) == api.MaxFates {
 			return ids, true, nil
 		}
 		ids = append(ids, id)
@@ -124,11 +132,7 @@ func (r *Runtime) forget(id api.SessionID) error {
 	if err != nil {
 		return err
 	}
-	if err := removeAll(gone); err != nil {
-		return err
-	}
-	r.c.Log.Info("state removed: the session is over", "session", id)
-	return nil
+	return removeAll(gone)
 }
 
 // removeAll removes a tree. Directories that their owner locked are opened first: what an agent made may be so.

@@ -16,21 +16,25 @@ import (
 	"github.com/nave-dev/nave/spoke/process"
 )
 
-// oracle is the hub's word on sessions that are over.
+// oracle is the hub's word on what became of sessions.
 type oracle struct {
 	mu    sync.Mutex
-	over  []api.SessionID
+	word  api.Fates
+	while func() // happens while the question is under way
 	err   error
 	asked map[api.SessionID]int
 }
 
-func (o *oracle) ended(_ context.Context, ids []api.SessionID) ([]api.SessionID, error) {
+func (o *oracle) fates(_ context.Context, ids []api.SessionID) (api.Fates, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, id := range ids {
 		o.asked[id]++
 	}
-	return o.over, o.err
+	if o.while != nil {
+		o.while()
+	}
+	return o.word, o.err
 }
 
 func (o *oracle) times(id api.SessionID) int {
@@ -39,19 +43,28 @@ func (o *oracle) times(id api.SessionID) int {
 	return o.asked[id]
 }
 
-func (o *oracle) say(err error, ids ...api.SessionID) {
+func (o *oracle) say(err error, word api.Fates) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.over, o.err = ids, err
+	o.word, o.err = word, err
 	clear(o.asked)
 }
 
 // TestOnlyTheHubsWordRemovesState: silence, an error and an empty answer remove nothing; neither does a word about a session
-// that was not asked about because a workload of it is there.
+// that was not asked about because a workload of it is there, or of which one came while the hub was asked.
 func TestOnlyTheHubsWordRemovesState(t *testing.T) {
+	for name, word := range map[string]func(...api.SessionID) api.Fates{
+		"ended": func(ids ...api.SessionID) api.Fates { return api.Fates{Ended: ids} },
+		"moved": func(ids ...api.SessionID) api.Fates { return api.Fates{Moved: ids} },
+	} {
+		t.Run(name, func(t *testing.T) { testWord(t, word) })
+	}
+}
+
+func testWord(t *testing.T, word func(...api.SessionID) api.Fates) {
 	o := &oracle{asked: map[api.SessionID]int{}}
 	_, c := newRuntime(t)
-	c.Ended, c.TidyEvery = o.ended, 10*time.Millisecond
+	c.Fates, c.TidyEvery = o.fates, 10*time.Millisecond
 	rt, err := process.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -108,10 +121,10 @@ func TestOnlyTheHubsWordRemovesState(t *testing.T) {
 	}
 	await("an empty answer", func() bool { return o.times(over) > 2 })
 	there(lower(over, rests, works, last)...) // but the removal that was cut off is done
-	o.say(errors.New("nobody knows"), over, rests)
+	o.say(errors.New("nobody knows"), word(over, rests))
 	await("an error", func() bool { return o.times(over) > 2 })
 	there(lower(over, rests, works, last)...)
-	o.say(nil, over, works)
+	o.say(nil, word(over, works))
 	await("asked about what rests", func() bool { return o.times(rests) > 2 })
 	if o.times(works) > 0 {
 		t.Error("asked about a session that has a workload")
@@ -121,5 +134,19 @@ func TestOnlyTheHubsWordRemovesState(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("gone when its workload is", func() bool { _, err := os.Stat(state(works)); return errors.Is(err, os.ErrNotExist) })
+	there(lower(rests, last)...)
+
+	came := filepath.Join(c.Dir, "workloads", strings.ToLower(string(last))+"-1-2-1")
+	o.say(nil, api.Fates{})
+	await("nothing is named any more", func() bool { return o.times(last) > 2 })
+	o.mu.Lock()
+	o.word, o.while = word(last), func() {
+		if err := os.MkdirAll(came, 0o700); err != nil {
+			t.Error(err)
+		}
+	}
+	clear(o.asked)
+	o.mu.Unlock()
+	await("asked when the workload is there", func() bool { return o.times(rests) > o.times(last)+2 })
 	there(lower(rests, last)...)
 }

@@ -97,7 +97,7 @@ var tests = map[string]func(*testing.T, Network){
 	"FetchRefused":       testFetchRefused,
 	"Transfers":          testTransfers,
 	"Signal":             testSignal,
-	"Ended":              testEnded,
+	"Fates":              testFates,
 	"SignalCutOff":       testSignalCutOff,
 	"SignalsAtOnce":      testSignalsAtOnce,
 	"Deltas":             testDeltas,
@@ -115,7 +115,7 @@ type hub struct {
 	beats  func(context.Context) error            // nil: answered
 	take   func(context.Context, api.SpokeMessage) error
 	save   func(context.Context, api.CheckpointHeader, io.Reader) error
-	ended  func(context.Context, []api.SessionID) ([]api.SessionID, error)
+	fates  func(context.Context, []api.SessionID) (api.Fates, error)
 	fetch  func(context.Context, fetched, io.Writer) error
 	signal func(context.Context, signalled) (api.Accepted, error)
 	beat   time.Duration
@@ -186,8 +186,8 @@ func (a *attachment) Signal(ctx context.Context, session api.SessionID, source a
 	return a.h.signal(ctx, signalled{session, source, s})
 }
 
-func (a *attachment) Ended(ctx context.Context, sessions []api.SessionID) ([]api.SessionID, error) {
-	return a.h.ended(ctx, sessions)
+func (a *attachment) Fates(ctx context.Context, sessions []api.SessionID) (api.Fates, error) {
+	return a.h.fates(ctx, sessions)
 }
 
 func (a *attachment) SaveCheckpoint(ctx context.Context, header api.CheckpointHeader, content io.Reader) error {

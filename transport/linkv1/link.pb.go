@@ -2154,10 +2154,11 @@ func (x *EndedRequest) GetSessions() []string {
 	return nil
 }
 
-// EndedResponse names those of them that were terminated and are over: they never run again.
+// EndedResponse says what became of them. No session is in both lists.
 type EndedResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sessions      []string               `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	Sessions      []string               `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"` // were terminated and are over: they never run again
+	Moved         []string               `protobuf:"bytes,2,rep,name=moved,proto3" json:"moved,omitempty"`       // went on in another cluster, where a checkpoint was taken that is durable
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2195,6 +2196,13 @@ func (*EndedResponse) Descriptor() ([]byte, []int) {
 func (x *EndedResponse) GetSessions() []string {
 	if x != nil {
 		return x.Sessions
+	}
+	return nil
+}
+
+func (x *EndedResponse) GetMoved() []string {
+	if x != nil {
+		return x.Moved
 	}
 	return nil
 }
@@ -2389,9 +2397,10 @@ const file_transport_linkv1_link_proto_rawDesc = "" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x1c\n" +
 	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"*\n" +
 	"\fEndedRequest\x12\x1a\n" +
-	"\bsessions\x18\x01 \x03(\tR\bsessions\"+\n" +
+	"\bsessions\x18\x01 \x03(\tR\bsessions\"A\n" +
 	"\rEndedResponse\x12\x1a\n" +
-	"\bsessions\x18\x01 \x03(\tR\bsessions2\x96\x03\n" +
+	"\bsessions\x18\x01 \x03(\tR\bsessions\x12\x14\n" +
+	"\x05moved\x18\x02 \x03(\tR\x05moved2\x96\x03\n" +
 	"\x04Link\x12C\n" +
 	"\aConnect\x12\x1a.nave.link.v1.SpokeMessage\x1a\x18.nave.link.v1.HubMessage(\x010\x01\x12=\n" +
 	"\x04Beat\x12\x19.nave.link.v1.BeatRequest\x1a\x1a.nave.link.v1.BeatResponse\x12?\n" +

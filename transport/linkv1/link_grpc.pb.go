@@ -44,7 +44,8 @@ type LinkClient interface {
 	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchResponse], error)
 	// Signal sends a signal as a session. It is answered when the signal is durable.
 	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
-	// Ended tells which sessions are over for good. Of a session that is not named in the answer nothing is said.
+	// Ended tells which sessions are over for good, and which have gone on elsewhere. Of a session that is not named in the answer
+	// nothing is said.
 	Ended(ctx context.Context, in *EndedRequest, opts ...grpc.CallOption) (*EndedResponse, error)
 }
 
@@ -146,7 +147,8 @@ type LinkServer interface {
 	Fetch(*FetchRequest, grpc.ServerStreamingServer[FetchResponse]) error
 	// Signal sends a signal as a session. It is answered when the signal is durable.
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
-	// Ended tells which sessions are over for good. Of a session that is not named in the answer nothing is said.
+	// Ended tells which sessions are over for good, and which have gone on elsewhere. Of a session that is not named in the answer
+	// nothing is said.
 	Ended(context.Context, *EndedRequest) (*EndedResponse, error)
 	mustEmbedUnimplementedLinkServer()
 }

@@ -64,6 +64,7 @@ func tests() map[string]func(*testing.T, Database) {
 		"SideBranches":       testSide,
 		"Ended":              testEnded,
 		"EndedEpochs":        testEndedEpochs,
+		"LastEpochs":         testLastEpochs,
 		"SideAtOnce":         testSideAtOnce,
 		"SideBesideTheLog":   testSideBesideLog,
 		"DeadLetters":        testDeadLetters,

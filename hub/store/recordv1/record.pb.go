@@ -909,6 +909,7 @@ type Session struct {
 	Checkpoints     []string               `protobuf:"bytes,21,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"` // durable ones, newest last
 	CancelledUpTo   uint64                 `protobuf:"varint,22,opt,name=cancelled_up_to,json=cancelledUpTo,proto3" json:"cancelled_up_to,omitempty"`
 	CancelledReason string                 `protobuf:"bytes,23,opt,name=cancelled_reason,json=cancelledReason,proto3" json:"cancelled_reason,omitempty"`
+	SavedIn         *Epoch                 `protobuf:"bytes,24,opt,name=saved_in,json=savedIn,proto3" json:"saved_in,omitempty"` // in which the last of the checkpoints was taken
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1102,6 +1103,13 @@ func (x *Session) GetCancelledReason() string {
 		return x.CancelledReason
 	}
 	return ""
+}
+
+func (x *Session) GetSavedIn() *Epoch {
+	if x != nil {
+		return x.SavedIn
+	}
+	return nil
 }
 
 type Signal struct {
@@ -1916,7 +1924,7 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\b \x01(\tR\n" +
 	"checkpoint\x12\"\n" +
-	"\rstop_after_ms\x18\t \x01(\x03R\vstopAfterMs\"\xe5\x06\n" +
+	"\rstop_after_ms\x18\t \x01(\x03R\vstopAfterMs\"\x96\a\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03org\x18\x02 \x01(\tR\x03org\x12\x14\n" +
@@ -1948,7 +1956,8 @@ const file_hub_store_recordv1_record_proto_rawDesc = "" +
 	"\x0estart_failures\x18\x14 \x01(\rR\rstartFailures\x12 \n" +
 	"\vcheckpoints\x18\x15 \x03(\tR\vcheckpoints\x12&\n" +
 	"\x0fcancelled_up_to\x18\x16 \x01(\x04R\rcancelledUpTo\x12)\n" +
-	"\x10cancelled_reason\x18\x17 \x01(\tR\x0fcancelledReason\x1a9\n" +
+	"\x10cancelled_reason\x18\x17 \x01(\tR\x0fcancelledReason\x12/\n" +
+	"\bsaved_in\x18\x18 \x01(\v2\x14.nave.store.v1.EpochR\asavedIn\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\x05\n" +
@@ -2094,24 +2103,25 @@ var file_hub_store_recordv1_record_proto_depIdxs = []int32{
 	10, // 12: nave.store.v1.Session.epoch:type_name -> nave.store.v1.Epoch
 	11, // 13: nave.store.v1.Session.assignment:type_name -> nave.store.v1.Assignment
 	10, // 14: nave.store.v1.Session.turn_epoch:type_name -> nave.store.v1.Epoch
-	23, // 15: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
-	10, // 16: nave.store.v1.Signal.consumed_epoch:type_name -> nave.store.v1.Epoch
-	14, // 17: nave.store.v1.Signal.origin:type_name -> nave.store.v1.Origin
-	10, // 18: nave.store.v1.Approval.epoch:type_name -> nave.store.v1.Epoch
-	16, // 19: nave.store.v1.Approval.options:type_name -> nave.store.v1.ApprovalOption
-	23, // 20: nave.store.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
-	23, // 21: nave.store.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
-	23, // 22: nave.store.v1.Approval.held_until:type_name -> google.protobuf.Timestamp
-	23, // 23: nave.store.v1.Approval.answered_at:type_name -> google.protobuf.Timestamp
-	10, // 24: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
-	23, // 25: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
-	22, // 26: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
-	17, // 27: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	10, // 15: nave.store.v1.Session.saved_in:type_name -> nave.store.v1.Epoch
+	23, // 16: nave.store.v1.Signal.accepted_at:type_name -> google.protobuf.Timestamp
+	10, // 17: nave.store.v1.Signal.consumed_epoch:type_name -> nave.store.v1.Epoch
+	14, // 18: nave.store.v1.Signal.origin:type_name -> nave.store.v1.Origin
+	10, // 19: nave.store.v1.Approval.epoch:type_name -> nave.store.v1.Epoch
+	16, // 20: nave.store.v1.Approval.options:type_name -> nave.store.v1.ApprovalOption
+	23, // 21: nave.store.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
+	23, // 22: nave.store.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 23: nave.store.v1.Approval.held_until:type_name -> google.protobuf.Timestamp
+	23, // 24: nave.store.v1.Approval.answered_at:type_name -> google.protobuf.Timestamp
+	10, // 25: nave.store.v1.Event.epoch:type_name -> nave.store.v1.Epoch
+	23, // 26: nave.store.v1.Event.time:type_name -> google.protobuf.Timestamp
+	22, // 27: nave.store.v1.Event.attributes:type_name -> nave.store.v1.Event.AttributesEntry
+	17, // 28: nave.store.v1.OutboxItem.event:type_name -> nave.store.v1.Event
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_hub_store_recordv1_record_proto_init() }

@@ -82,3 +82,45 @@ func testEndedEpochs(t *testing.T, db Database) {
 		a = db.Open(t)
 	}
 }
+
+// testLastEpochs: a cluster's last epoch of a session is the highest that a decision placed there, in whatever order they came, and
+// however often the session was placed elsewhere since.
+func testLastEpochs(t *testing.T, db Database) {
+	ctx := t.Context()
+	a := raised(t, db)
+	here, moved, waited, elsewhere := session(shard, 1), session(shard, 2), session(shard, 3), session(shard, 4)
+	at := func(incarnation uint32, n uint64) api.Epoch { return api.Epoch{Incarnation: incarnation, N: n} }
+	ap := of(shard, first)
+	add := func(id api.SessionID, cluster api.ClusterID, epochs ...api.Epoch) {
+		for _, e := range epochs {
+			d := decision(id, int(e.N))
+			d.Cluster, d.Epoch = cluster, e
+			ap.Decisions = append(ap.Decisions, d)
+		}
+	}
+	add(here, "c", at(1, 10), at(1, 9), at(1, 2))
+	add(moved, "c", at(1, 7), at(2, 3), at(1, 8)) // the hub was restored between: a later incarnation comes after any number
+	add(moved, "other", at(2, 4), at(2, 5), at(1, 1))
+	add(waited, "", at(1, 1))
+	add(elsewhere, "other", at(1, 1))
+	must(t, "Append", a.Append(ctx, []hub.Append{ap}))
+	all := []api.SessionID{elsewhere, waited, moved, here, session(shard, 9), "no session"}
+	for n := range 900 { // more than one statement takes
+		all = append(all, session(shard, 100+n))
+	}
+	last := func(cluster api.ClusterID, asked []api.SessionID, want map[api.SessionID]api.Epoch) {
+		t.Helper()
+		got, err := a.LastEpochs(ctx, cluster, asked)
+		must(t, "LastEpochs", err)
+		wantSame(t, "last in "+string(cluster), got, want)
+	}
+	for range 2 {
+		last("c", all, map[api.SessionID]api.Epoch{here: at(1, 10), moved: at(2, 3)})
+		last("c", []api.SessionID{moved, moved}, map[api.SessionID]api.Epoch{moved: at(2, 3)})
+		last("other", all, map[api.SessionID]api.Epoch{moved: at(2, 5), elsewhere: at(1, 1)})
+		last("third", all, map[api.SessionID]api.Epoch{})
+		last("", all, map[api.SessionID]api.Epoch{})
+		last("c", nil, map[api.SessionID]api.Epoch{})
+		a = db.Open(t)
+	}
+}

@@ -43,6 +43,43 @@ func (a *Archive) Ended(ctx context.Context, cluster api.ClusterID, sessions []a
 	return out, nil
 }
 
+// LastEpochs implements [hub.Archive]. Each session costs one look into an index, however often it was placed.
+func (a *Archive) LastEpochs(ctx context.Context, cluster api.ClusterID, sessions []api.SessionID) (map[api.SessionID]api.Epoch, error) {
+	const op = "read last epochs"
+	ctx, cancel := a.bound(ctx)
+	defer cancel()
+	out := make(map[api.SessionID]api.Epoch)
+	if cluster == "" {
+		return out, nil
+	}
+	for asked := range slices.Chunk(sessions, settledAtOnce) {
+		var args []any
+		for _, id := range asked {
+			args = append(args, string(id))
+		}
+		st, err := a.read.PrepareContext(ctx, a.d.query(`WITH k (session) AS (VALUES (?)`+strings.Repeat(", (?)", len(asked)-1)+`)
+			SELECT d.session, d.incarnation, d.epoch FROM k CROSS JOIN decisions d WHERE d.id = (SELECT l.id FROM decisions l
+				WHERE l.session = k.session AND l.cluster = ? AND l.cluster <> '' ORDER BY l.incarnation DESC, l.epoch DESC LIMIT 1)`))
+		if err != nil {
+			return nil, failure(op, err)
+		}
+		err = each(a.d.context(ctx), st, append(args, string(cluster)), func(rows *sql.Rows) error {
+			var (
+				session string
+				e       api.Epoch
+			)
+			err := rows.Scan(&session, &e.Incarnation, &e.N)
+			out[api.SessionID(session)] = e
+			return err
+		})
+		st.Close()
+		if err != nil {
+			return nil, failure(op, err)
+		}
+	}
+	return out, nil
+}
+
 // EndedEpochs implements [hub.Archive]. A session that was not terminated, as most are not, costs one look into an index: the
 // join's order is fixed.
 func (a *Archive) EndedEpochs(ctx context.Context, cluster api.ClusterID, epochs []hub.SessionEpoch) (map[hub.SessionEpoch]api.OrgID, error) {
