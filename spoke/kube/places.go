@@ -89,7 +89,7 @@ func (r *Runtime) readyLocked() error {
 	return nil
 }
 
-// await waits for the informers to know what runs, for a while; not for an API server that does not let them.
+// await waits for the feeds to know what runs, for a while; not for an API server that does not let them.
 func (r *Runtime) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncLimit)
 	defer cancel()
