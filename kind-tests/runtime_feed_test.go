@@ -5,6 +5,7 @@ package kindtests
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -32,7 +33,7 @@ const (
 	recovered  = 15 * time.Second // from the answer of the API server until the runtime knows what there is
 	growing    = 10 * time.Second // until the pauses between questions have grown
 	grownFor   = 20 * time.Second // how long requests are counted then
-	askEvery   = 3 * time.Second  // by each feed, at most
+	askEvery   = 2 * time.Second  // by each feed, at most
 	watchEnds  = 2 * time.Second  // how long a watch lasts that ends as watches do
 	watchesFor = 16 * time.Second
 )
@@ -55,6 +56,7 @@ func TestTheRuntimeBelievesNoOldPicture(t *testing.T) {
 		{"connections are refused", func(ctx context.Context, t *testing.T, b *apiBench) { testNoWatch(ctx, t, b, refuses) }},
 		{"connections fall silent", testSilence},
 		{"requests are held", testHeld},
+		{"watches are closed at once", testClosed},
 		{"connections are reset", testReset},
 		{"watches end as they do", testWatchEnds},
 		{"no right to watch pods", func(ctx context.Context, t *testing.T, b *apiBench) {
@@ -89,10 +91,14 @@ func testNoWatch(ctx context.Context, t *testing.T, b *apiBench, m manner) {
 		}
 	}
 	b.seldom(ctx, rt, g)
+	lists := b.lists()
 	g.behave(passes)
 	began = time.Now()
 	ws := b.first(ctx, rt, recovered)
 	t.Logf("known again after %v", time.Since(began).Round(time.Millisecond))
+	if n := b.lists() - lists; n < feeds {
+		t.Errorf("%d lists before anything is known again, want one of each of %d", n, feeds)
+	}
 	if len(ws) != 2 {
 		t.Errorf("the first list is %+v, want both workloads", ws)
 	}
@@ -148,6 +154,27 @@ func testHeld(ctx context.Context, t *testing.T, b *apiBench) {
 	b.first(ctx, rt, recovered)
 }
 
+// testClosed: lists that are answered are no watch, and what the client library makes of a closed connection is none either.
+func testClosed(ctx context.Context, t *testing.T, b *apiBench) {
+	g, access := newGate(t, b.spoke)
+	var closed atomic.Bool
+	access.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if closed.Load() && r.URL.Query().Get("watch") == "true" {
+				return nil, io.EOF
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	rt := b.ready(ctx, b.config(access))
+	closed.Store(true)
+	g.behave(passes)
+	b.unknown(ctx, rt, noticed, api.CodeUnavailable, b.namespace, "the connection was closed")
+	b.seldom(ctx, rt, g)
+	closed.Store(false)
+	b.first(ctx, rt, recovered)
+}
+
 // testReset: who can connect again at once does.
 func testReset(ctx context.Context, t *testing.T, b *apiBench) {
 	g, access := newGate(t, b.spoke)
@@ -185,13 +212,7 @@ func testWatchEnds(ctx context.Context, t *testing.T, b *apiBench) {
 	})
 	rt, w := b.ready(ctx, b.config(access)), session()
 	b.startWorkload(ctx, rt, w)
-	lists := func() int {
-		return len(b.requests.of(func(r *http.Request) bool {
-			q := r.URL.Query()
-			return r.Method == http.MethodGet && q.Get("watch") == "" && q.Get("labelSelector") != ""
-		}))
-	}
-	before, began := lists(), time.Now()
+	before, began := b.lists(), time.Now()
 	for look := time.NewTicker(2 * time.Millisecond); time.Since(began) < watchesFor; <-look.C {
 		ws, err := rt.List(ctx)
 		if err != nil || len(ws) != 1 || ws[0].State != spoke.WorkloadRunning {
@@ -201,7 +222,7 @@ func testWatchEnds(ctx context.Context, t *testing.T, b *apiBench) {
 	if n, least := watches.Load(), int64(feeds*(watchesFor/watchEnds)/2); n < least {
 		t.Errorf("%d watches in %v, want at least %d", n, watchesFor, least)
 	}
-	if n := lists() - before; n > 0 {
+	if n := b.lists() - before; n > 0 {
 		t.Errorf("%d lists after watches that ended as they do", n)
 	}
 }
@@ -235,6 +256,14 @@ func testRevoked(ctx context.Context, t *testing.T, b *apiBench, verb string, le
 	within(ctx, t, recovered, "the runtime knows what runs", func() bool { return rt.Ready() == nil })
 	t.Logf("known again after %v", time.Since(began).Round(time.Millisecond))
 	b.startWorkload(ctx, rt, session())
+}
+
+// lists is how many lists of pods and claims were asked for.
+func (b *apiBench) lists() int {
+	return len(b.requests.of(func(r *http.Request) bool {
+		q := r.URL.Query()
+		return r.Method == http.MethodGet && q.Get("watch") == "" && q.Get("labelSelector") != ""
+	}))
 }
 
 // entitle replaces the rights of the spoke.

@@ -30,7 +30,7 @@ type turnMemory struct {
 	told  bool      // it said something
 	since time.Time // when the turn that runs began; zero: none does
 
-	wrote  *bool     // label that the last write gave or took; nil: the informer shows it, or none was written
+	wrote  *bool     // label that the last write gave or took; nil: a feed shows it, or none was written
 	writes time.Time // when
 	again  time.Time // not before this the same is written once more
 }
@@ -64,7 +64,7 @@ func (r *Runtime) Busy(id spoke.WorkloadID, turn bool) {
 //	a turn runs   no     the label is given, when the turn has lasted for a moment
 //	else                 nothing
 //
-// What was written counts as shown until the informer shows it, and no longer than that can take.
+// What was written counts as shown until a feed shows it, and no longer than that can take.
 func (t *turnMemory) wants(shown bool, now time.Time) (label, write bool) {
 	if t.wrote != nil {
 		if shown == *t.wrote || now.After(t.writes.Add(lagLimit)) {

@@ -159,7 +159,7 @@ func idOf(o any) (spoke.WorkloadID, bool) {
 	return id, err == nil
 }
 
-// saw takes a pod that an informer shows.
+// saw takes a pod that a feed shows.
 func (r *Runtime) saw(o any) {
 	defer r.nudge()
 	pod := o.(*corev1.Pod)

@@ -41,11 +41,11 @@ type Runtime struct {
 
 var _ spoke.Runtime = (*Runtime)(nil)
 
-// memory is what this process knows of a workload beside what the informers show.
+// memory is what this process knows of a workload beside what feeds show.
 type memory struct {
 	starting chan struct{} // closed when the Start that runs has returned; nil when none does
 
-	claim   *corev1.ConfigMap // made by this process, until an informer shows it
+	claim   *corev1.ConfigMap // made by this process, until a feed shows it
 	pod     *corev1.Pod
 	made    time.Time
 	trouble string // why nobody can tell whether the pod was made
@@ -66,7 +66,7 @@ type memory struct {
 // Times of a runtime.
 const (
 	callLimit  = 10 * time.Second // of one question to the API server
-	syncLimit  = 5 * time.Second  // how long an answer waits for the informers at first
+	syncLimit  = 5 * time.Second  // how long an answer waits for the feeds at first
 	lagLimit   = 30 * time.Second // what this process made is shown by then
 	startLimit = 3 * callLimit    // of all that a start asks
 	settleTime = 40 * time.Second // a pod that nobody saw may still be made by a request that is under way, of a start before this process
@@ -165,7 +165,7 @@ func (r *Runtime) Describe(ctx context.Context, id spoke.WorkloadID) (*harnessv1
 	return readClaim(c)
 }
 
-// Pod is the pod of a workload, as an informer shows it; false when there is none.
+// Pod is the pod of a workload, as a feed shows it; false when there is none.
 func (r *Runtime) Pod(id spoke.WorkloadID) (namespace, name string, uid types.UID, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -153,7 +153,7 @@ func (r *Runtime) compare(ctx context.Context, want *corev1.ConfigMap) error {
 	return nil
 }
 
-// made keeps what was made until an informer shows it.
+// made keeps what was made until a feed shows it.
 func (r *Runtime) made(id spoke.WorkloadID, claim *corev1.ConfigMap, pod *corev1.Pod) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
