@@ -33,7 +33,7 @@
 //     spoke says that a turn runs; a turn of less than two seconds costs no write, a longer one two.
 //  9. Claims of volumes are deleted only on the hub's word: that their session is over, and not before their time to live; those of
 //     state also when it goes on in another cluster with a checkpoint of there, and never while a workload of it starts or is here.
-// 10. A namespace that the spoke made and may not look into is asked about, since it hides all others (3): one that is gone, as the storage
+//  10. A namespace that the spoke made and may not look into is asked about, since it hides all others (3): one that is gone, as the storage
 //     answers, is left, and its workloads with it; in one that is there the rights are repaired.
 //
 // What is decided is decided by functions of their arguments: podOf, claimOf, observe, ended, giveUp, wants. The package asks by
