@@ -39,6 +39,8 @@
 //  10. A feed asks by one request at a time, and after a failure with a pause that grows to ten seconds.
 //  11. The first pod that says by which digest it runs the image of a revision decides for all that are started after it was seen; what
 //     is kept of that counts more than any pod. Pods that were started before may run another image, if the tag was moved meanwhile.
+//  12. A namespace that the spoke made and may not look into is asked about, since it hides all others (3): one that is gone, as the storage
+//     answers, is left, and its workloads with it; in one that is there the rights are repaired.
 //
 // What is decided is decided by functions of their arguments: podOf, claimOf, observe, ended, giveUp, wants, sight. The package asks by
 // a client of its own for one group of the API, without the typed clients and their factory of informers, which would cost 40 MB

@@ -1,7 +1,6 @@
 package tenant
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -46,7 +45,11 @@ func (a *Amount) UnmarshalJSON(b []byte) error {
 	case text == "null":
 		*a = ""
 	case strings.HasPrefix(text, `"`):
-		return json.Unmarshal(b, (*string)(a))
+		s, err := strconv.Unquote(text)
+		if err != nil {
+			return fmt.Errorf("%.60s is no quantity: use one as 500m, 4, 2Gi", text)
+		}
+		*a = Amount(s)
 	default:
 		if _, err := strconv.ParseFloat(text, 64); err != nil {
 			return fmt.Errorf("%.60s is no quantity: use one as 500m, 4, 2Gi", text)
