@@ -13,8 +13,8 @@
 //	Dir/workloads/ID/exit, stop             why it ended, by when it must have ended
 //	Dir/workloads/ID/exit.turn              a turn began: the end is no failed start
 //
-// The state of a session stays when its workload is gone: it may wake here again. [Runtime.Tidy] asks the hub which of the
-// sessions that no workload is of are over for good, and removes the state of those that it names.
+// The state of a session stays when its workload is gone: it may wake here again. [Runtime.Tidy] asks the hub what became of the
+// sessions that no workload is of, and removes the state of those that are over for good or went on in another cluster.
 //
 // Invariants:
 //
