@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +115,8 @@ func (w *federated) cordon(c *testcluster.Cluster, session string, to *testclust
 	w.nave("clusters", "cordon", c.Name)
 	w.await("placement knows", func() (bool, error) {
 		res, err := w.client.Sessions.Explain(w.ctx, &navev1.ExplainRequest{SessionId: session, Present: true})
-		return res.GetPresent().GetCluster() == to.Name, err
+		closed := slices.ContainsFunc(res.GetPresent().GetCandidates(), func(x *navev1.Candidate) bool { return x.GetCluster() == c.Name && x.GetReason() != "" })
+		return closed && res.GetPresent().GetCluster() == to.Name, err
 	})
 }
 
