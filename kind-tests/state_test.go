@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ import (
 )
 
 // keeperScript counts its turns in its home, which is in every checkpoint, and on a volume, which is in none. It waits in a turn that is asked
-// to hold, where both have counted the same.
+// to hold, where both have counted the same, and in one that is asked to stay until there is a file.
 const keeperScript = `set -eu
 in=$(cat)
 more() { n=0; if [ -e "$1" ]; then n=$(cat "$1"); fi; n=$((n+1)); echo $n > "$1"; }
@@ -33,6 +34,7 @@ more "$HOME/turns"; home=$n
 more /data/turns
 case "$in" in
 *'"payload":"hold'*) if [ $home = $n ]; then echo waits; sleep 300; fi ;;
+*'"payload":"stay'*) echo stays; while [ ! -e /data/go ]; do sleep 0.1; done ;;
 esac
 echo "home $home data $n"
 `
@@ -41,7 +43,7 @@ echo "home $home data $n"
 func TestStateOfASession(t *testing.T) {
 	w := federate(limited(t), t, 2)
 	for _, c := range w.bed.Clusters {
-		w.disks(c, 6)
+		w.disks(c, 12)
 		w.inside(c, "--tidy-every", "1s")
 	}
 	w.live(w.bed.Clusters...)
@@ -113,7 +115,8 @@ func (w *federated) cordon(c *testcluster.Cluster, session string, to *testclust
 	w.nave("clusters", "cordon", c.Name)
 	w.await("placement knows", func() (bool, error) {
 		res, err := w.client.Sessions.Explain(w.ctx, &navev1.ExplainRequest{SessionId: session, Present: true})
-		return res.GetPresent().GetCluster() == to.Name, err
+		closed := slices.ContainsFunc(res.GetPresent().GetCandidates(), func(x *navev1.Candidate) bool { return x.GetCluster() == c.Name && x.GetReason() != "" })
+		return closed && res.GetPresent().GetCluster() == to.Name, err
 	})
 }
 
@@ -161,16 +164,19 @@ func (w *federated) keepsItsState() {
 	}
 
 	// In the other cluster. What is on a volume beside the state stays where it is.
-	w.cordon(here, session, other)
-	if is, _ := w.turn(session, "home 5 data 1", "bucket"); is != other {
-		w.t.Fatalf("it is in %s, want %s", is.Name, other.Name)
-	}
+	// The claim that it left goes when it is saved there, and not before.
+	left := w.claim(here, session, "state")
+	w.followed(session, here, other)
 	w.nave("clusters", "uncordon", here.Name)
 	w.cordon(other, session, here)
 	if is, _ := w.turn(session, "home 6 data 5", "bucket"); is != here {
 		w.t.Fatalf("it is in %s, want %s", is.Name, here.Name)
 	}
 	w.nave("clusters", "uncordon", other.Name)
+	if is := w.claim(here, session, "state"); is == nil || is.UID == left.UID {
+		w.t.Errorf("the claim of the state is %v, want another than the one that was left", is)
+	}
+	w.await("the state in "+other.Name+" goes", func() (bool, error) { return w.claim(other, session, "state") == nil, nil })
 	if is := w.claim(here, session, "data"); is == nil || is.UID != data.UID {
 		w.t.Errorf("the claim of the data is %v, want the first one, %s", is, data.UID)
 	}
@@ -182,6 +188,40 @@ func (w *federated) keepsItsState() {
 			state, data := w.claim(c, session, "state"), w.claim(c, session, "data")
 			return state == nil && data != nil && data.Annotations["nave.dev/ended"] != "", fmt.Errorf("state: %v; data: %v", state, data)
 		})
+	}
+}
+
+// followed moves a session by cordon. While its first turn in the other cluster is under way, its state stays where it was, though the
+// spoke there asks: of another session, that is over, it does what it hears. With the checkpoint of that turn the state goes.
+func (w *federated) followed(session string, here, other *testcluster.Cluster) {
+	w.t.Helper()
+	w.cordon(other, session, here)
+	witness, _ := w.signal("keeper", "witness", "hello")
+	if is, _ := w.where(w.ended(witness, "[1] done")); is != here {
+		w.t.Fatalf("the other session is in %s, want %s", is.Name, here.Name)
+	}
+	w.sleeps(here, witness)
+	w.nave("clusters", "uncordon", other.Name)
+	w.cordon(here, session, other)
+	turns := w.log(session).outcomes()
+	a, err := w.client.Sessions.Signal(w.ctx, &navev1.SignalRequest{Agent: "keeper", Key: "notes", Payload: []byte("stay")})
+	w.must(err)
+	w.said(session, "stays")
+	w.nave("terminate", witness, "--yes")
+	w.await("the state of what is over goes", func() (bool, error) { return w.claim(here, witness, "state") == nil, nil })
+	if is := w.claim(here, session, "state"); is == nil || is.DeletionTimestamp != nil {
+		w.t.Fatalf("before it is saved elsewhere the claim of its state is %v", is)
+	}
+	w.must(os.WriteFile(filepath.Join(w.folder(other, w.claim(other, session, "data")), "go"), nil, 0o644))
+	log := w.ended(session, append(turns, fmt.Sprintf("[%d] done", a.GetSequence()))...)
+	w.counts(log, "home 5 data 1", "bucket")
+	if is, _ := w.where(log); is != other {
+		w.t.Fatalf("it is in %s, want %s", is.Name, other.Name)
+	}
+	w.sleeps(other, session)
+	w.await("the state in "+here.Name+" goes", func() (bool, error) { return w.claim(here, session, "state") == nil, nil })
+	if w.claim(other, session, "state") == nil || w.claim(here, session, "data") == nil {
+		w.t.Error("the state where it is, or what is in no checkpoint, is gone too")
 	}
 }
 

@@ -66,7 +66,7 @@ func FuzzRecords(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	seed(sessionRecord(&api.Session{ID: "s", Org: "o", Labels: map[string]string{"a": "b"}, CreatedAt: time.Unix(9, 9), Epoch: epoch, Checkpoints: []api.CheckpointID{"c"},
+	seed(sessionRecord(&api.Session{ID: "s", Org: "o", Labels: map[string]string{"a": "b"}, CreatedAt: time.Unix(9, 9), Epoch: epoch, Checkpoints: []api.CheckpointID{"c"}, SavedIn: epoch,
 		Assignment: &api.Assignment{Cluster: "c", Epoch: epoch, StopAfter: api.StopNever}}), nil)
 	seed(signalRecord("o", &api.Signal{ID: "g", Payload: []byte("p"), AcceptedAt: time.Unix(9, 9), Origin: []api.Origin{{Session: "o"}}}), nil)
 	seed(outboxRecord("key", "o", &hub.OutboxItem{Event: api.Event{Type: "log", Signals: []uint64{1}, Attributes: map[string]string{"a": "b"}}, Decision: &api.Decision{Summary: "x", Candidates: []api.Candidate{{Name: "c"}}}}))

@@ -13,8 +13,8 @@
 //	Dir/workloads/ID/exit, stop             why it ended, by when it must have ended
 //	Dir/workloads/ID/exit.turn              a turn began: the end is no failed start
 //
-// The state of a session stays when its workload is gone: it may wake here again. [Runtime.Tidy] asks the hub which of the
-// sessions that no workload is of are over for good, and removes the state of those that it names.
+// The state of a session stays when its workload is gone: it may wake here again. [Runtime.Tidy] asks the hub what became of the
+// sessions that no workload is of, and removes the state of those that are over for good or went on in another cluster.
 //
 // Invariants:
 //
@@ -23,8 +23,8 @@
 //     group and session, by NAVE_WORKLOAD in its environment.
 //  3. What the runtime knows is in the claims alone, so that another Runtime over the same directory knows it too.
 //  4. What cannot be read is an error, never "none".
-//  5. The state of a session is removed only on the hub's word that the session was terminated and is over, never because
-//     nobody names it, and never while a workload of it is claimed.
+//  5. The state of a session is removed only on the hub's word that the session was terminated and is over, or is saved in another
+//     cluster since, never because nobody names it, and never while a workload of it is claimed.
 //
 // A process that clears its environment, starts a session of its own and outlives all its ancestors escapes the sweep: the
 // package isolates nothing and is not for agents that are not trusted. One Runtime at a time serves a directory. Its

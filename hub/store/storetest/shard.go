@@ -484,6 +484,9 @@ func drawMutation(rt *rapid.T, shard api.Shard) hub.Mutation {
 		}
 		x.Reason, x.Key = rapid.String().Draw(rt, "reason"), rapid.StringN(1, 5, 256).Draw(rt, "key")
 		x.Epoch = api.Epoch{Incarnation: 1, N: q}
+		if q%2 == 0 {
+			x.SavedIn = api.Epoch{Incarnation: 1, N: q - 1}
+		}
 		if rapid.Bool().Draw(rt, "assigned") {
 			x.Assignment = &api.Assignment{Cluster: "c", Epoch: x.Epoch, AgentRevision: q, Summary: "s", Releasing: q%2 == 0, Checkpoint: x.Checkpoint(),
 				StopAfter: rapid.SampledFrom([]time.Duration{api.StopNever, time.Minute, 8500 * time.Millisecond}).Draw(rt, "stop after")}
