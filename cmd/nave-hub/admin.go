@@ -44,8 +44,8 @@ func adminTokenCommand() *cobra.Command {
 	return configured(&cobra.Command{
 		Use:   "admin-token",
 		Short: "Print the token of the first administrator",
-		Long: `Print the token of the first administrator, and nothing else, on standard output. Where the API listens is said on
-standard error. Only the data directory is read: the hub runs meanwhile.`,
+		Long: `Print the token of the first administrator, and nothing else, on standard output. Where the API listens, and which names
+its certificate has, is said on standard error. Only files are read: the hub runs meanwhile.`,
 	}, func(c *cobra.Command, cfg config) error {
 		return printAdminToken(cfg, c.OutOrStdout(), c.ErrOrStderr())
 	})
@@ -61,9 +61,29 @@ func printAdminToken(cfg config, out, note io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(note, "the API listens on %s (gRPC on %s)\n", ports.HTTP, ports.GRPC)
+	names, err := cfg.API.names()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(note, "the API listens on %s (gRPC on %s); its certificate names %s\n", ports.HTTP, ports.GRPC, strings.Join(names, ", "))
 	_, err = fmt.Fprintln(out, token)
 	return err
+}
+
+// names are those by which the API's certificate may be believed. Loopback is always one where the certificate is the hub's own.
+func (c apiConfig) names() ([]string, error) {
+	if c.TLS.CertFile == "" {
+		return append([]string{"localhost", "127.0.0.1"}, c.Hosts...), nil
+	}
+	pair, _, err := c.TLS.load()
+	if err != nil {
+		return nil, err
+	}
+	names := pair.Leaf.DNSNames
+	for _, ip := range pair.Leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names, nil
 }
 
 func caCommand() *cobra.Command {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,7 +59,7 @@ func said(t *testing.T, c *cobra.Command, args ...string) (out, note string, err
 func TestWhatAHubMadeIsToldBesideIt(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
-	file := write(t, filepath.Join(dir, "hub.yaml"), "data_dir: "+data+"\n")
+	file := write(t, filepath.Join(dir, "hub.yaml"), "data_dir: "+data+"\napi: {hosts: [hub.example.com]}\n")
 	for _, c := range []*cobra.Command{adminTokenCommand(), caCommand()} {
 		out, _, err := said(t, c, "--config", file)
 		if api.CodeOf(err) != api.CodeNotFound || !strings.Contains(err.Error(), "wait until it is ready") || out != "" {
@@ -82,7 +85,7 @@ func TestWhatAHubMadeIsToldBesideIt(t *testing.T) {
 	if err := d.SavePorts(dev.Ports{HTTP: "0.0.0.0:7400", GRPC: "0.0.0.0:7401"}); err != nil {
 		t.Fatal(err)
 	}
-	if out, note, err := said(t, adminTokenCommand(), "--config", file); err != nil || out != token+"\n" || note != "the API listens on 0.0.0.0:7400 (gRPC on 0.0.0.0:7401)\n" {
+	if out, note, err := said(t, adminTokenCommand(), "--config", file); err != nil || out != token+"\n" || note != "the API listens on 0.0.0.0:7400 (gRPC on 0.0.0.0:7401); its certificate names localhost, 127.0.0.1, hub.example.com\n" {
 		t.Errorf("admin-token says %q, notes %q, %v", out, note, err)
 	}
 	if out, note, err := said(t, caCommand(), "--config", file); err != nil || out != string(ca) || note != "" {
@@ -95,13 +98,32 @@ func TestWhatAHubMadeIsToldBesideIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer another.Close()
-	if _, ca, err = another.ServerTLS(time.Now()); err != nil {
+	presented, ca, err := another.ServerTLS(time.Now(), "hub.example.org")
+	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, file, fmt.Sprintf("data_dir: %s\napi: {tls: {cert_file: %s, key_file: %s}}\n", data, another.Join("ca.pem"), another.Join("ca.key")))
+	certificate, key := pair(t, presented.Certificates[0], dir)
+	write(t, file, fmt.Sprintf("data_dir: %s\napi: {tls: {cert_file: %s, key_file: %s}}\n", data, certificate, key))
+	if _, note, err := said(t, adminTokenCommand(), "--config", file); err != nil || !strings.HasSuffix(note, "its certificate names localhost, hub.example.org, 127.0.0.1, ::1\n") {
+		t.Errorf("admin-token notes %q, %v", note, err)
+	}
 	if out, _, err := said(t, caCommand(), "--config", file); err != nil || out != string(ca) {
 		t.Errorf("ca says %q, %v\nwant %s", out, err, ca)
 	}
+}
+
+// pair writes a certificate with its chain and its key.
+func pair(t *testing.T, c tls.Certificate, dir string) (certificate, key string) {
+	t.Helper()
+	var chain []byte
+	for _, der := range c.Certificate {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	b, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, filepath.Join(dir, "tls.crt"), string(chain)), write(t, filepath.Join(dir, "tls.key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})))
 }
 
 // TestTheConfigurationIsWhereTheImageHasIt unless a flag names it.
