@@ -59,4 +59,12 @@ func TestTheSpokesChartLetsItManageNamespaces(t *testing.T) {
 		!slices.Equal(egress.Spec.Egress[0].To[0].IPBlock.Except, []string{"198.51.100.128/25"}) {
 		t.Errorf("the values did not reach the namespace: quota %v, pull secrets %v, egress %v", quota.Spec.Hard, account.ImagePullSecrets, egress.Spec.Egress)
 	}
+	// What a refusal of egress tells an operator to look at: `kubectl --namespace default get service/kubernetes endpointslice/kubernetes`.
+	service, err := c.Client.CoreV1().Services("default").Get(w.ctx, "kubernetes", metav1.GetOptions{})
+	w.must(err)
+	behind, err := c.Client.DiscoveryV1().EndpointSlices("default").Get(w.ctx, "kubernetes", metav1.GetOptions{})
+	w.must(err)
+	if service.Spec.ClusterIP == "" || len(behind.Endpoints) == 0 || len(behind.Endpoints[0].Addresses) == 0 {
+		t.Errorf("the API server has the addresses %q and %v", service.Spec.ClusterIP, behind.Endpoints)
+	}
 }
