@@ -47,7 +47,7 @@ type Runtime interface {
 	Refuse(rev *api.ResolvedRevision) error
 	// Start creates the workload. Creating one that exists is no error. An error means that nothing runs.
 	Start(ctx context.Context, w WorkloadSpec) error
-	// Stop asks a workload to end; after the grace it is killed, and everything that it started with it. It returns at
+	// Stop asks a workload to end, whose orders say so by then; after the grace it is killed, and everything that it started with it. It returns at
 	// once; List shows the outcome. Stopping what does not exist is no error. Stopping an ended workload removes its traces.
 	Stop(ctx context.Context, id WorkloadID, grace time.Duration) error
 	// List returns every workload that exists, whoever started it, ended ones until they are stopped. An error means

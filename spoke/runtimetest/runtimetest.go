@@ -172,6 +172,9 @@ func testOrderlyStop(b *bench) {
 	b.start(w)
 	b.Door.Tell(w.ID, signals(1, 1))
 	b.message(w.ID, "ready")
+	orders := signals(1, 1)
+	orders.Stop = true // as a spoke does it: a harness that is only ended leaves the last word to what ended it
+	b.Door.Tell(w.ID, orders)
 	b.stop(w.ID, patience)
 	if record := b.turn(w.ID, 1); record.Outcome != api.OutcomeCut {
 		b.t.Fatalf("turn record %+v, want the turn cut", record)
